@@ -1,0 +1,255 @@
+//! A core: one named thread with one glommio executor in it.
+//! Owns: the thread, until `join`.          Lives on: the thread that started the process
+//! Kind: shell
+//! Invariants: the executor is made, used and dropped by its own thread, after that one is placed.
+//!             whatever ends a core (a value, an error, a panic) comes out of `join` with its name.
+
+use std::any::Any;
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use glommio::{CpuSet, GlommioError, LocalExecutor, LocalExecutorBuilder, ReactorErrorKind};
+
+use crate::placement::{self, Placement, PlacementError};
+use crate::probe::{self, Finding};
+
+/// Memory that glommio registers with each of its three rings. It is pinned and resident from the
+/// start (three times charged to RLIMIT_MEMLOCK), and glommio takes no less than this. Its default is
+/// 10 MiB; our log and sockets do not use it, a background task's larger buffer comes from the heap.
+pub const IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// Entries of each of glommio's three rings. They carry one read of an eventfd, timers and the files
+/// of background tasks; a full ring makes those wait in a queue, nothing fails.
+pub const RING_DEPTH: usize = 64;
+
+/// How long runnable tasks keep glommio from looking at its rings: the delay of a background task's
+/// timer or file on a core that is busy without a break. glommio's default is 100 ms.
+pub const PREEMPT_AFTER: Duration = Duration::from_millis(2);
+
+/// How a core's thread is placed and its executor set up.
+#[derive(Debug, Clone)]
+pub struct CoreOptions {
+    /// Which CPU it runs on.
+    pub placement: Placement,
+    /// How long an idle executor polls its rings before the thread parks. It burns the CPU to save the
+    /// wake-up of some ten microseconds: only where the machine is the broker's own.
+    pub spin_before_park: Option<Duration>,
+    /// See [`IO_MEMORY_BYTES`].
+    pub io_memory_bytes: usize,
+    /// See [`RING_DEPTH`].
+    pub ring_depth: usize,
+    /// See [`PREEMPT_AFTER`].
+    pub preempt_after: Duration,
+}
+
+impl CoreOptions {
+    /// The usual set-up at this place: no spinning, small rings, little memory.
+    pub fn new(placement: Placement) -> CoreOptions {
+        CoreOptions {
+            placement,
+            spin_before_park: None,
+            io_memory_bytes: IO_MEMORY_BYTES,
+            ring_depth: RING_DEPTH,
+            preempt_after: PREEMPT_AFTER,
+        }
+    }
+}
+
+/// Why a core did not start, or how it ended. Each names the core.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The operating system gave no thread.
+    #[error("start thread {name}: {source} (raise the limit of processes: ulimit -u, TasksMax)")]
+    Thread {
+        /// The core.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The thread could not be put on its CPU.
+    #[error("place {name}: {source}")]
+    Place {
+        /// The core.
+        name: String,
+        /// Which CPU, and why not.
+        source: PlacementError,
+    },
+    /// The system does not give what every core needs: io_uring or locked memory.
+    #[error("start the executor of {name}: {source}")]
+    System {
+        /// The core.
+        name: String,
+        /// What is missing, and what to do.
+        source: Finding,
+    },
+    /// glommio could not set its executor up.
+    #[error("start the executor of {name}: {reason}")]
+    Executor {
+        /// The core.
+        name: String,
+        /// glommio's words.
+        reason: String,
+    },
+    /// What ran on the core returned an error.
+    #[error("{name} failed: {source}")]
+    Failed {
+        /// The core.
+        name: String,
+        /// What it returned.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// An assertion on the core did not hold: a defect of ours.
+    #[error("{name} panicked: {message}")]
+    Panicked {
+        /// The core.
+        name: String,
+        /// What the panic said.
+        message: String,
+    },
+}
+
+/// A core that runs. Dropping it lets the core run on unobserved; call [`CoreHandle::join`].
+#[derive(Debug)]
+#[must_use = "how a core ends is learned by joining it"]
+pub struct CoreHandle<T> {
+    name: String,
+    thread: JoinHandle<Result<T, CoreError>>,
+}
+
+impl<T> CoreHandle<T> {
+    /// The name it was started with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has ended, so that `join` returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// The error it returned or the panic that ended it, with its name.
+    pub fn join(self) -> Result<T, CoreError> {
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(panic) => {
+                Err(CoreError::Panicked { name: self.name, message: panic_message(panic) })
+            }
+        }
+    }
+}
+
+/// Starts a core: a thread called `name`, placed, with an executor that runs the future `make`
+/// returns. Returns when the executor stands, so that a system that gives none is known at once.
+///
+/// `make` runs on the new thread: what may not leave its thread (a ring, an `Rc`) is made in there.
+/// glommio starts a second thread beside each executor, which sleeps unless a task calls for it.
+///
+/// # Errors
+/// The thread, its place, io_uring or its memory is refused; the message says what to do.
+pub fn spawn_core<T, E, F, M>(
+    name: &str,
+    options: CoreOptions,
+    make: M,
+) -> Result<CoreHandle<T>, CoreError>
+where
+    T: Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>>,
+    F: Future<Output = Result<T, E>> + 'static,
+    M: FnOnce() -> F + Send + 'static,
+{
+    let (started_sender, started) = sync_channel(1);
+    let core = name.to_owned();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || run_core(core, &options, make, &started_sender))
+        .map_err(|source| CoreError::Thread { name: name.to_owned(), source })?;
+    let handle = CoreHandle { name: name.to_owned(), thread };
+    match started.recv() {
+        Ok(()) => Ok(handle),
+        // It ended before it stood: the error is the thread's result.
+        Err(_) => match handle.join() {
+            Ok(_) => unreachable!("a core that returns a value has started"),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+fn run_core<T, E, F, M>(
+    name: String,
+    options: &CoreOptions,
+    make: M,
+    started: &SyncSender<()>,
+) -> Result<T, CoreError>
+where
+    T: 'static,
+    E: Into<Box<dyn Error + Send + Sync>>,
+    F: Future<Output = Result<T, E>> + 'static,
+    M: FnOnce() -> F,
+{
+    // Placed before the executor is made: its rings and memory belong to the CPU's node.
+    placement::pin_current_thread(options.placement)
+        .map_err(|source| CoreError::Place { name: name.clone(), source })?;
+    let executor = make_executor(&name, options)?;
+    // The receiver waits for this or for the end of the thread, so it is there.
+    let _ = started.send(());
+    executor
+        .run(async move { make().await })
+        .map_err(|error| CoreError::Failed { name, source: error.into() })
+}
+
+fn make_executor(name: &str, options: &CoreOptions) -> Result<LocalExecutor, CoreError> {
+    // Asked before glommio does: it panics where io_uring is denied, and calls exit(1) on a kernel
+    // that lacks an operation.
+    probe::check_executor().map_err(|source| CoreError::System { name: name.to_owned(), source })?;
+    let mut builder = LocalExecutorBuilder::new(place_in_glommio(name, options)?)
+        .name(name)
+        .io_memory(options.io_memory_bytes)
+        .ring_depth(options.ring_depth)
+        .preempt_timer(options.preempt_after);
+    if let Some(spin) = options.spin_before_park {
+        builder = builder.spin_before_park(spin);
+    }
+    builder.make().map_err(|error| executor_error(name, error))
+}
+
+/// The thread is already where it belongs, so glommio need not place it. But it ignores
+/// `spin_before_park` unless it is told a set of CPUs: then it gets the set that the thread has.
+fn place_in_glommio(name: &str, options: &CoreOptions) -> Result<glommio::Placement, CoreError> {
+    if options.spin_before_park.is_none() {
+        return Ok(glommio::Placement::Unbound);
+    }
+    let allowed = placement::allowed_cpus().map_err(|source| CoreError::Place {
+        name: name.to_owned(),
+        source: PlacementError::Affinity { source },
+    })?;
+    let online = CpuSet::online().map_err(|error| executor_error(name, error))?;
+    Ok(glommio::Placement::Fenced(online.filter(|location| allowed.contains(&location.cpu))))
+}
+
+fn executor_error(name: &str, error: GlommioError<()>) -> CoreError {
+    let name = name.to_owned();
+    match error {
+        GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(found, needed)) => {
+            let source = Finding::MemlockBelowExecutor { found_bytes: found, needed_bytes: needed };
+            CoreError::System { name, source }
+        }
+        error => CoreError::Executor { name, reason: error.to_string() },
+    }
+}
+
+fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => match panic.downcast::<&'static str>() {
+            Ok(message) => (*message).to_owned(),
+            Err(_) => "no message".to_owned(),
+        },
+    }
+}

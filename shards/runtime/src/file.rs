@@ -1,0 +1,229 @@
+//! Files opened for O_DIRECT, directories that are synced, and the store's lock.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::limits::DIRECT_ALIGNMENT;
+use crate::memory::DirectBuffer;
+
+/// A file read and written past the page cache, at aligned offsets and sizes only.
+#[derive(Debug)]
+pub struct DirectFile {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// How to open a [`DirectFile`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenMode {
+    /// It must exist.
+    Existing,
+    /// It is created when it does not exist.
+    OrCreate,
+}
+
+impl DirectFile {
+    /// # Errors
+    /// What open says; EINVAL means that the file system knows no O_DIRECT.
+    pub fn open(path: &Path, mode: OpenMode) -> io::Result<DirectFile> {
+        let mut flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+        if mode == OpenMode::OrCreate {
+            flags |= OFlags::CREATE;
+        }
+        let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
+        Ok(DirectFile { fd, path: path.to_owned() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size in bytes as the file system has it.
+    ///
+    /// # Errors
+    /// What fstat says.
+    pub fn size_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstat(&self.fd)?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    /// Reserves `[0, bytes)` on the disk and sets the file's size to at least that.
+    ///
+    /// # Errors
+    /// ENOSPC when the disk is full, EOPNOTSUPP on file systems that cannot.
+    pub fn allocate(&self, bytes: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.fd, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+    }
+
+    /// Reads into the whole buffer at `offset`, blocking: for recovery and tools. Short at the end.
+    ///
+    /// # Errors
+    /// What pread says.
+    pub fn read_at(&self, buffer: &mut DirectBuffer, offset: u64) -> io::Result<usize> {
+        assert!(offset.is_multiple_of(DIRECT_ALIGNMENT as u64));
+        let mut filled = 0;
+        while filled < buffer.size() {
+            let rest = &mut buffer.bytes_mut()[filled..];
+            match rustix::io::retry_on_intr(|| {
+                rustix::io::pread(&self.fd, &mut *rest, offset + filled as u64)
+            })? {
+                0 => break,
+                read => filled += read,
+            }
+            if !filled.is_multiple_of(DIRECT_ALIGNMENT) {
+                break; // the end of a file that is not a whole number of blocks
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Writes the first `len` bytes of the buffer at `offset`, blocking: for recovery and preparation.
+    ///
+    /// # Errors
+    /// What pwrite says; a short write is an error (WriteZero).
+    pub fn write_at(&self, buffer: &DirectBuffer, len: usize, offset: u64) -> io::Result<()> {
+        assert!(offset.is_multiple_of(DIRECT_ALIGNMENT as u64));
+        assert!(len.is_multiple_of(DIRECT_ALIGNMENT));
+        let mut written = 0;
+        while written < len {
+            let rest = &buffer.bytes()[written..len];
+            let count = rustix::io::retry_on_intr(|| {
+                rustix::io::pwrite(&self.fd, rest, offset + written as u64)
+            })?;
+            if count == 0 || !count.is_multiple_of(DIRECT_ALIGNMENT) {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            written += count;
+        }
+        Ok(())
+    }
+
+    /// Makes what was written durable, with the metadata needed to find it.
+    ///
+    /// # Errors
+    /// What fdatasync says: what was written since the last sync may be lost, for good.
+    pub fn sync_data(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.fd)?)
+    }
+
+    /// A second handle of the same open file.
+    ///
+    /// # Errors
+    /// EMFILE above the limit of open files.
+    pub fn try_clone(&self) -> io::Result<DirectFile> {
+        Ok(DirectFile { fd: self.fd.try_clone()?, path: self.path.clone() })
+    }
+}
+
+impl AsFd for DirectFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Makes the entries of a directory durable: files created, renamed or removed in it.
+///
+/// # Errors
+/// What open or fsync says.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Writes a small file aside, syncs it, renames it into place and syncs the directory.
+///
+/// # Errors
+/// What any of these steps says; the old file is then still whole.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let aside = path.with_extension("new");
+    let mut file = File::create(&aside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&aside, path)?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// An exclusive lock on a file, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Takes the lock and writes the process id into the file, or says who holds it.
+    ///
+    /// # Errors
+    /// WouldBlock when another process holds it (its pid is in the message), else what open says.
+    pub fn take(path: &Path) -> io::Result<FileLock> {
+        use std::io::{Read, Seek, Write};
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_owned()));
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{}", std::process::id())?;
+        Ok(FileLock { _file: file })
+    }
+}
+
+/// The smallest unit of direct I/O on this file system, in bytes (`statx(2)`, STATX_DIOALIGN).
+///
+/// # Errors
+/// Unsupported when the file system knows no direct I/O; else what open and statx say.
+pub fn direct_io_block_bytes(directory: &Path) -> io::Result<u64> {
+    let probe = directory.join(format!(".direct-io-{}", std::process::id()));
+    let file = DirectFile::open(&probe, OpenMode::OrCreate);
+    let removed = std::fs::remove_file(&probe);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Err(error) => return Err(error),
+    };
+    removed?;
+    let answer = rustix::fs::statx(
+        &file.fd,
+        "",
+        rustix::fs::AtFlags::EMPTY_PATH,
+        rustix::fs::StatxFlags::from_bits_retain(libc::STATX_DIOALIGN),
+    )?;
+    let align = u64::from(answer.stx_dio_offset_align);
+    Ok(if align == 0 { DIRECT_ALIGNMENT as u64 } else { align })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_names_its_holder() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("LOCK");
+        let held = FileLock::take(&path).expect("first");
+        let refused = FileLock::take(&path).expect_err("second");
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(refused.to_string(), std::process::id().to_string());
+        drop(held);
+        FileLock::take(&path).expect("after release");
+    }
+
+    #[test]
+    fn replaced_file_is_whole() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("STORE");
+        replace_file(&path, b"one").expect("create");
+        replace_file(&path, b"two").expect("replace");
+        assert_eq!(std::fs::read(&path).expect("read"), b"two");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("list").count(), 1);
+    }
+}
