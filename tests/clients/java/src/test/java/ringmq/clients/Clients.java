@@ -1,0 +1,128 @@
+package ringmq.clients;
+
+import java.util.Deque;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.stream.Collectors;
+import org.apache.rocketmq.client.ClientConfig;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.junit.jupiter.api.extension.AfterEachCallback;
+import org.junit.jupiter.api.extension.ExtensionContext;
+
+/**
+ * The clients of one test, all shut down after it, newest first. Every client is an instance of its own (a connection and a
+ * client id of its own), as if it ran in a process of its own. A test may ask for clients from several threads.
+ */
+final class Clients implements AfterEachCallback {
+    private final Deque<Runnable> shutdowns = new ConcurrentLinkedDeque<>();
+    private DefaultMQProducer producer;
+    private TopicReader reader;
+
+    @Override
+    public void afterEach(ExtensionContext context) {
+        shutdowns.forEach(Runnable::run);
+        shutdowns.clear();
+    }
+
+    /** The store under test has a history: no name is ever used twice. */
+    static String name(String kind) {
+        return kind + "_" + Long.toString(ThreadLocalRandom.current().nextLong(1L << 60), 36);
+    }
+
+    /** The producer of this test, with the client's defaults but for patience. */
+    synchronized DefaultMQProducer producer() throws MQClientException {
+        if (producer == null) {
+            producer = newProducer();
+            producer.start();
+        }
+        return producer;
+    }
+
+    /** One more producer, to be configured and started by the test. */
+    DefaultMQProducer newProducer() {
+        DefaultMQProducer another = own(new DefaultMQProducer(name("producer")));
+        another.setSendMsgTimeout(15_000);
+        shutdowns.push(another::shutdown);
+        return another;
+    }
+
+    /** A pull consumer under a group of its own that reads whole topics. */
+    synchronized TopicReader reader() throws MQClientException {
+        if (reader == null) {
+            reader = new TopicReader(pullConsumer(name("reader")));
+        }
+        return reader;
+    }
+
+    DefaultMQPullConsumer pullConsumer(String group) throws MQClientException {
+        DefaultMQPullConsumer consumer = newPullConsumer(group);
+        consumer.start();
+        return consumer;
+    }
+
+    DefaultMQPullConsumer newPullConsumer(String group) {
+        DefaultMQPullConsumer consumer = own(new DefaultMQPullConsumer(group));
+        shutdowns.push(consumer::shutdown);
+        return consumer;
+    }
+
+    DefaultLitePullConsumer newLitePullConsumer(String group) {
+        DefaultLitePullConsumer consumer = own(new DefaultLitePullConsumer(group));
+        shutdowns.push(consumer::shutdown);
+        return consumer;
+    }
+
+    DefaultMQPushConsumer newPushConsumer(String group) {
+        DefaultMQPushConsumer consumer = own(new DefaultMQPushConsumer(group));
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        shutdowns.push(consumer::shutdown);
+        return consumer;
+    }
+
+    /** A started push consumer from the first offset on. */
+    DefaultMQPushConsumer consume(String group, String topic, String expression, MessageListenerConcurrently listener)
+        throws MQClientException {
+        DefaultMQPushConsumer consumer = newPushConsumer(group);
+        consumer.subscribe(topic, expression);
+        consumer.registerMessageListener(listener);
+        consumer.start();
+        return consumer;
+    }
+
+    /** A fresh topic, known to the name server when this returns. */
+    String topic(int queueCount) throws Exception {
+        String topic = name("topic");
+        ClientVersion.createTopic(producer(), "TBW102", topic, queueCount);
+        reader().awaitQueues(topic, queueCount);
+        return topic;
+    }
+
+    /** One after the other, to the queues in turn. */
+    void send(String topic, List<String> texts) throws Exception {
+        for (String text : texts) {
+            producer().send(Messages.of(topic, text));
+        }
+    }
+
+    /** Ids of the queues of {@code topic} that rebalancing gave to this consumer. */
+    static Set<Integer> assigned(DefaultMQPushConsumer consumer, String topic) {
+        return consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().stream()
+            .filter(queue -> queue.getTopic().equals(topic))
+            .map(queue -> queue.getQueueId())
+            .collect(Collectors.toSet());
+    }
+
+    private static <T extends ClientConfig> T own(T client) {
+        client.setNamesrvAddr(System.getProperty("namesrv", "127.0.0.1:9876"));
+        client.setInstanceName(name("instance"));
+        return client;
+    }
+}

@@ -1,0 +1,135 @@
+package ringmq.clients;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
+
+/** A failed message first waits for delay level 3, 10 s: these tests take that long. */
+@Tag("main")
+class RetryTest {
+    private static final long FIRST_DELAY_MS = 10_000;
+
+    @RegisterExtension
+    final Clients clients = new Clients();
+
+    @Test
+    void failedMessageComesBackAfterTenSeconds() throws Exception {
+        String topic = clients.topic(1);
+        String group = Clients.name("group");
+        Queue<Attempt> attempts = new ConcurrentLinkedQueue<>();
+        DefaultMQPushConsumer consumer = clients.consume(group, topic, "*", (messages, context) -> {
+            messages.forEach(message -> attempts.add(new Attempt(message)));
+            boolean first = messages.get(0).getReconsumeTimes() == 0;
+            return first ? ConsumeConcurrentlyStatus.RECONSUME_LATER : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        SendResult sent = clients.producer().send(message(topic));
+        Await.until("two attempts", attempts::size, size -> size >= 2);
+        consumer.shutdown();
+
+        assertEquals(2, attempts.size());
+        Attempt first = attempts.poll();
+        Attempt second = attempts.poll();
+        assertEquals(0, first.reconsumeTimes);
+        assertEquals(1, second.reconsumeTimes);
+        long delayMs = second.atMs - first.atMs;
+        assertTrue(FIRST_DELAY_MS - 500 <= delayMs && delayMs <= FIRST_DELAY_MS + 10_000, "came back after " + delayMs + " ms");
+        for (Attempt attempt : List.of(first, second)) {
+            assertEquals(topic, attempt.topic, "the original topic, not the retry topic");
+            assertIsTheMessage(attempt.message);
+            assertEquals(sent.getMsgId(), attempt.message.getMsgId());
+        }
+        assertEquals(sent.getOffsetMsgId(), second.message.getProperty("ORIGIN_MESSAGE_ID"));
+        // Delivery does not take the properties of the delay out of the stored text.
+        assertEquals("3", second.message.getProperty("DELAY"));
+        assertEquals("%RETRY%" + group, second.message.getProperty("REAL_TOPIC"));
+        assertEquals(first.message.getBornTimestamp(), second.message.getBornTimestamp());
+    }
+
+    @Test
+    void messageOutOfRetriesGoesToTheDeadLetterTopic() throws Exception {
+        String topic = clients.topic(1);
+        String group = Clients.name("group");
+        Queue<Attempt> attempts = new ConcurrentLinkedQueue<>();
+        DefaultMQPushConsumer consumer = clients.newPushConsumer(group);
+        consumer.setMaxReconsumeTimes(1);
+        consumer.subscribe(topic, "*");
+        consumer.registerMessageListener((MessageListenerConcurrently)
+            (messages, context) -> {
+                messages.forEach(message -> attempts.add(new Attempt(message)));
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            });
+        consumer.start();
+        SendResult sent = clients.producer().send(message(topic));
+
+        String deadLetters = "%DLQ%" + group;
+        clients.reader().awaitQueues(deadLetters, 1);
+        MessageExt dead = clients.reader().readAll(deadLetters, 1).get(0);
+        consumer.shutdown();
+        assertEquals(2, attempts.size());
+        assertEquals(List.of(0, 1), List.of(attempts.poll().reconsumeTimes, attempts.poll().reconsumeTimes));
+        assertEquals(deadLetters, dead.getTopic());
+        assertEquals(topic, dead.getProperty("RETRY_TOPIC"));
+        assertEquals(2, dead.getReconsumeTimes());
+        assertIsTheMessage(dead);
+        assertEquals(sent.getMsgId(), dead.getMsgId());
+        assertEquals(sent.getOffsetMsgId(), dead.getProperty("ORIGIN_MESSAGE_ID"));
+    }
+
+    @Test
+    void negativeDelayLevelGoesStraightToTheDeadLetterTopic() throws Exception {
+        String topic = clients.topic(1);
+        String group = Clients.name("group");
+        Queue<Attempt> attempts = new ConcurrentLinkedQueue<>();
+        DefaultMQPushConsumer consumer = clients.consume(group, topic, "*", (messages, context) -> {
+            messages.forEach(message -> attempts.add(new Attempt(message)));
+            context.setDelayLevelWhenNextConsume(-1);
+            return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+        });
+        clients.producer().send(message(topic));
+        String deadLetters = "%DLQ%" + group;
+        clients.reader().awaitQueues(deadLetters, 1);
+        assertIsTheMessage(clients.reader().readAll(deadLetters, 1).get(0));
+        consumer.shutdown();
+        assertEquals(1, attempts.size());
+    }
+
+    private static Message message(String topic) {
+        Message message = Messages.tagged(topic, "TagA", "fails");
+        message.setKeys("key");
+        message.putUserProperty("colour", "red");
+        return message;
+    }
+
+    private static void assertIsTheMessage(MessageExt message) {
+        assertEquals("fails", Messages.text(message));
+        assertEquals("TagA", message.getTags());
+        assertEquals("key", message.getKeys());
+        assertEquals("red", message.getUserProperty("colour"));
+    }
+
+    /** What the listener saw, copied: the client changes a message after the listener returned. */
+    private static final class Attempt {
+        final long atMs = System.currentTimeMillis();
+        final String topic;
+        final int reconsumeTimes;
+        final MessageExt message;
+
+        Attempt(MessageExt message) {
+            this.topic = message.getTopic();
+            this.reconsumeTimes = message.getReconsumeTimes();
+            this.message = message;
+        }
+    }
+}
