@@ -1,1 +1,250 @@
-//! stub
+//! Numbers and texts that name a message: positions, offsetMsgId, UNIQ_KEY, and Java's string hash.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use thiserror::Error;
+
+use crate::text::hex_digit;
+
+/// A shard of this broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardIndex(pub u8);
+
+/// An address within one shard's commit log, in bytes; below 2^55.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogOffset(u64);
+
+impl LogOffset {
+    /// Bits of an offset: at 1 GB/s they last for more than a year.
+    pub const BITS: u32 = 55;
+    /// The highest offset.
+    pub const MAX: LogOffset = LogOffset((1 << Self::BITS) - 1);
+
+    /// The offset, if it is in range.
+    pub const fn new(bytes: u64) -> Option<Self> {
+        if bytes <= Self::MAX.0 { Some(Self(bytes)) } else { None }
+    }
+
+    /// The offset in bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+/// Byte address of a record, shard included: what RocketMQ calls the physical or commit-log offset.
+///
+/// `shard << 55 | offset`, never negative; shard 0's positions are RocketMQ's plain numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(i64);
+
+impl Position {
+    /// The position of an offset in a shard's log.
+    pub const fn new(shard: ShardIndex, offset: LogOffset) -> Self {
+        Self(((shard.0 as u64) << LogOffset::BITS | offset.0) as i64)
+    }
+
+    /// The position that a peer or a file names; `None` if negative.
+    pub const fn from_i64(wire: i64) -> Option<Self> {
+        if wire >= 0 { Some(Self(wire)) } else { None }
+    }
+
+    /// As it travels and is stored.
+    pub const fn to_i64(self) -> i64 {
+        self.0
+    }
+
+    /// The shard whose log it is in.
+    pub const fn shard(self) -> ShardIndex {
+        ShardIndex((self.0 >> LogOffset::BITS) as u8)
+    }
+
+    /// The address in that log.
+    pub const fn offset(self) -> LogOffset {
+        LogOffset(self.0 as u64 & LogOffset::MAX.0)
+    }
+}
+
+/// Why a text is no offsetMsgId.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum MessageIdError {
+    /// Neither 32 nor 56 characters.
+    #[error("a message id has 32 or 56 characters, not {found}")]
+    Length {
+        /// Characters found.
+        found: usize,
+    },
+    /// A character that is no hexadecimal digit.
+    #[error("byte {at} of the message id is no hexadecimal digit")]
+    Digit {
+        /// Its offset.
+        at: usize,
+    },
+    /// A port beyond 65535 or a negative position: no server made it.
+    #[error("the message id names the impossible port {port} or position {position}")]
+    Range {
+        /// Port found.
+        port: i32,
+        /// Position found.
+        position: i64,
+    },
+}
+
+/// A message id as text, on the stack: 32 characters for IPv4, 56 for IPv6.
+#[derive(Clone, Copy)]
+pub struct MessageIdText {
+    hex: [u8; 56],
+    length: u8,
+}
+
+impl MessageIdText {
+    /// The characters, all of them uppercase hexadecimal digits.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.hex.get(..usize::from(self.length)).unwrap_or_default()
+    }
+
+    /// The characters as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// offsetMsgId: where a message is stored, as clients dial it.
+///
+/// Apache's `MessageDecoder.createMessageId` and `decodeMessageId`: address, i32 port, i64 position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffsetMessageId {
+    /// Advertised address of the broker.
+    pub host: SocketAddr,
+    /// Where the record is.
+    pub position: Position,
+}
+
+impl OffsetMessageId {
+    /// The id as text.
+    pub fn encode(&self) -> MessageIdText {
+        let mut text = MessageIdText { hex: [0; 56], length: 0 };
+        let port = i32::from(self.host.port()).to_be_bytes();
+        let position = self.position.to_i64().to_be_bytes();
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| at += write_hex(bytes, text.hex.get_mut(at..));
+        match self.host.ip().to_canonical() {
+            IpAddr::V4(address) => put(&address.octets()),
+            IpAddr::V6(address) => put(&address.octets()),
+        }
+        put(&port);
+        put(&position);
+        text.length = at as u8;
+        text
+    }
+
+    /// Reads an id, in digits of either case.
+    ///
+    /// # Errors
+    /// [`MessageIdError`]: not an offsetMsgId; tools then try it as a UNIQ_KEY.
+    pub fn decode(text: &[u8]) -> Result<Self, MessageIdError> {
+        let mut bytes = [0; 28];
+        let bytes = match text.len() {
+            32 => bytes.get_mut(..16),
+            56 => Some(&mut bytes[..]),
+            _ => None,
+        };
+        let bytes = bytes.ok_or(MessageIdError::Length { found: text.len() })?;
+        read_hex(text, bytes)?;
+        let (address, rest) = bytes.split_at(bytes.len() - 12);
+        let (port, position) = rest.split_at(4);
+        let port = i32::from_be_bytes(port.try_into().expect("4 bytes were split off"));
+        let position = i64::from_be_bytes(position.try_into().expect("8 bytes are left of 12"));
+        let ip = match <[u8; 4]>::try_from(&*address) {
+            Ok(octets) => IpAddr::V4(Ipv4Addr::from(octets)),
+            Err(_) => IpAddr::V6(Ipv6Addr::from(
+                <[u8; 16]>::try_from(&*address).expect("16 bytes are left of 28"),
+            )),
+        };
+        match (u16::try_from(port), Position::from_i64(position)) {
+            (Ok(port), Some(position)) => Ok(Self { host: SocketAddr::new(ip, port), position }),
+            _ => Err(MessageIdError::Range { port, position }),
+        }
+    }
+}
+
+/// What makes a UNIQ_KEY unique (Apache's `MessageClientIDSetter`, 5.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UniqueKey {
+    /// IPv4 address of the maker.
+    pub ip: Ipv4Addr,
+    /// Its process id, as many bits as fit.
+    pub pid: u16,
+    /// Hash that tells two generators in one process apart.
+    pub generator: u32,
+    /// Milliseconds since the first day of the current month.
+    pub month_ms: u32,
+    /// Counts the keys of one generator and wraps around.
+    pub counter: u16,
+}
+
+impl UniqueKey {
+    /// Characters of a key.
+    pub const CHARACTERS: usize = 32;
+
+    /// The key as text.
+    pub fn encode(&self) -> [u8; Self::CHARACTERS] {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&self.ip.octets());
+        bytes[4..6].copy_from_slice(&self.pid.to_be_bytes());
+        bytes[6..10].copy_from_slice(&self.generator.to_be_bytes());
+        bytes[10..14].copy_from_slice(&self.month_ms.to_be_bytes());
+        bytes[14..].copy_from_slice(&self.counter.to_be_bytes());
+        let mut text = [0; Self::CHARACTERS];
+        write_hex(&bytes, Some(&mut text));
+        text
+    }
+}
+
+/// Java's `String.hashCode` of the string that `utf8` encodes: over UTF-16 units, wrapping.
+/// Invalid UTF-8 counts as U+FFFD, which is what Java would have decoded.
+pub fn java_hash(utf8: &[u8]) -> i32 {
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    if utf8.is_ascii() {
+        return utf8.iter().fold(0, |hash, &byte| step(hash, u16::from(byte)));
+    }
+    let mut units = [0; 2];
+    let mut hash = 0;
+    for chunk in utf8.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            hash = character
+                .encode_utf16(&mut units)
+                .iter()
+                .fold(hash, |hash, &unit| step(hash, unit));
+        }
+        if !chunk.invalid().is_empty() {
+            hash = step(hash, 0xFFFD);
+        }
+    }
+    hash
+}
+
+/// What a consume queue entry keeps of a tag, and a subscription's codeSet: 0 without a tag.
+pub fn tags_code(tag: &[u8]) -> i64 {
+    i64::from(java_hash(tag))
+}
+
+/// Writes two digits for each byte and returns how many; nothing if `to` is too short.
+fn write_hex(bytes: &[u8], to: Option<&mut [u8]>) -> usize {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let pairs = to.unwrap_or_default().chunks_exact_mut(2);
+    for (pair, &byte) in pairs.zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xF)]]);
+    }
+    bytes.len() * 2
+}
+
+fn read_hex(text: &[u8], bytes: &mut [u8]) -> Result<(), MessageIdError> {
+    for (index, (pair, byte)) in text.chunks_exact(2).zip(bytes).enumerate() {
+        let digit = |offset: usize| {
+            let digit = pair.get(offset).copied().and_then(hex_digit);
+            digit.ok_or(MessageIdError::Digit { at: index * 2 + offset })
+        };
+        *byte = digit(0)? << 4 | digit(1)?;
+    }
+    Ok(())
+}

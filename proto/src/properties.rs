@@ -1,1 +1,325 @@
-//! stub
+//! The properties text of a message: `name 0x01 value 0x02`, repeated.
+//!
+//! Rules of `MessageDecoder.string2messageProperties` (5.3.3): the first 0x01 of an item ends its
+//! name; an item without it, without a name or without a value is no property; of two with one
+//! name the last one counts; the last item may lack its 0x02.
+
+use std::ops::Range;
+
+/// Ends a name.
+pub const NAME_END: u8 = 0x01;
+
+/// Ends a value.
+pub const VALUE_END: u8 = 0x02;
+
+/// Reserved names (Apache's `MessageConst`, 5.3.3).
+pub mod name {
+    /// Blank-separated index keys.
+    pub const KEYS: &str = "KEYS";
+    /// The tag to filter by.
+    pub const TAGS: &str = "TAGS";
+    /// `false`: the producer does not wait for flush and replication.
+    pub const WAIT: &str = "WAIT";
+    /// Delay level, 1 to 18.
+    pub const DELAY: &str = "DELAY";
+    /// Original topic of a retried message.
+    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+    /// Topic that a delayed, timer or half message is for.
+    pub const REAL_TOPIC: &str = "REAL_TOPIC";
+    /// Queue that a delayed, timer or half message is for.
+    pub const REAL_QID: &str = "REAL_QID";
+    /// `true`: half message.
+    pub const TRAN_MSG: &str = "TRAN_MSG";
+    /// Producer group of a transaction.
+    pub const PGROUP: &str = "PGROUP";
+    /// Least queue offset at pull time; set by clients.
+    pub const MIN_OFFSET: &str = "MIN_OFFSET";
+    /// Greatest queue offset at pull time; set by clients.
+    pub const MAX_OFFSET: &str = "MAX_OFFSET";
+    /// Legacy, passed through.
+    pub const BUYER_ID: &str = "BUYER_ID";
+    /// Legacy, passed through.
+    pub const TRANSFER_FLAG: &str = "TRANSFER_FLAG";
+    /// Legacy, passed through.
+    pub const CORRECTION_FLAG: &str = "CORRECTION_FLAG";
+    /// Legacy, passed through.
+    pub const MQ2_FLAG: &str = "MQ2_FLAG";
+    /// First message id of a retry chain.
+    pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+    /// Retries so far, of a retry that a client sends itself.
+    pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+    /// Retries allowed, of a retry that a client sends itself.
+    pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+    /// Region of the broker; added on send.
+    pub const MSG_REGION: &str = "MSG_REGION";
+    /// Whether clients trace the message; added on send.
+    pub const TRACE_ON: &str = "TRACE_ON";
+    /// The client's message id; added on send if missing.
+    pub const UNIQ_KEY: &str = "UNIQ_KEY";
+    /// Hint for deduplication.
+    pub const EXTEND_UNIQ_INFO: &str = "EXTEND_UNIQ_INFO";
+    /// Hint for deduplication.
+    pub const DUP_INFO: &str = "DUP_INFO";
+    /// When consumption began; set by clients.
+    pub const CONSUME_START_TIME: &str = "CONSUME_START_TIME";
+    /// Messages in an inner batch.
+    pub const INNER_NUM: &str = "INNER_NUM";
+    /// First queue offset of an inner batch.
+    pub const INNER_BASE: &str = "INNER_BASE";
+    /// Seconds before the first transaction check.
+    pub const CHECK_IMMUNITY_TIME_IN_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+    /// Half-topic offset of a half message before it was put back.
+    pub const TRAN_PREPARED_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
+    /// Copy of UNIQ_KEY on half messages.
+    pub const TRANSACTION_ID: &str = "__transactionId__";
+    /// Transaction checks so far.
+    pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+    /// Namespace instance of the client.
+    pub const INSTANCE_ID: &str = "INSTANCE_ID";
+    /// Joins a reply to its request.
+    pub const CORRELATION_ID: &str = "CORRELATION_ID";
+    /// Client id to push a reply to.
+    pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// Life of a request in milliseconds.
+    pub const TTL: &str = "TTL";
+    /// `reply` on replies.
+    pub const MSG_TYPE: &str = "MSG_TYPE";
+    /// When a reply arrived.
+    pub const ARRIVE_TIME: &str = "ARRIVE_TIME";
+    /// When a reply was pushed.
+    pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+    /// Cluster of the broker; added on send.
+    pub const CLUSTER: &str = "CLUSTER";
+    /// Pop receipt; stripped on send.
+    pub const POP_CK: &str = "POP_CK";
+    /// Offset of a pop receipt.
+    pub const POP_CK_OFFSET: &str = "POP_CK_OFFSET";
+    /// When a message was first popped.
+    pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
+    /// Key of FIFO messages.
+    pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// Queue that a proxy forwards to.
+    pub const PROPERTY_FORWARD_QUEUE_ID: &str = "PROPERTY_FORWARD_QUEUE_ID";
+    /// Redirection by a proxy.
+    pub const REDIRECT: &str = "REDIRECT";
+    /// Light queues of the message.
+    pub const INNER_MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+    /// Its offsets in the light queues.
+    pub const INNER_MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+    /// Trace of a client.
+    pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
+    /// Delay in seconds.
+    pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+    /// Delay in milliseconds.
+    pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+    /// Delivery time in milliseconds.
+    pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// Delivery time as the broker took it.
+    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+    /// When the timer took the message.
+    pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+    /// When the timer gave it back.
+    pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+    /// How often it went round the wheel.
+    pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+    /// Delay level served by the timer.
+    pub const TIMER_DELAY_LEVEL: &str = "TIMER_DELAY_LEVEL";
+    /// Cancels the timer of `<topic>+<unique key>`.
+    pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+    /// Born host that a proxy passes on.
+    pub const BORN_HOST: &str = "__BORNHOST";
+    /// Born time that a proxy passes on.
+    pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
+    /// CRC of the whole record.
+    pub const CRC32: &str = "__CRC32#";
+    /// Topic that a dead letter was for.
+    pub const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
+    /// Message id that a dead letter had.
+    pub const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
+    /// Delivery time of legacy clients.
+    pub const START_DELIVER_TIME: &str = "__STARTDELIVERTIME";
+    /// Names that begin so are never stored.
+    pub const TRANSIENT_PREFIX: &str = "__RMQ.TRANSIENT.";
+}
+
+/// One property and where it stands in its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property<'a> {
+    /// Its name; never empty.
+    pub name: &'a [u8],
+    /// Its value; never empty.
+    pub value: &'a [u8],
+    /// The bytes of the whole item, the 0x02 included if it is there.
+    pub item: Range<usize>,
+}
+
+/// All properties of a text in order, duplicates included, malformed items left out.
+pub fn iter(text: &[u8]) -> Properties<'_> {
+    Properties { text, at: 0 }
+}
+
+/// The value of `name`: of several the last.
+pub fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let name = name.as_bytes();
+    iter(text).filter(|property| property.name == name).map(|property| property.value).last()
+}
+
+/// Appends a property. The text must be empty or end in 0x02, see [`terminate`].
+pub fn append(text: &mut Vec<u8>, name: &str, value: &[u8]) {
+    text.extend_from_slice(name.as_bytes());
+    text.push(NAME_END);
+    text.extend_from_slice(value);
+    text.push(VALUE_END);
+}
+
+/// Adds the 0x02 that the last item of a text may lack.
+pub fn terminate(text: &mut Vec<u8>) {
+    if text.last().is_some_and(|&last| last != VALUE_END) {
+        text.push(VALUE_END);
+    }
+}
+
+/// Removes every property called `name`.
+pub fn remove(text: &mut Vec<u8>, name: &str) {
+    while let Some(item) = iter(text).find(|it| it.name == name.as_bytes()).map(|it| it.item) {
+        text.drain(item);
+    }
+}
+
+/// Gives the property `name` that value, at the end of the text.
+pub fn set(text: &mut Vec<u8>, name: &str, value: &[u8]) {
+    remove(text, name);
+    terminate(text);
+    append(text, name, value);
+}
+
+/// Iterator over a properties text.
+#[derive(Debug, Clone)]
+pub struct Properties<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Properties<'a> {
+    type Item = Property<'a>;
+
+    fn next(&mut self) -> Option<Property<'a>> {
+        loop {
+            let start = self.at;
+            let rest = self.text.get(start..).filter(|rest| !rest.is_empty())?;
+            let length = rest.iter().position(|&byte| byte == VALUE_END);
+            let content = rest.get(..length.unwrap_or(rest.len())).unwrap_or_default();
+            self.at = start + content.len() + usize::from(length.is_some());
+            let Some(middle) = content.iter().position(|&byte| byte == NAME_END) else { continue };
+            let (name, value) = content.split_at(middle);
+            let value = value.get(1..).unwrap_or_default();
+            if !name.is_empty() && !value.is_empty() {
+                return Some(Property { name, value, item: start..self.at });
+            }
+        }
+    }
+}
+
+/// A value that [`WellKnown`] found, and the item it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// The value; never empty.
+    pub value: &'a [u8],
+    start: u32,
+    end: u32,
+}
+
+impl Known<'_> {
+    /// The bytes of the whole item in its text, so that it may be removed.
+    pub fn item(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// What a broker looks for in the properties of a send, collected in one pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WellKnown<'a> {
+    /// TAGS
+    pub tags: Option<Known<'a>>,
+    /// KEYS
+    pub keys: Option<Known<'a>>,
+    /// UNIQ_KEY
+    pub unique_key: Option<Known<'a>>,
+    /// DELAY
+    pub delay: Option<Known<'a>>,
+    /// WAIT
+    pub wait: Option<Known<'a>>,
+    /// TRAN_MSG
+    pub transaction: Option<Known<'a>>,
+    /// TIMER_DELAY_SEC
+    pub timer_delay_sec: Option<Known<'a>>,
+    /// TIMER_DELAY_MS
+    pub timer_delay_ms: Option<Known<'a>>,
+    /// TIMER_DELIVER_MS
+    pub timer_deliver_ms: Option<Known<'a>>,
+    /// TIMER_DEL_UNIQKEY
+    pub timer_del_unique_key: Option<Known<'a>>,
+    /// RETRY_TOPIC
+    pub retry_topic: Option<Known<'a>>,
+    /// REAL_TOPIC
+    pub real_topic: Option<Known<'a>>,
+    /// REAL_QID
+    pub real_queue_id: Option<Known<'a>>,
+    /// ORIGIN_MESSAGE_ID
+    pub origin_message_id: Option<Known<'a>>,
+    /// POP_CK
+    pub pop_receipt: Option<Known<'a>>,
+    /// MSG_REGION
+    pub region: Option<Known<'a>>,
+    /// TRACE_ON
+    pub trace_on: Option<Known<'a>>,
+    /// CLUSTER
+    pub cluster: Option<Known<'a>>,
+    /// INNER_NUM
+    pub inner_count: Option<Known<'a>>,
+    /// How many properties there are, known or not, duplicates included.
+    pub property_count: u32,
+    /// Whether one of the known names occurs twice; then one range does not remove it.
+    pub has_duplicates: bool,
+}
+
+impl<'a> WellKnown<'a> {
+    /// Collects them from a text of at most 4 GiB.
+    pub fn collect(text: &'a [u8]) -> Self {
+        let mut known = Self::default();
+        for Property { name, value, item } in iter(text) {
+            known.property_count += 1;
+            if let Some(slot) = known.slot(name) {
+                let duplicate = slot.is_some();
+                *slot = Some(Known { value, start: item.start as u32, end: item.end as u32 });
+                known.has_duplicates |= duplicate;
+            }
+        }
+        known
+    }
+
+    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<Known<'a>>> {
+        Some(match name {
+            b"TAGS" => &mut self.tags,
+            b"KEYS" => &mut self.keys,
+            b"UNIQ_KEY" => &mut self.unique_key,
+            b"DELAY" => &mut self.delay,
+            b"WAIT" => &mut self.wait,
+            b"TRAN_MSG" => &mut self.transaction,
+            b"TIMER_DELAY_SEC" => &mut self.timer_delay_sec,
+            b"TIMER_DELAY_MS" => &mut self.timer_delay_ms,
+            b"TIMER_DELIVER_MS" => &mut self.timer_deliver_ms,
+            b"TIMER_DEL_UNIQKEY" => &mut self.timer_del_unique_key,
+            b"RETRY_TOPIC" => &mut self.retry_topic,
+            b"REAL_TOPIC" => &mut self.real_topic,
+            b"REAL_QID" => &mut self.real_queue_id,
+            b"ORIGIN_MESSAGE_ID" => &mut self.origin_message_id,
+            b"POP_CK" => &mut self.pop_receipt,
+            b"MSG_REGION" => &mut self.region,
+            b"TRACE_ON" => &mut self.trace_on,
+            b"CLUSTER" => &mut self.cluster,
+            b"INNER_NUM" => &mut self.inner_count,
+            _ => return None,
+        })
+    }
+}

@@ -1,1 +1,324 @@
-//! stub
+//! Text borrowed from a header, perhaps with JSON escapes in it.
+//!
+//! A header value is looked at far more often than it is copied, so it stays where it arrived and
+//! remembers whether it holds a backslash. Escapes are those that fastjson 1.2.83 reads
+//! (`JSONLexerBase.scanString`) and writes (`SerializeWriter.writeStringWithDoubleQuote`).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use thiserror::Error;
+
+/// A string value of a header: raw bytes, and whether these contain JSON escapes.
+///
+/// The bytes are not checked for UTF-8: topics and groups are checked against their own alphabet,
+/// properties and bodies are stored as they came.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    raw: &'a [u8],
+    escapes: Escapes,
+}
+
+/// Whether raw text contains JSON escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escapes {
+    /// The bytes are the value.
+    None,
+    /// At least one backslash: the value must be unescaped.
+    Json,
+}
+
+/// Why a text is not the value it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TextError {
+    /// A backslash is followed by something that fastjson does not know.
+    #[error("invalid JSON escape at byte {at} of the value")]
+    EscapeInvalid {
+        /// Offset of the backslash.
+        at: usize,
+    },
+    /// Not a decimal integer of the wanted width.
+    #[error("not a decimal integer within its range")]
+    IntegerInvalid,
+}
+
+impl<'a> Text<'a> {
+    /// The empty text.
+    pub const EMPTY: Text<'static> = Text::plain(b"");
+
+    /// Text whose bytes are its value.
+    pub const fn plain(raw: &'a [u8]) -> Self {
+        Self { raw, escapes: Escapes::None }
+    }
+
+    /// Text as it stands in JSON, between the quotes.
+    pub const fn json(raw: &'a [u8], escapes: Escapes) -> Self {
+        Self { raw, escapes }
+    }
+
+    /// True if the value has no characters.
+    pub const fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// The bytes as they arrived, escapes included.
+    pub const fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The value, if it needs no unescaping. Names of topics and groups never do.
+    pub fn as_plain(&self) -> Option<&'a [u8]> {
+        (self.escapes == Escapes::None).then_some(self.raw)
+    }
+
+    /// The value, if it needs no unescaping and is UTF-8.
+    pub fn as_str(&self) -> Option<&'a str> {
+        self.as_plain().and_then(|raw| std::str::from_utf8(raw).ok())
+    }
+
+    /// Appends the value to `out`; allocates only if `out` must grow.
+    ///
+    /// A lone surrogate becomes `?`, as when Java encodes its string.
+    ///
+    /// # Errors
+    /// [`TextError::EscapeInvalid`]; `out` then holds what came before.
+    pub fn unescape_into(&self, out: &mut Vec<u8>) -> Result<(), TextError> {
+        match self.escapes {
+            Escapes::None => out.extend_from_slice(self.raw),
+            Escapes::Json => unescape(self.raw, out)?,
+        }
+        Ok(())
+    }
+
+    /// The value for places off the message path: invalid UTF-8 is replaced by U+FFFD, as Java does,
+    /// and a text with an invalid escape stays as it is.
+    pub fn to_cow(&self) -> Cow<'a, str> {
+        if self.escapes == Escapes::None {
+            return String::from_utf8_lossy(self.raw);
+        }
+        let mut value = Vec::with_capacity(self.raw.len());
+        match unescape(self.raw, &mut value) {
+            Ok(()) => Cow::Owned(String::from_utf8_lossy(&value).into_owned()),
+            Err(_) => String::from_utf8_lossy(self.raw),
+        }
+    }
+
+    /// Whether the value is `other`.
+    pub fn eq_str(&self, other: &str) -> bool {
+        match self.escapes {
+            Escapes::None => self.raw == other.as_bytes(),
+            Escapes::Json => self.to_cow() == other,
+        }
+    }
+
+    /// `Integer.parseInt`: decimal digits with an optional sign.
+    ///
+    /// # Errors
+    /// [`TextError::IntegerInvalid`] if it is anything else or out of range.
+    pub fn parse_i32(&self) -> Result<i32, TextError> {
+        parse_i64(self.raw)
+            .and_then(|value| i32::try_from(value).ok())
+            .ok_or(TextError::IntegerInvalid)
+    }
+
+    /// `Long.parseLong`: decimal digits with an optional sign.
+    ///
+    /// # Errors
+    /// [`TextError::IntegerInvalid`] if it is anything else or out of range.
+    pub fn parse_i64(&self) -> Result<i64, TextError> {
+        parse_i64(self.raw).ok_or(TextError::IntegerInvalid)
+    }
+
+    /// `Boolean.parseBoolean`: `true` in any case is true, all else is false.
+    pub fn parse_bool(&self) -> bool {
+        self.raw.eq_ignore_ascii_case(b"true")
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.to_cow())
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.to_cow())
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.as_plain(), other.as_plain()) {
+            (Some(left), Some(right)) => left == right,
+            _ => self.to_cow() == other.to_cow(),
+        }
+    }
+}
+
+impl Eq for Text<'_> {}
+
+/// Decimal digits with an optional sign, as Java's parsers read them; `None` if anything else or
+/// out of range.
+pub fn parse_i64(digits: &[u8]) -> Option<i64> {
+    let (negative, digits) = match digits {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    // Accumulated downwards because i64::MIN has no positive counterpart.
+    let mut value: i64 = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
+    }
+    if negative { Some(value) } else { value.checked_neg() }
+}
+
+/// Bytes of `raw` with JSON escapes resolved.
+fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), TextError> {
+    let mut rest = raw;
+    while let Some(before) = rest.iter().position(|&byte| byte == b'\\') {
+        let at = raw.len() - rest.len() + before;
+        let (plain, escape) = rest.split_at(before);
+        out.extend_from_slice(plain);
+        let used = unescape_one(escape, out).ok_or(TextError::EscapeInvalid { at })?;
+        rest = escape.get(used..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    Ok(())
+}
+
+/// Resolves the escape that `escape` begins with and returns its length.
+fn unescape_one(escape: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let letter = *escape.get(1)?;
+    let byte = match letter {
+        b'u' => return unescape_unit(escape, out),
+        b'x' => return unescape_hex(escape, out),
+        b'0'..=b'7' => letter - b'0',
+        b'b' => 0x08,
+        b't' => b'\t',
+        b'n' => b'\n',
+        b'v' => 0x0B,
+        b'f' | b'F' => 0x0C,
+        b'r' => b'\r',
+        b'"' | b'\'' | b'/' | b'\\' => letter,
+        _ => return None,
+    };
+    out.push(byte);
+    Some(2)
+}
+
+/// `\uXXXX`, or a pair of them that is one character outside the basic plane.
+fn unescape_unit(escape: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let unit = hex_u16(escape.get(2..6)?)?;
+    if unit < 0x80 {
+        out.push(unit as u8);
+        return Some(6);
+    }
+    let low = match escape.get(6..12) {
+        Some([b'\\', b'u', digits @ ..]) => hex_u16(digits),
+        _ => None,
+    };
+    let (character, used) = match (unit, low) {
+        (0xD800..=0xDBFF, Some(low @ 0xDC00..=0xDFFF)) => {
+            let code = 0x10000 + ((u32::from(unit) & 0x3FF) << 10) + (u32::from(low) & 0x3FF);
+            (char::from_u32(code)?, 12)
+        }
+        (0xD800..=0xDFFF, _) => ('?', 6),
+        _ => (char::from_u32(u32::from(unit))?, 6),
+    };
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    Some(used)
+}
+
+/// `\xXX`: a character below 256, which is fastjson's own.
+fn unescape_hex(escape: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let code = match escape.get(2..4)? {
+        &[high, low] => hex_digit(high)? << 4 | hex_digit(low)?,
+        _ => return None,
+    };
+    out.extend_from_slice(char::from(code).encode_utf8(&mut [0; 4]).as_bytes());
+    Some(4)
+}
+
+fn hex_u16(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0, |value: u16, &digit| Some(value << 4 | u16::from(hex_digit(digit)?)))
+}
+
+/// Value of one hexadecimal digit of either case.
+pub(crate) const fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Appends `value` between double quotes as fastjson writes it.
+pub fn write_json_string(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(b'"');
+    escape_into(out, value);
+    out.push(b'"');
+}
+
+/// Appends `value` with fastjson's escapes: control characters, quote, backslash, U+007F to U+009F,
+/// U+2028 and U+2029. All else stays UTF-8.
+pub fn escape_into(out: &mut Vec<u8>, value: &[u8]) {
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(&byte) = value.get(at) {
+        let (unit, used) = match byte {
+            0..=0x1F | b'"' | b'\\' | 0x7F => (u16::from(byte), 1),
+            0xC2 => match value.get(at + 1) {
+                Some(&low @ 0x80..=0x9F) => (u16::from(low), 2),
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            },
+            0xE2 => match value.get(at + 1..at + 3) {
+                Some(&[0x80, low @ (0xA8 | 0xA9)]) => (0x2000 | u16::from(low & 0x3F), 3),
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            },
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        out.extend_from_slice(value.get(copied..at).unwrap_or_default());
+        escape_one(out, unit);
+        at += used;
+        copied = at;
+    }
+    out.extend_from_slice(value.get(copied..).unwrap_or_default());
+}
+
+fn escape_one(out: &mut Vec<u8>, unit: u16) {
+    let letter = match unit {
+        0x08 => b'b',
+        0x09 => b't',
+        0x0A => b'n',
+        0x0C => b'f',
+        0x0D => b'r',
+        0x22 => b'"',
+        0x5C => b'\\',
+        _ => {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            let digit = |shift: u16| DIGITS[usize::from(unit >> shift & 0xF)];
+            out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', letter]);
+}

@@ -1,0 +1,76 @@
+//! Apache's binary header (`RocketMQSerializable`, 5.3.3).
+//!
+//! ```text
+//! i16 code | i8 language | i16 version | i32 opaque | i32 flag
+//! i32 remark bytes, remark
+//! i32 map bytes, { i16 key bytes, key, i32 value bytes, value } until they are used up
+//! ```
+
+use super::HeaderError;
+use crate::command::Command;
+use crate::frame::Encoding;
+use crate::language::Language;
+use crate::text::Text;
+
+/// Decodes a binary header.
+pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
+    let mut command = Command::over(header, Encoding::Binary);
+    let mut reader = Reader { rest: header, header_bytes: header.len() };
+    command.code = i32::from(reader.i16()?);
+    let [language] = reader.array()?;
+    command.language = Language::from_code(language);
+    command.version = i32::from(reader.i16()?);
+    command.opaque = reader.i32()?;
+    command.flag = reader.i32()?;
+    let remark_bytes = reader.i32()?;
+    let remark = reader.bytes("remark", remark_bytes)?;
+    command.remark = (!remark.is_empty()).then_some(Text::plain(remark));
+    let map_bytes = reader.i32()?;
+    let map = reader.bytes("extFields", map_bytes)?;
+    let mut map = Reader { rest: map, header_bytes: header.len() };
+    while !map.rest.is_empty() {
+        let key_bytes = i32::from(map.i16()?);
+        let key = map.bytes("key", key_bytes)?;
+        let value_bytes = map.i32()?;
+        let value = map.bytes("value", value_bytes)?;
+        // Java reads an empty string as null, and a null key or value is no entry.
+        if !key.is_empty() && !value.is_empty() {
+            command.ext.push(Text::plain(key), Text::plain(value))?;
+        }
+    }
+    Ok(command)
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+    header_bytes: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], HeaderError> {
+        let (array, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(HeaderError::Truncated { at: self.header_bytes })?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    fn i16(&mut self) -> Result<i16, HeaderError> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    fn i32(&mut self) -> Result<i32, HeaderError> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    fn bytes(&mut self, what: &'static str, length: i32) -> Result<&'a [u8], HeaderError> {
+        let split = usize::try_from(length).ok().and_then(|at| self.rest.split_at_checked(at));
+        let Some((bytes, rest)) = split else {
+            let found = i64::from(length);
+            return Err(HeaderError::LengthBeyond { what, found, left: self.rest.len() });
+        };
+        self.rest = rest;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,51 @@
+//! Header of code 17.
+
+use super::{Field, HeaderError};
+use crate::command::Command;
+use crate::text::Text;
+
+/// Apache's `CreateTopicRequestHeader` (17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreateTopicHeader<'a> {
+    /// Topic to create or change.
+    pub topic: Text<'a>,
+    /// Template topic; without effect here.
+    pub default_topic: Option<Text<'a>>,
+    /// Queues that consumers read.
+    pub read_queue_count: i32,
+    /// Queues that producers write.
+    pub write_queue_count: i32,
+    /// Permission bits: 4 read, 2 write, 1 inherit, 8 priority.
+    pub perm: i32,
+    /// `SINGLE_TAG` or `MULTI_TAG`.
+    pub topic_filter_type: Option<Text<'a>>,
+    /// Unit bits; 0 if absent.
+    pub topic_sys_flag: i32,
+    /// Whether the topic is ordered.
+    pub order: bool,
+    /// Changes of attributes: `+key=value,-key`.
+    pub attributes: Option<Text<'a>>,
+    /// Apply even if nothing changes.
+    pub force: bool,
+}
+
+impl<'a> CreateTopicHeader<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
+    pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        Ok(Self {
+            topic: Field::find(command, "topic").text()?,
+            default_topic: Field::find(command, "defaultTopic").text_optional(),
+            read_queue_count: Field::find(command, "readQueueNums").i32()?,
+            write_queue_count: Field::find(command, "writeQueueNums").i32()?,
+            perm: Field::find(command, "perm").i32()?,
+            topic_filter_type: Field::find(command, "topicFilterType").text_optional(),
+            topic_sys_flag: Field::find(command, "topicSysFlag").i32_optional()?.unwrap_or(0),
+            order: Field::find(command, "order").bool(),
+            attributes: Field::find(command, "attributes").text_optional(),
+            force: Field::find(command, "force").bool(),
+        })
+    }
+}
