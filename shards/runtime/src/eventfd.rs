@@ -113,3 +113,28 @@ pub async fn readable(event: &EventFd) -> io::Result<u64> {
     let counter = counter.as_ref().try_into().expect("an eventfd gives its 8 bytes or none");
     Ok(u64::from_ne_bytes(counter))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_add_up_until_they_are_taken() {
+        let event = EventFd::new().unwrap();
+        assert_eq!(event.drain(), 0);
+        let peer = event.try_clone().unwrap();
+        peer.signal();
+        peer.signal();
+        event.signal();
+        assert_eq!(event.drain(), 3);
+        assert_eq!(event.drain(), 0);
+    }
+
+    #[test]
+    fn a_full_counter_takes_a_signal_without_blocking() {
+        let event = EventFd::new().unwrap();
+        rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        event.signal();
+        assert_eq!(event.drain(), u64::MAX - 1);
+    }
+}

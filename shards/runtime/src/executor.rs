@@ -207,7 +207,8 @@ where
 fn make_executor(name: &str, options: &CoreOptions) -> Result<LocalExecutor, CoreError> {
     // Asked before glommio does: it panics where io_uring is denied, and calls exit(1) on a kernel
     // that lacks an operation.
-    probe::check_executor().map_err(|source| CoreError::System { name: name.to_owned(), source })?;
+    probe::check_executor()
+        .map_err(|source| CoreError::System { name: name.to_owned(), source })?;
     let mut builder = LocalExecutorBuilder::new(place_in_glommio(name, options)?)
         .name(name)
         .io_memory(options.io_memory_bytes)
@@ -251,5 +252,101 @@ fn panic_message(panic: Box<dyn Any + Send>) -> String {
             Ok(message) => (*message).to_owned(),
             Err(_) => "no message".to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventfd::{EventFd, readable};
+
+    fn free() -> CoreOptions {
+        CoreOptions::new(Placement::Free)
+    }
+
+    #[test]
+    fn a_core_runs_on_a_thread_of_its_name_and_returns_its_value() {
+        let core = spawn_core("core-7", free(), || async {
+            Ok::<_, io::Error>(std::thread::current().name().map(str::to_owned))
+        })
+        .unwrap();
+        assert_eq!(core.name(), "core-7");
+        assert_eq!(core.join().unwrap().as_deref(), Some("core-7"));
+    }
+
+    #[test]
+    fn an_error_is_reported_with_the_name() {
+        let core =
+            spawn_core("core-1", free(), || async { Err::<(), _>("the disk is gone") }).unwrap();
+        assert_eq!(core.join().unwrap_err().to_string(), "core-1 failed: the disk is gone");
+    }
+
+    #[test]
+    fn a_panic_is_reported_with_the_name() {
+        let core = spawn_core("core-2", free(), || async {
+            let empty: Vec<u8> = Vec::new();
+            assert!(!empty.is_empty(), "a batch holds something");
+            Ok::<_, io::Error>(())
+        })
+        .unwrap();
+        let expect = "core-2 panicked: a batch holds something";
+        assert_eq!(core.join().unwrap_err().to_string(), expect);
+    }
+
+    #[test]
+    fn a_core_runs_where_it_is_placed() {
+        let cpu = *placement::allowed_cpus().unwrap().last().unwrap();
+        let mut spinning = CoreOptions::new(Placement::Pinned(cpu));
+        spinning.spin_before_park = Some(Duration::from_micros(50));
+        for options in [CoreOptions::new(Placement::Pinned(cpu)), spinning] {
+            let core = spawn_core("pinned", options, || async { placement::allowed_cpus() });
+            assert_eq!(core.unwrap().join().unwrap(), [cpu]);
+        }
+    }
+
+    #[test]
+    fn a_core_without_its_cpu_does_not_start() {
+        let options = CoreOptions::new(Placement::Pinned(1_000_000));
+        let error = spawn_core("core-3", options, || async { Ok::<_, io::Error>(()) }).unwrap_err();
+        assert!(matches!(&error, CoreError::Place { name, .. } if name == "core-3"), "{error}");
+    }
+
+    #[test]
+    fn a_signal_from_another_thread_ends_the_wait() {
+        const ROUNDS: u64 = 1_000;
+        for spin_before_park in [None, Some(Duration::from_micros(20))] {
+            let request = EventFd::new().unwrap();
+            let answer = EventFd::new().unwrap();
+            let (core_request, core_answer) =
+                (request.try_clone().unwrap(), answer.try_clone().unwrap());
+            let options = CoreOptions { spin_before_park, ..free() };
+            let core = spawn_core("core-4", options, move || async move {
+                for _ in 0..ROUNDS {
+                    assert_eq!(readable(&core_request).await?, 1);
+                    core_answer.signal();
+                }
+                Ok::<_, io::Error>(())
+            })
+            .unwrap();
+            let peer = spawn_core("peer", free(), move || async move {
+                for _ in 0..ROUNDS {
+                    request.signal();
+                    assert_eq!(readable(&answer).await?, 1);
+                }
+                Ok::<_, io::Error>(())
+            })
+            .unwrap();
+            core.join().unwrap();
+            peer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn signals_before_the_wait_are_one_wake_up() {
+        let event = EventFd::new().unwrap();
+        event.signal();
+        event.signal();
+        let core = spawn_core("core-5", free(), move || async move { readable(&event).await });
+        assert_eq!(core.unwrap().join().unwrap(), 2);
     }
 }

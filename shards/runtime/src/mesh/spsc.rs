@@ -79,9 +79,12 @@ impl<T> Shared<T> {
     /// Takes the message out of a slot that holds one.
     fn take(&self, index: usize) -> T {
         self.slot(index).with(|slot| {
-            // SAFETY: called for the head below an acquired tail: by `Receiver::pop`, which moves on
-            // at once so that each message is taken once, and by `drop`, when both ends are gone.
-            unsafe { (*slot).assume_init_read() }
+            // SAFETY: called for the head, below an acquired tail, where the sender does not write:
+            // by `Receiver::pop`, and by `drop` when both ends are gone.
+            let slot = unsafe { &*slot };
+            // SAFETY: the sender wrote a message there, and both callers move the head on at once, so
+            // that each is taken once.
+            unsafe { slot.assume_init_read() }
         })
     }
 }
@@ -242,9 +245,10 @@ impl<T> Receiver<T> {
         self.shared.sender_closed.load(Ordering::Acquire)
     }
 
+    /// Says that nobody will take anything any more. A sender that waits for room tries once more.
     pub(super) fn close(&mut self) {
-        self.shared.head.0.store(self.head, Ordering::Release);
         self.shared.receiver_closed.store(true, Ordering::Release);
+        self.release();
     }
 }
 
