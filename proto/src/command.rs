@@ -34,7 +34,7 @@ pub struct Command<'a> {
     /// Encoding of the header, in which the answer should be.
     pub encoding: Encoding,
     /// Typed table of a flatbuffers header.
-    pub(crate) typed: header::Typed<'a>,
+    pub(crate) typed: Option<header::Typed<'a>>,
 }
 
 impl<'a> Command<'a> {
@@ -61,7 +61,7 @@ impl<'a> Command<'a> {
             remark: None,
             ext: ExtFields::over(header),
             encoding,
-            typed: header::Typed::None,
+            typed: None,
         }
     }
 

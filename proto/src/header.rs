@@ -8,6 +8,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::command::Command;
+use crate::generated;
 use crate::text::Text;
 
 pub(crate) mod binary;
@@ -38,11 +39,10 @@ pub use topic::CreateTopicHeader;
 /// The typed table of a flatbuffers header, if it has one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Typed<'a> {
-    /// A generic command: everything is in `ext`.
-    None,
-    /// Placeholder until the flatbuffers encoding is in.
-    #[expect(dead_code)]
-    Unused(&'a [u8]),
+    SendRequest(generated::SendRequest<'a>),
+    SendAnswer(generated::SendAnswer<'a>),
+    PullRequest(generated::PullRequest<'a>),
+    PullAnswer(generated::PullAnswer<'a>),
 }
 
 /// What every header says, whatever its encoding and its fields, as the writers take it.

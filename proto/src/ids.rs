@@ -154,10 +154,10 @@ impl OffsetMessageId {
         let (port, position) = rest.split_at(4);
         let port = i32::from_be_bytes(port.try_into().expect("4 bytes were split off"));
         let position = i64::from_be_bytes(position.try_into().expect("8 bytes are left of 12"));
-        let ip = match <[u8; 4]>::try_from(&*address) {
+        let ip = match <[u8; 4]>::try_from(address) {
             Ok(octets) => IpAddr::V4(Ipv4Addr::from(octets)),
             Err(_) => IpAddr::V6(Ipv6Addr::from(
-                <[u8; 16]>::try_from(&*address).expect("16 bytes are left of 28"),
+                <[u8; 16]>::try_from(address).expect("16 bytes are left of 28"),
             )),
         };
         match (u16::try_from(port), Position::from_i64(position)) {

@@ -11,6 +11,7 @@ pub mod command;
 pub mod dialect;
 pub mod ext;
 pub mod frame;
+mod generated;
 pub mod header;
 pub mod ids;
 pub mod language;

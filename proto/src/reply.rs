@@ -8,6 +8,7 @@
 use crate::frame::{self, Encoding};
 use crate::header;
 
+mod flat;
 mod pull;
 mod request;
 mod send;
@@ -77,13 +78,19 @@ fn write_generic(
     body: &[u8],
 ) {
     let mark = frame::begin(out);
-    strings::write(out, encoding, head, |fields| {
-        let Some(ext) = ext else { return };
-        fields.open();
-        for (key, value) in ext {
-            fields.text(key, value.as_bytes());
-        }
-    });
+    match encoding {
+        Encoding::Flat => flat::write_generic(out, head, ext.unwrap_or_default()),
+        Encoding::Json => strings::write_json(out, head, |fields| write_ext(fields, ext)),
+        Encoding::Binary => strings::write_binary(out, head, |fields| write_ext(fields, ext)),
+    }
     frame::finish(out, mark, encoding, body.len());
     out.extend_from_slice(body);
+}
+
+fn write_ext(fields: &mut strings::Fields<'_>, ext: Option<&[(&str, &str)]>) {
+    let Some(ext) = ext else { return };
+    fields.open();
+    for (key, value) in ext {
+        fields.text(key, value.as_bytes());
+    }
 }

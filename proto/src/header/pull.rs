@@ -1,7 +1,8 @@
 //! Header of a pull: codes 11 and 361.
 
-use super::{Field, HeaderError};
+use super::{Field, HeaderError, Typed, flat};
 use crate::command::Command;
+use crate::generated;
 use crate::text::Text;
 
 /// Apache's `PullMessageRequestHeader`.
@@ -56,6 +57,9 @@ impl<'a> PullHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        if let Some(Typed::PullRequest(table)) = &command.typed {
+            return Ok(Self::from_flat(table));
+        }
         let mut fields = Fields::NONE;
         for (key, value) in command.ext.iter() {
             if let Some(field) = fields.named(key.raw()) {
@@ -63,6 +67,26 @@ impl<'a> PullHeader<'a> {
             }
         }
         fields.parse()
+    }
+
+    fn from_flat(table: &generated::PullRequest<'a>) -> Self {
+        Self {
+            consumer_group: flat::text(table.consumer_group()),
+            topic: flat::text(table.topic()),
+            queue_id: table.queue_id(),
+            queue_offset: table.queue_offset(),
+            message_count_max: table.message_count_max(),
+            sys_flag: table.sys_flag(),
+            commit_offset: table.commit_offset(),
+            suspend_timeout_ms: table.suspend_timeout_ms(),
+            subscription: flat::text_optional(table.subscription()),
+            subscription_version: table.subscription_version(),
+            expression_type: flat::text_optional(table.expression_type()),
+            message_bytes_max: table.message_bytes_max(),
+            request_source: table.request_source(),
+            proxy_forward_client_id: None,
+            broker_name: flat::text_optional(table.broker_name()),
+        }
     }
 
     /// Whether `commit_offset` is to be committed.

@@ -1,7 +1,8 @@
 //! Header of a send: codes 10, 310, 320 and the replies 324, 325.
 
-use super::{Field, HeaderError};
+use super::{Field, HeaderError, Typed, flat};
 use crate::command::Command;
+use crate::generated;
 use crate::text::Text;
 
 /// Apache's `SendMessageRequestHeader`, long names (10, 324) and short ones (310, 320, 325) alike.
@@ -45,6 +46,9 @@ impl<'a> SendHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        if let Some(Typed::SendRequest(table)) = &command.typed {
+            return Ok(Self::from_flat(table));
+        }
         let mut fields = Fields::NONE;
         for (key, value) in command.ext.iter() {
             if let Some(field) = fields.named(key.raw()) {
@@ -52,6 +56,25 @@ impl<'a> SendHeader<'a> {
             }
         }
         fields.parse()
+    }
+
+    fn from_flat(table: &generated::SendRequest<'a>) -> Self {
+        Self {
+            producer_group: flat::text(table.producer_group()),
+            topic: flat::text(table.topic()),
+            default_topic: flat::text(table.default_topic()),
+            default_topic_queue_count: table.default_topic_queue_count(),
+            queue_id: table.queue_id(),
+            sys_flag: table.sys_flag(),
+            born_timestamp: table.born_timestamp(),
+            flag: table.flag(),
+            properties: flat::bytes(table.properties()),
+            reconsume_times: table.reconsume_times(),
+            unit_mode: table.unit_mode(),
+            max_reconsume_times: table.max_reconsume_times(),
+            batch: table.batch(),
+            broker_name: flat::text_optional(table.broker_name()),
+        }
     }
 }
 

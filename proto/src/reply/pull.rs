@@ -1,6 +1,6 @@
 //! Answer to a pull.
 
-use super::strings;
+use super::{flat, strings};
 use crate::command::FLAG_RESPONSE;
 use crate::frame::{self, Encoding};
 use crate::header::Head;
@@ -38,14 +38,24 @@ pub fn write_pull_response(
     let head =
         Head { code: reply.code, opaque: reply.opaque, flag: FLAG_RESPONSE, remark: reply.remark };
     let mark = frame::begin(out);
-    strings::write(out, encoding, &head, |fields| {
-        fields.open();
-        fields.integer("suggestWhichBrokerId", reply.suggest_which_broker_id);
-        fields.integer("groupSysFlag", reply.group_sys_flag);
-        fields.integer("nextBeginOffset", reply.next_begin_offset);
-        fields.integer("maxOffset", reply.max_offset);
-        fields.integer("minOffset", reply.min_offset);
-        fields.integer("topicSysFlag", reply.topic_sys_flag);
-    });
+    match encoding {
+        Encoding::Flat => flat::write_pull_reply(out, &head, reply),
+        Encoding::Json => {
+            strings::write_json(out, &head, |fields| write_pull_response_fields(fields, reply))
+        }
+        Encoding::Binary => {
+            strings::write_binary(out, &head, |fields| write_pull_response_fields(fields, reply))
+        }
+    }
     frame::finish(out, mark, encoding, body_bytes);
+}
+
+fn write_pull_response_fields(fields: &mut strings::Fields<'_>, reply: &PullReply<'_>) {
+    fields.open();
+    fields.integer("suggestWhichBrokerId", reply.suggest_which_broker_id);
+    fields.integer("groupSysFlag", reply.group_sys_flag);
+    fields.integer("nextBeginOffset", reply.next_begin_offset);
+    fields.integer("maxOffset", reply.max_offset);
+    fields.integer("minOffset", reply.min_offset);
+    fields.integer("topicSysFlag", reply.topic_sys_flag);
 }

@@ -1,7 +1,7 @@
 //! Requests of a client: sends and pulls, as the load generator writes them.
 
 use super::RequestHead;
-use super::strings;
+use super::{flat, strings};
 use crate::frame::{self, Encoding};
 use crate::header::Head;
 
@@ -48,28 +48,38 @@ pub fn write_send_request(
 ) {
     let head = Head { code: head.code, opaque: head.opaque, flag: head.flag, remark: None };
     let mark = frame::begin(out);
-    strings::write(out, encoding, &head, |fields| {
-        fields.open();
-        fields.text("a", request.producer_group.as_bytes());
-        fields.text("b", request.topic.as_bytes());
-        fields.text("c", request.default_topic.as_bytes());
-        fields.integer("d", request.default_topic_queue_count);
-        fields.integer("e", request.queue_id);
-        fields.integer("f", request.sys_flag);
-        fields.integer("g", request.born_timestamp);
-        fields.integer("h", request.flag);
-        fields.text("i", request.properties);
-        fields.integer("j", request.reconsume_times);
-        fields.boolean("k", request.unit_mode);
-        if let Some(max_reconsume_times) = request.max_reconsume_times {
-            fields.integer("l", max_reconsume_times);
+    match encoding {
+        Encoding::Flat => flat::write_send_request(out, &head, request),
+        Encoding::Json => {
+            strings::write_json(out, &head, |fields| write_send_request_fields(fields, request))
         }
-        fields.boolean("m", request.batch);
-        if let Some(broker_name) = request.broker_name {
-            fields.text("n", broker_name.as_bytes());
+        Encoding::Binary => {
+            strings::write_binary(out, &head, |fields| write_send_request_fields(fields, request))
         }
-    });
+    }
     frame::finish(out, mark, encoding, body_bytes);
+}
+
+fn write_send_request_fields(fields: &mut strings::Fields<'_>, request: &SendRequest<'_>) {
+    fields.open();
+    fields.text("a", request.producer_group.as_bytes());
+    fields.text("b", request.topic.as_bytes());
+    fields.text("c", request.default_topic.as_bytes());
+    fields.integer("d", request.default_topic_queue_count);
+    fields.integer("e", request.queue_id);
+    fields.integer("f", request.sys_flag);
+    fields.integer("g", request.born_timestamp);
+    fields.integer("h", request.flag);
+    fields.text("i", request.properties);
+    fields.integer("j", request.reconsume_times);
+    fields.boolean("k", request.unit_mode);
+    if let Some(max_reconsume_times) = request.max_reconsume_times {
+        fields.integer("l", max_reconsume_times);
+    }
+    fields.boolean("m", request.batch);
+    if let Some(broker_name) = request.broker_name {
+        fields.text("n", broker_name.as_bytes());
+    }
 }
 
 /// Apache's `PullMessageRequestHeader`: codes 11 and 361.
@@ -112,29 +122,39 @@ pub fn write_pull_request(
 ) {
     let head = Head { code: head.code, opaque: head.opaque, flag: head.flag, remark: None };
     let mark = frame::begin(out);
-    strings::write(out, encoding, &head, |fields| {
-        fields.open();
-        fields.text("consumerGroup", request.consumer_group.as_bytes());
-        fields.text("topic", request.topic.as_bytes());
-        fields.integer("queueId", request.queue_id);
-        fields.integer("queueOffset", request.queue_offset);
-        fields.integer("maxMsgNums", request.message_count_max);
-        fields.integer("sysFlag", request.sys_flag);
-        fields.integer("commitOffset", request.commit_offset);
-        fields.integer("suspendTimeoutMillis", request.suspend_timeout_ms);
-        fields.integer("subVersion", request.subscription_version);
-        if let Some(subscription) = request.subscription {
-            fields.text("subscription", subscription.as_bytes());
+    match encoding {
+        Encoding::Flat => flat::write_pull_request(out, &head, request),
+        Encoding::Json => {
+            strings::write_json(out, &head, |fields| write_pull_request_fields(fields, request))
         }
-        if let Some(expression_type) = request.expression_type {
-            fields.text("expressionType", expression_type.as_bytes());
+        Encoding::Binary => {
+            strings::write_binary(out, &head, |fields| write_pull_request_fields(fields, request))
         }
-        if let Some(message_bytes_max) = request.message_bytes_max {
-            fields.integer("maxMsgBytes", message_bytes_max);
-        }
-        if let Some(broker_name) = request.broker_name {
-            fields.text("bname", broker_name.as_bytes());
-        }
-    });
+    }
     frame::finish(out, mark, encoding, 0);
+}
+
+fn write_pull_request_fields(fields: &mut strings::Fields<'_>, request: &PullRequest<'_>) {
+    fields.open();
+    fields.text("consumerGroup", request.consumer_group.as_bytes());
+    fields.text("topic", request.topic.as_bytes());
+    fields.integer("queueId", request.queue_id);
+    fields.integer("queueOffset", request.queue_offset);
+    fields.integer("maxMsgNums", request.message_count_max);
+    fields.integer("sysFlag", request.sys_flag);
+    fields.integer("commitOffset", request.commit_offset);
+    fields.integer("suspendTimeoutMillis", request.suspend_timeout_ms);
+    fields.integer("subVersion", request.subscription_version);
+    if let Some(subscription) = request.subscription {
+        fields.text("subscription", subscription.as_bytes());
+    }
+    if let Some(expression_type) = request.expression_type {
+        fields.text("expressionType", expression_type.as_bytes());
+    }
+    if let Some(message_bytes_max) = request.message_bytes_max {
+        fields.integer("maxMsgBytes", message_bytes_max);
+    }
+    if let Some(broker_name) = request.broker_name {
+        fields.text("bname", broker_name.as_bytes());
+    }
 }

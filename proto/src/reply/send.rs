@@ -1,6 +1,6 @@
 //! Answer to a send.
 
-use super::strings;
+use super::{flat, strings};
 use crate::command::FLAG_RESPONSE;
 use crate::frame::{self, Encoding};
 use crate::header::Head;
@@ -42,21 +42,31 @@ pub fn write_send_response(out: &mut Vec<u8>, encoding: Encoding, reply: &SendRe
     let head =
         Head { code: reply.code, opaque: reply.opaque, flag: FLAG_RESPONSE, remark: reply.remark };
     let mark = frame::begin(out);
-    strings::write(out, encoding, &head, |fields| {
-        fields.open();
-        if let Some(stored) = &reply.stored {
-            fields.integer("queueId", stored.queue_id);
-            if !stored.transaction_id.is_empty() {
-                fields.text("transactionId", stored.transaction_id);
-            }
-            fields.plain("msgId", stored.message_id);
-            if let Some(handle) = stored.recall_handle {
-                fields.text("recallHandle", handle.as_bytes());
-            }
-            fields.integer("queueOffset", stored.queue_offset);
+    match encoding {
+        Encoding::Flat => flat::write_send_reply(out, &head, reply),
+        Encoding::Json => {
+            strings::write_json(out, &head, |fields| write_send_response_fields(fields, reply))
         }
-        fields.boolean("TRACE_ON", reply.trace_on);
-        fields.text("MSG_REGION", reply.region.as_bytes());
-    });
+        Encoding::Binary => {
+            strings::write_binary(out, &head, |fields| write_send_response_fields(fields, reply))
+        }
+    }
     frame::finish(out, mark, encoding, 0);
+}
+
+fn write_send_response_fields(fields: &mut strings::Fields<'_>, reply: &SendReply<'_>) {
+    fields.open();
+    if let Some(stored) = &reply.stored {
+        fields.integer("queueId", stored.queue_id);
+        if !stored.transaction_id.is_empty() {
+            fields.text("transactionId", stored.transaction_id);
+        }
+        fields.plain("msgId", stored.message_id);
+        if let Some(handle) = stored.recall_handle {
+            fields.text("recallHandle", handle.as_bytes());
+        }
+        fields.integer("queueOffset", stored.queue_offset);
+    }
+    fields.boolean("TRACE_ON", reply.trace_on);
+    fields.text("MSG_REGION", reply.region.as_bytes());
 }

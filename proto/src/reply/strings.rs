@@ -1,23 +1,9 @@
 //! Headers whose fields are a map of strings: JSON, and Apache's binary one.
 
-use crate::frame::Encoding;
 use crate::header::Head;
 use crate::language::Language;
 use crate::text::{escape_into, write_json_string};
 use crate::version;
-
-/// Writes a header of either encoding; `write_fields` writes its map, if it opens one.
-pub(super) fn write(
-    out: &mut Vec<u8>,
-    encoding: Encoding,
-    head: &Head<'_>,
-    write_fields: impl FnOnce(&mut Fields<'_>),
-) {
-    match encoding {
-        Encoding::Json | Encoding::Flat => write_json(out, head, write_fields),
-        Encoding::Binary => write_binary(out, head, write_fields),
-    }
-}
 
 /// The map of a header under construction.
 pub(super) struct Fields<'o> {
@@ -94,7 +80,12 @@ impl Fields<'_> {
     }
 }
 
-fn write_json(out: &mut Vec<u8>, head: &Head<'_>, write_fields: impl FnOnce(&mut Fields<'_>)) {
+/// Writes a JSON header; `write_fields` writes its map, if it opens one.
+pub(super) fn write_json(
+    out: &mut Vec<u8>,
+    head: &Head<'_>,
+    write_fields: impl FnOnce(&mut Fields<'_>),
+) {
     let mut digits = itoa::Buffer::new();
     out.extend_from_slice(b"{\"code\":");
     out.extend_from_slice(digits.format(head.code).as_bytes());
@@ -117,7 +108,12 @@ fn write_json(out: &mut Vec<u8>, head: &Head<'_>, write_fields: impl FnOnce(&mut
     out.push(b'}');
 }
 
-fn write_binary(out: &mut Vec<u8>, head: &Head<'_>, write_fields: impl FnOnce(&mut Fields<'_>)) {
+/// Writes a binary header; `write_fields` writes its map.
+pub(super) fn write_binary(
+    out: &mut Vec<u8>,
+    head: &Head<'_>,
+    write_fields: impl FnOnce(&mut Fields<'_>),
+) {
     let remark = head.remark.unwrap_or_default();
     // The code is cut to 16 bits, as Java does: those above never travel in this encoding.
     out.extend_from_slice(&(head.code as i16).to_be_bytes());
