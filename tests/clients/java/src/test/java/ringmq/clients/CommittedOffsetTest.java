@@ -7,11 +7,9 @@ import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
-import org.apache.rocketmq.common.message.MessageQueue;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
@@ -52,7 +50,7 @@ class CommittedOffsetTest {
         first.shutdown();
         gone.countDown();
         assertEquals(100, accepted.size());
-        awaitCommitted(group, topic, 100);
+        clients.reader().awaitCommitted(group, topic, 100);
 
         Inbox rest = new Inbox();
         DefaultMQPushConsumer second = clients.consume(group, topic, "*", rest);
@@ -73,7 +71,7 @@ class CommittedOffsetTest {
         clients.send(topic, Messages.numbered("before", 100));
         inbox.awaitCount(100);
         first.shutdown();
-        awaitCommitted(group, topic, 100);
+        clients.reader().awaitCommitted(group, topic, 100);
 
         List<String> texts = Messages.numbered("after", 100);
         clients.send(topic, texts);
@@ -92,22 +90,7 @@ class CommittedOffsetTest {
         clients.consume(group, topic, "*", inbox);
         clients.send(topic, Messages.numbered("running", 20));
         inbox.awaitCount(20);
-        // Broadcast-free way to look: another group cannot see it, so the offset is asked under the same group name,
-        // by a client that only pulls and takes no queue.
-        awaitCommitted(group, topic, 20);
-    }
-
-    /** The sum over all queues: commits travel oneway, so they are waited for. */
-    private void awaitCommitted(String group, String topic, long count) throws Exception {
-        DefaultMQPullConsumer observer = clients.pullConsumer(group);
-        Await.until(count + " messages committed", () -> {
-            long sum = 0;
-            for (MessageQueue queue : clients.reader().queues(topic)) {
-                sum += Math.max(0, observer.fetchConsumeOffset(queue, true));
-            }
-            return sum;
-        }, sum -> sum == count);
-        observer.shutdown();
+        clients.reader().awaitCommitted(group, topic, 20);
     }
 
     private static void awaitQuietly(CountDownLatch latch) {

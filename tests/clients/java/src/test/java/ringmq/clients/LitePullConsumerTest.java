@@ -28,7 +28,7 @@ class LitePullConsumerTest {
         DefaultLitePullConsumer first = subscriber(group, topic);
         assertEquals(before, texts(poll(first, 100)));
         first.commitSync();
-        Await.until("100 messages committed", () -> committed(first, topic), sum -> sum == 100);
+        clients.reader().awaitCommitted(group, topic, 100);
         first.shutdown();
 
         List<String> after = Messages.numbered("after", 100);
@@ -107,8 +107,8 @@ class LitePullConsumerTest {
         MessageQueue queue = clients.reader().queues(topic).get(0);
         assertTrue(consumer.committed(queue) <= 0, "nothing committed yet");
         consumer.commitSync();
-        Await.until("offset 10 committed", () -> clients.pullConsumer(group).fetchConsumeOffset(queue, true),
-            offset -> offset == 10);
+        clients.reader().awaitCommitted(group, topic, 10);
+        assertEquals(10, consumer.committed(queue));
     }
 
     private DefaultLitePullConsumer subscriber(String group, String topic) throws Exception {
@@ -127,14 +127,6 @@ class LitePullConsumerTest {
             return polled.size();
         }, size -> size >= count);
         return polled;
-    }
-
-    private long committed(DefaultLitePullConsumer consumer, String topic) throws Exception {
-        long sum = 0;
-        for (MessageQueue queue : clients.reader().queues(topic)) {
-            sum += Math.max(0, consumer.committed(queue));
-        }
-        return sum;
     }
 
     private static List<String> texts(List<MessageExt> messages) {

@@ -7,6 +7,9 @@ import java.util.List;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
+import org.apache.rocketmq.client.consumer.store.OffsetStore;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
+import org.apache.rocketmq.client.consumer.store.RemoteBrokerOffsetStore;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -66,6 +69,25 @@ final class TopicReader {
 
     void awaitMaxOffset(MessageQueue queue, long offset) throws Exception {
         Await.until("offset " + offset + " of " + queue, () -> consumer.maxOffset(queue), seen -> seen >= offset);
+    }
+
+    /** The offset that the broker keeps for the group, -1 for none; asked without joining the group. */
+    long committed(String group, MessageQueue queue) {
+        return offsetsOf(group).readOffset(queue, ReadOffsetType.READ_FROM_STORE);
+    }
+
+    /** Over all queues: in a topic read from its beginning, how many messages the group is done with. */
+    long committedSum(String group, String topic) {
+        return queues(topic).stream().mapToLong(queue -> Math.max(0, committed(group, queue))).sum();
+    }
+
+    /** Commits travel oneway, so they are waited for. */
+    void awaitCommitted(String group, String topic, long sum) throws Exception {
+        Await.until(sum + " messages of " + topic + " committed", () -> committedSum(group, topic), seen -> seen == sum);
+    }
+
+    private OffsetStore offsetsOf(String group) {
+        return new RemoteBrokerOffsetStore(consumer.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory(), group);
     }
 
     private long countOf(String topic) throws MQClientException {
