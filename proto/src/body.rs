@@ -8,6 +8,7 @@
 //! where Java's order is that of a hash table and means nothing.
 
 mod admin;
+mod base64;
 mod connection;
 mod group;
 mod heartbeat;

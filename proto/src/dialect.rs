@@ -179,14 +179,11 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Equal but for ASCII case, `_` and `-` in `key`.
+/// Equal but for ASCII case, `_` and `-`.
 fn alike(key: &str, name: &str) -> bool {
-    let fold = |text: &'_ str| -> Vec<u8> {
-        text.bytes()
-            .filter(|byte| !matches!(byte, b'_' | b'-'))
-            .map(|byte| byte.to_ascii_lowercase())
-            .collect()
-    };
-    // Folding never lengthens, and drops nothing but separators: most keys fall out here.
-    key.len() >= name.len() && fold(key) == fold(name)
+    fn folded(text: &str) -> impl Iterator<Item = u8> {
+        let bytes = text.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+        bytes.map(|byte| byte.to_ascii_lowercase())
+    }
+    folded(key).eq(folded(name))
 }

@@ -3,6 +3,8 @@
 //! Apache 5.3.3: `common/topic/TopicValidator`, `common/MixAll`, `common/constant/PermName`,
 //! `client/Validators`, `store/config/MessageStoreConfig`.
 
+use crate::limits::{GROUP_BYTES_MAX, TOPIC_BYTES_MAX};
+
 /// Template of topics created on first use.
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Messages that wait for a delay level; queue id = level - 1.
@@ -88,11 +90,6 @@ const SYSTEM_TOPICS: [&str; 10] = [
     CHECKPOINT_TOPIC,
 ];
 
-/// Longest topic name, in UTF-16 units as Java counts; allowed names are ASCII anyway.
-pub const TOPIC_LENGTH_MAX: usize = 127;
-/// Longest group name.
-pub const GROUP_LENGTH_MAX: usize = 255;
-
 /// Namespace of the NameServer's key-value store that marks order topics.
 pub const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 
@@ -159,7 +156,7 @@ pub enum TopicNameError {
     /// A character outside `^[%|a-zA-Z0-9_-]+$`.
     #[error("The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$")]
     IllegalCharacter,
-    /// Longer than [`TOPIC_LENGTH_MAX`].
+    /// Longer than [`TOPIC_BYTES_MAX`].
     #[error("The specified topic is longer than topic max length.")]
     TooLong,
 }
@@ -170,7 +167,7 @@ pub enum GroupNameError {
     /// Empty or white space only.
     #[error("the specified group is blank")]
     Blank,
-    /// Longer than [`GROUP_LENGTH_MAX`].
+    /// Longer than [`GROUP_BYTES_MAX`].
     #[error("the specified group is longer than group max length 255.")]
     TooLong,
     /// A character outside `^[%|a-zA-Z0-9_-]+$`.
@@ -194,7 +191,7 @@ pub fn validate_topic(topic: &str) -> Result<(), TopicNameError> {
     if !topic.bytes().all(is_name_byte) {
         return Err(TopicNameError::IllegalCharacter);
     }
-    if topic.len() > TOPIC_LENGTH_MAX {
+    if topic.len() > TOPIC_BYTES_MAX {
         return Err(TopicNameError::TooLong);
     }
     Ok(())
@@ -208,7 +205,7 @@ pub fn validate_group(group: &str) -> Result<(), GroupNameError> {
     if is_blank(group) {
         return Err(GroupNameError::Blank);
     }
-    if group.encode_utf16().count() > GROUP_LENGTH_MAX {
+    if group.encode_utf16().count() > GROUP_BYTES_MAX {
         return Err(GroupNameError::TooLong);
     }
     if !group.bytes().all(is_name_byte) {

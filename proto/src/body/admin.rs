@@ -50,8 +50,6 @@ json_object! {
     /// A slave as it sees itself. `HARuntimeInfo.HAClientRuntimeInfo`.
     #[derive(Eq)]
     pub struct HAClientRuntimeInfo {
-        /// Whether it replicates.
-        "activated" activated: bool,
         /// Last read from its master, ms.
         "lastReadTimestamp" last_read_timestamp: i64,
         /// Last write to its master, ms.

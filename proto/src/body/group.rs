@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 
 use super::BodyError;
-use super::json::{Json, json_enum, json_object, nullable};
+use super::json::{Json, defaulting, json_enum, json_object, nullable};
 use super::version::DataVersion;
 use crate::dialect::{Value, Writer};
 
 json_enum! {
     /// Which delays a retry takes. `remoting/protocol/subscription/GroupRetryPolicyType`.
+    #[derive(Default)]
     pub enum GroupRetryPolicyType {
         /// Growing by a factor.
         Exponential = "EXPONENTIAL",
         /// From a list.
+        #[default]
         Customized = "CUSTOMIZED",
     }
 }
+defaulting!(GroupRetryPolicyType);
 
 json_object! {
     /// Delays that grow by a factor, ms. `remoting/protocol/subscription/ExponentialRetryPolicy`.
@@ -50,7 +53,7 @@ json_object! {
         /// The growth, if `type` says so.
         "exponentialRetryPolicy" exponential_retry_policy: Option<ExponentialRetryPolicy>,
         /// Which of the two.
-        "type" kind: Option<GroupRetryPolicyType> = Some(GroupRetryPolicyType::Customized),
+        "type" kind: GroupRetryPolicyType,
     }
 }
 

@@ -33,12 +33,16 @@ pub trait JsonKey: Sized + Ord {
 }
 
 /// Declares a body: a struct whose fields are listed in alphabetical order of their JSON names, each
-/// with its name, type and, where it is not the type's own, Java's initial value.
+/// with its name, another name that is read too where there is one (`@JSONField(alternateNames)`), its
+/// type and, where it is not the type's own, Java's initial value.
 macro_rules! json_object {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
-            $($(#[$field_meta:meta])* $json:literal $field:ident: $type:ty $(= $default:expr)?,)*
+            $(
+                $(#[$field_meta:meta])*
+                $json:literal $(| $alias:literal)? $field:ident: $type:ty $(= $default:expr)?,
+            )*
         }
     ) => {
         $(#[$meta])*
@@ -60,7 +64,10 @@ macro_rules! json_object {
             ) -> Result<Self, $crate::body::BodyError> {
                 let object = $crate::body::json::object(value)?;
                 let mut this = Self::default();
-                $($crate::body::json::read_field(object, $json, &mut this.$field)?;)*
+                $(
+                    $($crate::body::json::read_field(object, $alias, &mut this.$field)?;)?
+                    $crate::body::json::read_field(object, $json, &mut this.$field)?;
+                )*
                 Ok(this)
             }
 
@@ -154,6 +161,23 @@ macro_rules! json_enum {
     };
 }
 pub(super) use json_enum;
+
+/// Lets an enum be a field without an `Option`: what is no name of it becomes its `Default`, which is
+/// Java's initial value.
+macro_rules! defaulting {
+    ($name:ident) => {
+        impl $crate::body::json::Json for $name {
+            fn read(value: &$crate::dialect::Value<'_>) -> Result<Self, $crate::body::BodyError> {
+                Ok(<Option<$name> as $crate::body::json::Json>::read(value)?.unwrap_or_default())
+            }
+
+            fn emit(&self, writer: &mut $crate::dialect::Writer<'_>) {
+                writer.text(self.name());
+            }
+        }
+    };
+}
+pub(super) use defaulting;
 
 /// Reads a field if the object has it.
 pub fn read_field<T: Json>(

@@ -1,22 +1,26 @@
-//! POP and rebalance in the broker (151, 400 to 402).
+//! POP and rebalance in the broker (200151, 400 to 402).
 
 use std::collections::BTreeMap;
 
 use super::BodyError;
+use super::base64;
 use super::heartbeat::MessageModel;
-use super::json::{Json, json_enum, json_object, mismatch, nullable};
+use super::json::{Json, defaulting, json_enum, json_object, mismatch, nullable};
 use super::queue::MessageQueue;
 use crate::dialect::{Value, Writer};
 
 json_enum! {
     /// How consumers of a topic and group ask. `common/message/MessageRequestMode`.
+    #[derive(Default)]
     pub enum MessageRequestMode {
         /// By PULL_MESSAGE.
+        #[default]
         Pull = "PULL",
         /// By POP_MESSAGE.
         Pop = "POP",
     }
 }
+defaulting!(MessageRequestMode);
 
 json_object! {
     /// Body of 401. `remoting/protocol/body/SetMessageRequestModeRequestBody`.
@@ -25,7 +29,7 @@ json_object! {
         /// Name of the group.
         "consumerGroup" consumer_group: Option<String>,
         /// The mode.
-        "mode" mode: Option<MessageRequestMode> = Some(MessageRequestMode::Pull),
+        "mode" mode: MessageRequestMode,
         /// Queues that members share; not positive for all.
         "popShareQueueNum" pop_share_queue_num: i32,
         /// Name of the topic.
@@ -68,7 +72,7 @@ json_object! {
         /// The queue.
         "messageQueue" message_queue: MessageQueue,
         /// How to ask.
-        "mode" mode: Option<MessageRequestMode> = Some(MessageRequestMode::Pull),
+        "mode" mode: MessageRequestMode,
     }
 }
 nullable!(BTreeMap<String, String>);
@@ -119,7 +123,7 @@ impl BitSet {
 
 impl Json for BitSet {
     fn read(value: &Value<'_>) -> Result<Self, BodyError> {
-        let bytes = value.as_text().and_then(base64_decode);
+        let bytes = value.as_text().and_then(base64::decode);
         let mut bytes = bytes.ok_or_else(|| mismatch("base64", value))?;
         while bytes.last() == Some(&0) {
             bytes.pop();
@@ -128,44 +132,8 @@ impl Json for BitSet {
     }
 
     fn emit(&self, writer: &mut Writer<'_>) {
-        writer.text(&base64_encode(&self.bytes));
+        writer.text(&base64::encode(&self.bytes));
     }
-}
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn base64_encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let sextet = (bits >> (18 - 6 * digit) & 63) as usize;
-            text.push(if digit <= chunk.len() { char::from(BASE64[sextet]) } else { '=' });
-        }
-    }
-    text
-}
-
-/// Java's basic decoder: padding may be missing, nothing else is forgiven.
-fn base64_decode(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    let mut bits: u32 = 0;
-    for (index, digit) in digits.bytes().enumerate() {
-        let sextet = BASE64.iter().position(|candidate| *candidate == digit)?;
-        bits = bits << 6 | u32::try_from(sextet).ok()?;
-        let filled = (index % 4) * 6 + 6;
-        if filled >= 8 {
-            let spare = 24 - (index % 4) * 6 - 6;
-            let _ = spare;
-            bytes.push((bits >> (filled % 8)) as u8);
-        }
-    }
-    Some(bytes)
 }
 
 json_object! {
@@ -174,23 +142,23 @@ json_object! {
     #[derive(Eq)]
     pub struct BatchAck {
         /// Which offsets from `so` on.
-        "b" bits: BitSet,
+        "b" | "bitSet" bits: BitSet,
         /// Name of the group.
-        "c" consumer_group: String,
+        "c" | "consumerGroup" consumer_group: String,
         /// How long they were invisible, ms.
-        "it" invisible_time: i64,
+        "it" | "invisibleTime" invisible_time: i64,
         /// When they were popped, ms.
-        "pt" pop_time: i64,
+        "pt" | "popTime" pop_time: i64,
         /// Queue id.
-        "q" queue_id: i32,
+        "q" | "queueId" queue_id: i32,
         /// `0` normal topic, `1` and `2` retry topics.
-        "r" retry: String,
+        "r" | "retry" retry: String,
         /// Revive queue id.
-        "rq" revive_queue_id: i32,
+        "rq" | "reviveQueueId" revive_queue_id: i32,
         /// First offset of the pop.
-        "so" start_offset: i64,
+        "so" | "startOffset" start_offset: i64,
         /// Name of the topic.
-        "t" topic: String,
+        "t" | "topic" topic: String,
     }
 }
 

@@ -23,7 +23,7 @@ json_object! {
         /// Greater replaces less, ms.
         "epoch" epoch: i64,
         /// Scope.
-        "scope" scope: Option<String> = Some(SCOPE_GLOBAL.to_owned()),
+        "scope" scope: String = SCOPE_GLOBAL.to_owned(),
         /// Name of the topic.
         "topic" topic: Option<String>,
         /// Queues across all brokers.
@@ -69,7 +69,7 @@ json_object! {
         /// Global queue id to its stretches.
         "hostedQueues" hosted_queues: BTreeMap<i32, Vec<LogicQueueMappingItem>>,
         /// Scope.
-        "scope" scope: Option<String> = Some(SCOPE_GLOBAL.to_owned()),
+        "scope" scope: String = SCOPE_GLOBAL.to_owned(),
         /// Name of the topic.
         "topic" topic: Option<String>,
         /// Queues across all brokers.

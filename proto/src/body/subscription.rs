@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::BodyError;
 use super::json::{Json, json_object, nullable};
 use crate::dialect::{Value, Writer};
+use crate::ids::java_hash;
 
 /// Expression type of tags.
 pub const TAG: &str = "TAG";
@@ -22,8 +23,8 @@ json_object! {
         "classFilterMode" class_filter_mode: bool,
         /// Java hashes of the tags.
         "codeSet" code_set: BTreeSet<i32>,
-        /// [`TAG`] (also when absent) or [`SQL92`].
-        "expressionType" expression_type: Option<String> = Some(TAG.to_owned()),
+        /// [`TAG`] (also when absent, null or empty) or [`SQL92`].
+        "expressionType" expression_type: String = TAG.to_owned(),
         /// The expression's text.
         "subString" sub_string: String,
         /// When the client made it, ms; greater replaces less.
@@ -73,7 +74,7 @@ impl SubscriptionData {
             return Err(SubscriptionError::OnlySeparators);
         }
         for tag in expression.split("||").map(java_trim).filter(|tag| !tag.is_empty()) {
-            subscription.code_set.insert(java_hash(tag));
+            subscription.code_set.insert(java_hash(tag.as_bytes()));
             subscription.tags_set.insert(tag.to_owned());
         }
         Ok(subscription)
@@ -96,7 +97,7 @@ impl SubscriptionData {
             Some(other) => Ok(Self {
                 topic: topic.to_owned(),
                 sub_string: expression.to_owned(),
-                expression_type: Some(other.to_owned()),
+                expression_type: other.to_owned(),
                 sub_version,
                 ..Self::default()
             }),
@@ -105,14 +106,8 @@ impl SubscriptionData {
 
     /// Whether the expression is one of tags (`ExpressionType.isTagType`).
     pub fn is_tag_type(&self) -> bool {
-        self.expression_type.as_deref().is_none_or(|text| text.is_empty() || text == TAG)
+        self.expression_type.is_empty() || self.expression_type == TAG
     }
-}
-
-/// Java's `String.hashCode`, which consume queues and subscriptions keep of a tag.
-pub fn java_hash(text: &str) -> i32 {
-    text.encode_utf16()
-        .fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 /// Java's `String.trim`: everything up to and including the blank.

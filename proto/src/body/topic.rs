@@ -3,21 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::BodyError;
-use super::json::{Json, json_enum, json_object, nullable};
+use super::json::{Json, defaulting, json_enum, json_object, nullable};
 use super::static_topic::{TopicQueueMappingDetail, TopicQueueMappingInfo};
 use super::version::DataVersion;
 use crate::dialect::{Value, Writer};
 use crate::names::perm;
 
 json_enum! {
-    /// Tags per message. `common/TopicFilterType`.
+    /// Tags per message. `common/TopicFilterType`. 5.3.3 does not look at it.
+    #[derive(Default)]
     pub enum TopicFilterType {
         /// One.
+        #[default]
         SingleTag = "SINGLE_TAG",
         /// Several.
         MultiTag = "MULTI_TAG",
     }
 }
+defaulting!(TopicFilterType);
 
 json_object! {
     /// Configuration of a topic. `common/TopicConfig`; in 17 (as header), 18, 21, 103.
@@ -31,8 +34,8 @@ json_object! {
         "perm" perm: i32 = perm::READ | perm::WRITE,
         /// Queues that consumers see.
         "readQueueNums" read_queue_nums: i32 = 16,
-        /// Tags per message; `None` for a name that Apache does not know.
-        "topicFilterType" topic_filter_type: Option<TopicFilterType> = Some(TopicFilterType::SingleTag),
+        /// Tags per message.
+        "topicFilterType" topic_filter_type: TopicFilterType,
         /// Name of the topic.
         "topicName" topic_name: String,
         /// Bit 0: unit; bit 1: has a unit subscription.
@@ -59,7 +62,7 @@ json_object! {
         /// As in [`TopicConfig`].
         "readQueueNums" read_queue_nums: i32 = 16,
         /// As in [`TopicConfig`].
-        "topicFilterType" topic_filter_type: Option<TopicFilterType> = Some(TopicFilterType::SingleTag),
+        "topicFilterType" topic_filter_type: TopicFilterType,
         /// As in [`TopicConfig`].
         "topicName" topic_name: String,
         /// As in [`TopicConfig`].
