@@ -1,0 +1,31 @@
+//! What a configuration needs to know of the machine.
+//! Kind: shell
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+/// Facts about the machine, gathered once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its host name.
+    pub name: Option<String>,
+    /// Its address on the way to other machines, if it has such a way.
+    pub outward: Option<IpAddr>,
+}
+
+impl Host {
+    /// Asks the kernel.
+    pub fn observe() -> Self {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        Self { name, outward: outward_address().ok().filter(|address| !address.is_loopback()) }
+    }
+}
+
+/// The source address that the kernel would choose towards an address that is reserved for
+/// documentation. Connecting a datagram socket sends nothing; it only asks the routing table,
+/// which knows better than the order of the interfaces which of them leads out.
+fn outward_address() -> std::io::Result<IpAddr> {
+    let socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+    socket.connect(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 9)))?;
+    Ok(socket.local_addr()?.ip())
+}

@@ -1,0 +1,227 @@
+//! The one table of configuration keys: what each means here, its type, range and default.
+//!
+//! Every key of RocketMQ 5.3.3 (`BrokerConfig`, `MessageStoreConfig`, `NettyServerConfig`,
+//! `NettyClientConfig`, `AuthConfig`, `NamesrvConfig`) is in one of four classes, so that a file
+//! from a running broker either does what it says, or is told what it does not do. Keys of our
+//! own begin with `ringmq`.
+
+mod harmless;
+mod honoured;
+mod not_yet;
+mod promises;
+
+use std::sync::LazyLock;
+
+use super::limits::NEAREST_KEY_BYTES_MAX;
+pub(super) use not_yet::RETENTION;
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It does what it says.
+    Honoured,
+    /// It has no effect here, for the reason given; said at start when a file sets it.
+    Harmless(&'static str),
+    /// It belongs to something that is not there yet; said at start when a file sets it. Asking
+    /// for the thing itself gets an error answer, so that nobody is deceived.
+    NotYet(&'static str),
+    /// It promises something that is not there: any value but the default refuses the start.
+    Promise(&'static str),
+}
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A count, a port, a bit set: the name of the key says it.
+    None,
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Milliseconds,
+    /// Seconds.
+    Seconds,
+}
+
+/// The type of a value, with its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// 1 to 127 of the characters that RocketMQ allows in a topic, and `.`.
+    Name,
+    /// `true` or `false`, in any case as Java reads it.
+    Boolean,
+    /// A whole number, both ends included.
+    Integer {
+        /// Smallest value.
+        min: i64,
+        /// Largest value.
+        max: i64,
+        /// The value is a multiple of this.
+        multiple_of: i64,
+        /// What it counts.
+        unit: Unit,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// An IP address.
+    Address,
+    /// `host:port` joined by `;`.
+    Endpoints,
+    /// A path in the file system.
+    Path,
+    /// Delays such as `1s 5m 2h`, joined by blanks.
+    Delays,
+}
+
+/// The value of a key that nobody sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// This text, in the syntax of the file.
+    Fixed(&'static str),
+    /// Found out at start; the text says how.
+    Computed(&'static str),
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// As it is written in the file.
+    pub name: &'static str,
+    /// What becomes of it.
+    pub class: Class,
+    /// Its type and range.
+    pub kind: Kind,
+    /// What holds when it is not set.
+    pub default: Fallback,
+    /// One line for the reference.
+    pub doc: &'static str,
+}
+
+/// Keys that share their class and the reason for it.
+struct Group {
+    class: Class,
+    /// `name=default`, as RocketMQ's own lists have it. The default tells the type: a boolean, an
+    /// integer, else text; a number in quotation marks is text.
+    keys: &'static [&'static str],
+}
+
+static TABLE: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let groups = harmless::GROUPS.iter().chain(not_yet::GROUPS).chain(promises::GROUPS);
+    let grouped = groups.flat_map(|group| group.keys.iter().map(|row| group.key(row)));
+    honoured::KEYS.iter().copied().chain(grouped).collect()
+});
+
+impl Group {
+    fn key(&self, row: &'static str) -> Key {
+        let (name, default) = row.split_once('=').expect("a row is name=default");
+        let (Class::Harmless(doc) | Class::NotYet(doc) | Class::Promise(doc)) = self.class else {
+            unreachable!("honoured keys are rows of their own")
+        };
+        let kind = if matches!(default, "true" | "false") {
+            Kind::Boolean
+        } else if default.parse::<i64>().is_ok() {
+            Kind::Integer { min: i64::MIN, max: i64::MAX, multiple_of: 1, unit: Unit::None }
+        } else {
+            Kind::Text
+        };
+        let default = Fallback::Fixed(default.trim_matches('"'));
+        Key { name, class: self.class, kind, default, doc }
+    }
+}
+
+/// Every key, the honoured ones first.
+pub fn all() -> &'static [Key] {
+    &TABLE
+}
+
+/// The key of that name; names are case sensitive, as in RocketMQ.
+pub fn find(name: &str) -> Option<&'static Key> {
+    all().iter().find(|key| key.name == name)
+}
+
+/// The key that somebody who wrote `name` probably meant: the one with the fewest edits, a wrong
+/// case counting none, if they are at most a third of the name.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    if name.len() > NEAREST_KEY_BYTES_MAX {
+        return None;
+    }
+    let edits = |key: &Key| (edit_distance(name, key.name), key.name);
+    let (edits, found) = all().iter().map(edits).min_by_key(|(edits, _)| *edits)?;
+    (edits * 3 <= name.len()).then_some(found)
+}
+
+/// Levenshtein's distance, one row at a time.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let right = right.as_bytes();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (index, byte) in left.bytes().enumerate() {
+        let mut diagonal = index;
+        let mut before = index + 1;
+        for (cell, other) in row.iter_mut().skip(1).zip(right) {
+            let replaced = diagonal + usize::from(!byte.eq_ignore_ascii_case(other));
+            diagonal = *cell;
+            *cell = replaced.min(diagonal + 1).min(before + 1);
+            before = *cell;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = index + 1;
+        }
+    }
+    row.last().copied().unwrap_or(left.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::value::Value;
+    use super::*;
+
+    #[test]
+    fn a_name_stands_in_the_table_once() {
+        let mut seen = HashSet::new();
+        for key in all() {
+            assert!(seen.insert(key.name), "{} stands twice", key.name);
+            assert!(key.name.len() <= NEAREST_KEY_BYTES_MAX, "{}", key.name);
+        }
+        assert!(seen.len() > 380, "a key of RocketMQ's was lost: {}", seen.len());
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_key() {
+        for key in all() {
+            if let Fallback::Fixed(default) = key.default {
+                let value = Value::parse(key.kind, default);
+                assert!(value.is_ok(), "{} = {default}: {value:?}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_line_for_the_reference() {
+        for key in all() {
+            assert!(!key.doc.is_empty() && !key.doc.contains('\n'), "{}", key.name);
+            assert!(!key.doc.ends_with('.'), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_finds_the_one_meant() {
+        assert_eq!(nearest("brokerIp1"), Some("brokerIP1"));
+        assert_eq!(nearest("flushDiskTyp"), Some("flushDiskType"));
+        assert_eq!(nearest("namesrvAdrr"), Some("namesrvAddr"));
+        assert_eq!(nearest("ringmqShard"), Some("ringmqShards"));
+        assert_eq!(nearest("somethingElseAltogether"), None);
+        assert_eq!(nearest(&"x".repeat(100_000)), None);
+        assert_eq!(nearest(""), None);
+    }
+
+    #[test]
+    fn edit_distance_is_levenshteins() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("abc", ""), 3);
+        assert_eq!(edit_distance("ABC", "abc"), 0);
+    }
+}

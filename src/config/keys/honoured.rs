@@ -1,0 +1,142 @@
+//! The keys that do what they say.
+
+use super::super::limits::{MESSAGE_BYTES_MAX, PULL_BYTES_MAX};
+use super::{Class, Fallback, Key, Kind, Unit};
+
+const MIB: i64 = 1024 * 1024;
+const GIB: i64 = 1024 * MIB;
+const HOUR_MS: i64 = 3_600_000;
+
+const PORT: Kind = integer(0, 65_535, Unit::None);
+
+const fn integer(min: i64, max: i64, unit: Unit) -> Kind {
+    Kind::Integer { min, max, multiple_of: 1, unit }
+}
+
+const fn aligned(min: i64, max: i64, multiple_of: i64) -> Kind {
+    Kind::Integer { min, max, multiple_of, unit: Unit::Bytes }
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, class: Class::Honoured, kind, default: Fallback::Fixed(default), doc }
+}
+
+const fn computed(name: &'static str, kind: Kind, how: &'static str, doc: &'static str) -> Key {
+    Key { name, class: Class::Honoured, kind, default: Fallback::Computed(how), doc }
+}
+
+#[rustfmt::skip] // A table: one row a key, its sentence below.
+pub(super) const KEYS: &[Key] = &[
+    // Who the broker is and where it is found.
+    computed("brokerName", Kind::Name, "the host name",
+        "name under which clients know this broker; part of every route"),
+    key("brokerClusterName", Kind::Name, "DefaultCluster",
+        "name of the cluster that the broker belongs to"),
+    key("regionId", Kind::Name, "DefaultRegion",
+        "region told to producers with every send (MSG_REGION)"),
+    key("bindAddress", Kind::Address, "127.0.0.1",
+        "address to accept connections on, 0.0.0.0 for all (RocketMQ: 0.0.0.0)"),
+    computed("brokerIP1", Kind::Address, "bindAddress; for 0.0.0.0 the address of the way out",
+        "address that clients are told to connect to"),
+    key("listenPort", PORT, "10911",
+        "TCP port of the broker; 0 takes a free one"),
+    key("ringmqNamesrvPort", PORT, "9876",
+        "TCP port of the NameServer inside; 0 takes a free one"),
+    key("namesrvAddr", Kind::Endpoints, "",
+        "further NameServers to register with, beside the one inside"),
+    key("registerNameServerPeriod", integer(10_000, 60_000, Unit::Milliseconds), "30000",
+        "time between registrations with the NameServers"),
+
+    // The store.
+    key("storePathRootDir", Kind::Path, "./ringmq-store",
+        "directory of the store (RocketMQ: ~/store)"),
+    key("storePathCommitLog", Kind::Text, "",
+        "the directory commitlog of storePathRootDir; any other refuses the start"),
+    key("ringmqShards", integer(0, 256, Unit::None), "0",
+        "shards of a new store; 0 is one per core left beside the control thread"),
+    key("ringmqCores", integer(1, 256, Unit::None), "1",
+        "threads that run shards"),
+    key("mappedFileSizeCommitLog", aligned(MIB, 2 * GIB, 4096), "1073741824",
+        "size of a segment of the commit log"),
+    key("flushDiskType", Kind::Choice(&["SYNC_FLUSH", "ASYNC_FLUSH"]), "SYNC_FLUSH",
+        "whether a send is acknowledged after it is durable or before (RocketMQ: ASYNC_FLUSH)"),
+    key("flushIntervalCommitLog", integer(1, 60_000, Unit::Milliseconds), "500",
+        "with ASYNC_FLUSH, longest time that an acknowledged message is not durable"),
+    key("syncFlushTimeout", integer(100, 600_000, Unit::Milliseconds), "5000",
+        "with SYNC_FLUSH, how long a send waits for the disk before it is answered code 10"),
+    key("transientStorePoolEnable", Kind::Boolean, "false",
+        "with ASYNC_FLUSH, acknowledge what is in memory only: a crash loses it"),
+    key("ringmqWriteBufferBytes", aligned(4 * MIB, 64 * GIB, MIB), "67108864",
+        "size of the in-memory tail of each shard's commit log; consumers near the tail read it"),
+    key("ringmqReadCacheBytes", aligned(MIB, 1024 * GIB, MIB), "67108864",
+        "size of each core's cache for consumers behind the tail"),
+
+    // Messages.
+    key("maxMessageSize", integer(1024, MESSAGE_BYTES_MAX as i64, Unit::Bytes), "4194304",
+        "longest message body; a longer one is answered code 13"),
+    key("messageDelayLevel", Kind::Delays,
+        "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h",
+        "delay of each level, from level 1"),
+    key("rejectTransactionMessage", Kind::Boolean, "false",
+        "answer half messages with code 16"),
+    key("maxTransferCountOnMessageInMemory", integer(1, 1024, Unit::None), "32",
+        "most messages of one pull answer"),
+    key("maxTransferBytesOnMessageInMemory", integer(4096, PULL_BYTES_MAX as i64, Unit::Bytes),
+        "262144", "most bytes of one pull answer, unless its first message is longer"),
+    key("longPollingEnable", Kind::Boolean, "true",
+        "let a pull wait for messages as long as its client asks"),
+    key("shortPollingTimeMills", integer(1, 60_000, Unit::Milliseconds), "1000",
+        "how long a pull waits when longPollingEnable is false"),
+
+    // Topics and groups.
+    key("autoCreateTopicEnable", Kind::Boolean, "true",
+        "create a topic when the first message for it arrives"),
+    key("autoCreateSubscriptionGroup", Kind::Boolean, "true",
+        "create a group when its first consumer arrives"),
+    key("defaultTopicQueueNums", integer(1, 1024, Unit::None), "8",
+        "most queues of a topic that is created by sending to it"),
+    key("brokerPermission", integer(0, 7, Unit::None), "6",
+        "what clients may do here: 4 read, 2 write, 6 both"),
+    key("traceTopicEnable", Kind::Boolean, "false",
+        "create the topic for message traces"),
+    key("msgTraceTopicName", Kind::Name, "RMQ_SYS_TRACE_TOPIC",
+        "topic for message traces"),
+    key("traceOn", Kind::Boolean, "true",
+        "tell producers to write traces (TRACE_ON)"),
+
+    // Connections and clients.
+    key("serverChannelMaxIdleTimeSeconds", integer(1, 86_400, Unit::Seconds), "120",
+        "close a connection on which nothing happened for so long"),
+    key("channelExpiredTimeout", integer(1000, 24 * HOUR_MS, Unit::Milliseconds), "120000",
+        "forget a consumer that has sent no heartbeat for so long"),
+    key("notifyConsumerIdsChangedEnable", Kind::Boolean, "true",
+        "tell the members of a group when one comes or goes"),
+    key("ringmqConnectionsMax", integer(1, 1_000_000, Unit::None), "10000",
+        "most connections; one more is closed at once"),
+    key("ringmqInFlightBytesPerConnection", integer(65_536, GIB, Unit::Bytes), "16777216",
+        "unanswered request bytes at which a connection is no longer read"),
+    key("ringmqInFlightBytesPerCore", integer(16 * MIB, 64 * GIB, Unit::Bytes), "268435456",
+        "unanswered request bytes at which no connection of a core is read"),
+    key("ringmqLogLevel", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "info",
+        "how much to log"),
+
+    // The NameServer inside.
+    key("scanNotActiveBrokerInterval", integer(100, 600_000, Unit::Milliseconds), "5000",
+        "time between looks for brokers that have gone silent"),
+    key("orderMessageEnable", Kind::Boolean, "false",
+        "put the order configuration of a topic in its route"),
+    key("returnOrderTopicConfigToBroker", Kind::Boolean, "true",
+        "answer a registration with the topics that are ordered"),
+    key("deleteTopicWithBrokerRegistration", Kind::Boolean, "false",
+        "forget the topics that a registration leaves out; harmful with brokers of 5.x"),
+    key("supportActingMaster", Kind::Boolean, "false",
+        "show the smallest replica of a broker without master as id 0"),
+    key("enableAllTopicList", Kind::Boolean, "true",
+        "answer request code 206"),
+    key("enableTopicList", Kind::Boolean, "true",
+        "answer request codes 224, 311, 312 and 313"),
+    key("needWaitForService", Kind::Boolean, "false",
+        "answer route requests with code 1 for the first waitSecondsForService"),
+    key("waitSecondsForService", integer(0, 3600, Unit::Seconds), "45",
+        "how long needWaitForService holds"),
+];

@@ -1,0 +1,102 @@
+//! The keys that promise what is not there: any value but the default refuses the start.
+
+use super::{Class::Promise, Group};
+
+pub(super) const GROUPS: &[Group] = &[
+    Group {
+        class: Promise("access control is not there yet: everybody who can connect may do all"),
+        keys: &[
+            "aclEnable=false",
+            "authenticationEnabled=false",
+            "authorizationEnabled=false",
+            "migrateAuthFromV1Enabled=false",
+            "initAuthenticationUser=",
+            "innerClientAuthenticationCredentials=",
+        ],
+    },
+    Group {
+        class: Promise("TLS is not there yet: connections are plain, a TLS handshake is closed"),
+        keys: &[
+            "tls.enable=false",
+            "tls.server.mode=permissive",
+            "tls.test.mode.enable=true",
+            "tls.server.need.client.auth=none",
+            "tls.server.authClient=false",
+            "tls.server.certPath=",
+            "tls.server.keyPath=",
+            "tls.server.keyPassword=",
+            "tls.server.trustCertPath=",
+            "tls.client.certPath=",
+            "tls.client.keyPath=",
+            "tls.client.keyPassword=",
+            "tls.client.trustCertPath=",
+            "tls.client.authServer=false",
+            "tls.config.file=/etc/rocketmq/tls.properties",
+            "tlsEnable=false",
+            "useTLS=false",
+        ],
+    },
+    Group {
+        class: Promise("replication is not there yet: every message has one copy"),
+        keys: &[
+            "brokerRole=ASYNC_MASTER",
+            "brokerId=0",
+            "totalReplicas=1",
+            "inSyncReplicas=1",
+            "minInSyncReplicas=1",
+            "allAckInSyncStateSet=false",
+            "enableAutoInSyncReplicas=false",
+            "haMasterAddress=",
+            "duplicationEnable=false",
+            "enableControllerMode=false",
+            "controllerAddr=",
+            "fetchControllerAddrByDnsLookup=false",
+            "enableControllerInNamesrv=false",
+            "enableDLegerCommitLog=false",
+            "dLegerGroup=",
+            "dLegerPeers=",
+            "dLegerSelfId=",
+            "enableSlaveActingMaster=false",
+            "enableRemoteEscape=false",
+            "notifyMinBrokerIdChanged=false",
+        ],
+    },
+    Group {
+        class: Promise("NameServers are found by namesrvAddr only"),
+        keys: &[
+            "fetchNameSrvAddrByDnsLookup=false",
+            "fetchNamesrvAddrByAddressServer=false",
+            "clusterTest=false",
+        ],
+    },
+    Group {
+        class: Promise("nothing is refused or held back by this rule"),
+        keys: &[
+            "clusterTopicEnable=true",
+            "brokerTopicEnable=true",
+            "rejectPullConsumerEnable=false",
+            "litePullMessageEnable=true",
+            "enableRegisterProducer=true",
+            "enableCreateSysGroup=true",
+            "disableConsumeIfConsumerReadSlowly=false",
+            "lockInStrictMode=false",
+            "startAcceptSendRequestTimeStamp=0",
+            "disappearTimeAfterStart=-1",
+            "useStaticSubscription=false",
+            "enablePopMessageThreshold=false",
+        ],
+    },
+    Group {
+        class: Promise("retry topics go with their group's topic"),
+        keys: &["clearRetryTopicWhenDeleteTopic=true"],
+    },
+    Group {
+        class: Promise("light message queues are not there yet"),
+        keys: &["enableLmq=false", "enableMultiDispatch=false"],
+    },
+    Group { class: Promise("no foreign code is loaded"), keys: &["messageStorePlugIn="] },
+    Group {
+        class: Promise("the whole commit log lies under storePathRootDir"),
+        keys: &["readOnlyCommitLogStorePaths="],
+    },
+];

@@ -1,0 +1,440 @@
+//! The configuration of `ringmq server`: plain data, and the relations that its values keep.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, Place};
+use super::host::Host;
+use super::keys::{Class, RETENTION};
+use super::limits::RECORD_OVERHEAD_BYTES;
+use super::settings::{Effective, Settings};
+use super::value::{Endpoint, Value};
+use crate::namesrv::NameServerConfig;
+
+/// When a send is acknowledged, and what that survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// `SYNC_FLUSH`: durable; survives a loss of power.
+    Sync,
+    /// `ASYNC_FLUSH`: written; survives a crash of the process.
+    Async,
+    /// `ASYNC_FLUSH` with `transientStorePoolEnable`: appended in memory; survives nothing.
+    Memory,
+}
+
+/// Everything that `ringmq server` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// `brokerName`.
+    pub broker_name: String,
+    /// `brokerClusterName`.
+    pub cluster_name: String,
+    /// `regionId`.
+    pub region_id: String,
+    /// Where broker and NameServer accept connections.
+    pub listen: IpAddr,
+    /// What clients are told to connect to; never unspecified.
+    pub advertise: IpAddr,
+    /// Port of the broker; 0 takes a free one.
+    pub broker_port: u16,
+    /// Port of the NameServer; 0 takes a free one.
+    pub namesrv_port: u16,
+    /// NameServers to register with beside the one inside.
+    pub further_name_servers: Vec<Endpoint>,
+    /// `registerNameServerPeriod`.
+    pub register_period_ms: u64,
+
+    /// Directory of the store, as given.
+    pub store: PathBuf,
+    /// Shards of a new store; `None` leaves it to the number of cores.
+    pub shard_count: Option<u16>,
+    /// Threads that run shards.
+    pub core_count: u16,
+    /// Size of a segment; a multiple of 4096.
+    pub segment_bytes: u64,
+    /// When a send is acknowledged.
+    pub flush: FlushMode,
+    /// `flushIntervalCommitLog`.
+    pub flush_interval_ms: u64,
+    /// `syncFlushTimeout`.
+    pub sync_flush_timeout_ms: u64,
+    /// In-memory tail of each shard's log; a multiple of 1 MiB.
+    pub write_buffer_bytes: u64,
+    /// Read cache of each core; a multiple of 1 MiB.
+    pub read_cache_bytes: u64,
+
+    /// `maxMessageSize`.
+    pub message_bytes_max: u64,
+    /// Delay of level 1, level 2 and so on; never empty.
+    pub delay_levels_ms: Vec<u64>,
+    /// `rejectTransactionMessage`.
+    pub reject_transaction_message: bool,
+    /// Most messages of a pull answer.
+    pub pull_messages_max: u32,
+    /// Most bytes of a pull answer, unless its first message is longer.
+    pub pull_bytes_max: u64,
+    /// `longPollingEnable`.
+    pub long_polling: bool,
+    /// `shortPollingTimeMills`.
+    pub short_polling_ms: u64,
+
+    /// `autoCreateTopicEnable`.
+    pub auto_create_topic: bool,
+    /// `autoCreateSubscriptionGroup`.
+    pub auto_create_group: bool,
+    /// `defaultTopicQueueNums`.
+    pub default_topic_queue_count: u32,
+    /// `brokerPermission`: a sum of 4 read, 2 write, 1 inherit.
+    pub broker_permission: u8,
+    /// `traceTopicEnable`.
+    pub trace_topic: bool,
+    /// `msgTraceTopicName`.
+    pub trace_topic_name: String,
+    /// `traceOn`.
+    pub trace_on: bool,
+
+    /// `serverChannelMaxIdleTimeSeconds`.
+    pub connection_idle_ms: u64,
+    /// `channelExpiredTimeout`.
+    pub consumer_expired_ms: u64,
+    /// `notifyConsumerIdsChangedEnable`.
+    pub notify_consumer_ids_changed: bool,
+    /// `ringmqConnectionsMax`.
+    pub connections_max: u32,
+    /// `ringmqInFlightBytesPerConnection`.
+    pub in_flight_bytes_per_connection: u64,
+    /// `ringmqInFlightBytesPerCore`.
+    pub in_flight_bytes_per_core: u64,
+    /// `ringmqLogLevel`.
+    pub log_level: tracing::Level,
+
+    /// Of the NameServer inside.
+    pub name_server: NameServerConfig,
+
+    /// Every honoured key as it holds, to be logged.
+    pub effective: Vec<Effective>,
+    /// What the operator should hear at start.
+    pub notices: Vec<Notice>,
+}
+
+/// Something that is no error, but should not pass in silence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Nothing is deleted yet; said always.
+    NothingIsDeleted,
+    /// A key that is without effect, or whose subject is not there yet.
+    WithoutEffect {
+        /// Where it is set.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// `transientStorePoolEnable` beside `SYNC_FLUSH`: the stronger promise holds.
+    TransientPoolUnused,
+    /// Clients elsewhere are told an address that this server does not listen on.
+    OnlyLocal {
+        /// What they are told.
+        advertise: IpAddr,
+        /// Where the server listens.
+        listen: IpAddr,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingIsDeleted => write!(out, "retention: {RETENTION}"),
+            Self::WithoutEffect { place, key, value, reason } => {
+                write!(out, "{place}: {key} = {value} has no effect: {reason}")
+            }
+            Self::TransientPoolUnused => out.write_str(
+                "transientStorePoolEnable = true has no effect: flushDiskType is SYNC_FLUSH; \
+                 set ASYNC_FLUSH if messages may be lost in a crash",
+            ),
+            Self::OnlyLocal { advertise, listen } => write!(
+                out,
+                "clients are told to connect to {advertise}, but the server listens on {listen} \
+                 only; set --listen 0.0.0.0 (bindAddress) unless something forwards to it",
+            ),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Judges the settings together and makes plain data of them.
+    pub fn resolve(mut settings: Settings, host: &Host) -> Result<Self, Vec<ConfigError>> {
+        name_broker(&mut settings, host);
+        advertise(&mut settings, host);
+        keep_cores(&mut settings);
+        keep_commit_log_path(&mut settings);
+        keep_sizes(&mut settings);
+        keep_ports(&mut settings);
+        if settings.has_errors() {
+            return Err(settings.into_errors());
+        }
+        Ok(build(&settings))
+    }
+}
+
+fn name_broker(settings: &mut Settings, host: &Host) {
+    if settings.get("brokerName").is_some() || !settings.are_good(&["brokerName"]) {
+        return;
+    }
+    settings.compute("brokerName", host.name.as_deref().unwrap_or_default());
+}
+
+/// An address that clients can dial: the one given, else the one listened on, else the way out.
+fn advertise(settings: &mut Settings, host: &Host) {
+    if !settings.are_good(&["brokerIP1", "bindAddress"]) {
+        return;
+    }
+    let listen = address(settings, "bindAddress");
+    if let Some(setting) = settings.get("brokerIP1") {
+        let given = address(settings, "brokerIP1");
+        if given.is_unspecified() || given.is_multicast() {
+            let reason = "nobody can connect to it; give an address of this machine".to_owned();
+            let (place, found) = (setting.place.clone(), given.to_string());
+            settings.refuse(ConfigError::Conflict { place, key: "brokerIP1", found, reason });
+        }
+        return;
+    }
+    match host.outward {
+        _ if !listen.is_unspecified() => settings.compute("brokerIP1", &listen.to_string()),
+        Some(outward) => settings.compute("brokerIP1", &outward.to_string()),
+        None => settings.refuse(ConfigError::Conflict {
+            place: settings.place("bindAddress"),
+            key: "bindAddress",
+            found: listen.to_string(),
+            reason: "this machine has no route to others to take an address from; say with \
+                     --advertise (brokerIP1) which address clients connect to"
+                .to_owned(),
+        }),
+    }
+}
+
+fn keep_cores(settings: &mut Settings) {
+    if settings.are_good(&["ringmqCores"]) && integer(settings, "ringmqCores") > 1 {
+        settings.refuse(ConfigError::NotThere {
+            place: settings.place("ringmqCores"),
+            key: "ringmqCores",
+            found: integer(settings, "ringmqCores").to_string(),
+            expected: "1".to_owned(),
+            reason: "requests cannot cross between cores yet",
+        });
+    }
+}
+
+/// Example files name the directory that RocketMQ takes by default; ours is called the same.
+fn keep_commit_log_path(settings: &mut Settings) {
+    let Some(setting) = settings.get("storePathCommitLog") else { return };
+    let Value::Text(found) = setting.value.clone() else { return };
+    if !settings.are_good(&["storePathRootDir"]) || found.is_empty() {
+        return;
+    }
+    let root = path(settings, "storePathRootDir");
+    let expected = root.join("commitlog");
+    if Path::new(&found) != expected {
+        settings.refuse(ConfigError::NotThere {
+            place: settings.place("storePathCommitLog"),
+            key: "storePathCommitLog",
+            found,
+            expected: expected.display().to_string(),
+            reason: "the commit log lies under storePathRootDir",
+        });
+    }
+}
+
+/// A record has to fit where it goes.
+fn keep_sizes(settings: &mut Settings) {
+    let record = |settings: &Settings| integer(settings, "maxMessageSize") + RECORD_OVERHEAD_BYTES;
+    let rules = [
+        ("mappedFileSizeCommitLog", 1, "a segment holds at least one message of maxMessageSize"),
+        // One is written while the next is appended.
+        ("ringmqWriteBufferBytes", 2, "the buffer holds at least two messages of maxMessageSize"),
+    ];
+    for (key, records, rule) in rules {
+        if !settings.are_good(&[key, "maxMessageSize"]) {
+            continue;
+        }
+        let (found, expected) = (integer(settings, key), records * record(settings));
+        if found < expected {
+            let place = settings.place(key);
+            let reason = format!("{rule}: expected at least {expected} bytes");
+            let found = found.to_string();
+            settings.refuse(ConfigError::Conflict { place, key, found, reason });
+        }
+    }
+    let (one, all) = ("ringmqInFlightBytesPerConnection", "ringmqInFlightBytesPerCore");
+    if settings.are_good(&[one, all]) && integer(settings, one) > integer(settings, all) {
+        settings.refuse(ConfigError::Conflict {
+            place: settings.place(one),
+            key: one,
+            found: integer(settings, one).to_string(),
+            reason: format!("one connection may not use more than {all}"),
+        });
+    }
+}
+
+fn keep_ports(settings: &mut Settings) {
+    let (broker, namesrv) = ("listenPort", "ringmqNamesrvPort");
+    if !settings.are_good(&[broker, namesrv]) {
+        return;
+    }
+    let port = integer(settings, broker);
+    if port != 0 && port == integer(settings, namesrv) {
+        settings.refuse(ConfigError::Conflict {
+            place: settings.place(broker),
+            key: broker,
+            found: port.to_string(),
+            reason: format!("{namesrv} is the same; broker and NameServer need a port each"),
+        });
+    }
+}
+
+fn build(settings: &Settings) -> ServerConfig {
+    let flag = |name| boolean(settings, name);
+    let number = |name| integer(settings, name);
+    let small = |name| u32::try_from(number(name)).expect("the range of the key fits");
+    let port = |name| u16::try_from(number(name)).expect("the range of the key fits");
+    let word = |name| text(settings, name);
+    let shard_count = Some(port("ringmqShards")).filter(|count| *count != 0);
+    let log_level = word("ringmqLogLevel").parse().expect("the choices are tracing's levels");
+    ServerConfig {
+        broker_name: word("brokerName"),
+        cluster_name: word("brokerClusterName"),
+        region_id: word("regionId"),
+        listen: address(settings, "bindAddress"),
+        advertise: address(settings, "brokerIP1"),
+        broker_port: port("listenPort"),
+        namesrv_port: port("ringmqNamesrvPort"),
+        further_name_servers: further_name_servers(settings),
+        register_period_ms: number("registerNameServerPeriod"),
+        store: path(settings, "storePathRootDir"),
+        shard_count,
+        core_count: port("ringmqCores"),
+        segment_bytes: number("mappedFileSizeCommitLog"),
+        flush: flush_mode(settings),
+        flush_interval_ms: number("flushIntervalCommitLog"),
+        sync_flush_timeout_ms: number("syncFlushTimeout"),
+        write_buffer_bytes: number("ringmqWriteBufferBytes"),
+        read_cache_bytes: number("ringmqReadCacheBytes"),
+        message_bytes_max: number("maxMessageSize"),
+        delay_levels_ms: delays(settings, "messageDelayLevel"),
+        reject_transaction_message: flag("rejectTransactionMessage"),
+        pull_messages_max: small("maxTransferCountOnMessageInMemory"),
+        pull_bytes_max: number("maxTransferBytesOnMessageInMemory"),
+        long_polling: flag("longPollingEnable"),
+        short_polling_ms: number("shortPollingTimeMills"),
+        auto_create_topic: flag("autoCreateTopicEnable"),
+        auto_create_group: flag("autoCreateSubscriptionGroup"),
+        default_topic_queue_count: small("defaultTopicQueueNums"),
+        broker_permission: u8::try_from(number("brokerPermission")).expect("at most 7"),
+        trace_topic: flag("traceTopicEnable"),
+        trace_topic_name: word("msgTraceTopicName"),
+        trace_on: flag("traceOn"),
+        connection_idle_ms: number("serverChannelMaxIdleTimeSeconds") * 1000,
+        consumer_expired_ms: number("channelExpiredTimeout"),
+        notify_consumer_ids_changed: flag("notifyConsumerIdsChangedEnable"),
+        connections_max: small("ringmqConnectionsMax"),
+        in_flight_bytes_per_connection: number("ringmqInFlightBytesPerConnection"),
+        in_flight_bytes_per_core: number("ringmqInFlightBytesPerCore"),
+        log_level,
+        name_server: name_server(settings),
+        effective: settings.effective(),
+        notices: notices(settings),
+    }
+}
+
+fn name_server(settings: &Settings) -> NameServerConfig {
+    let waits = boolean(settings, "needWaitForService");
+    let wait_ms = integer(settings, "waitSecondsForService") * 1000;
+    NameServerConfig {
+        scan_interval_ms: integer(settings, "scanNotActiveBrokerInterval"),
+        order_in_routes: boolean(settings, "orderMessageEnable"),
+        order_to_brokers: boolean(settings, "returnOrderTopicConfigToBroker"),
+        registration_deletes_topics: boolean(settings, "deleteTopicWithBrokerRegistration"),
+        acting_master: boolean(settings, "supportActingMaster"),
+        lists_all_topics: boolean(settings, "enableAllTopicList"),
+        lists_topics: boolean(settings, "enableTopicList"),
+        wait_for_service_ms: if waits { wait_ms } else { 0 },
+    }
+}
+
+fn flush_mode(settings: &Settings) -> FlushMode {
+    let transient = boolean(settings, "transientStorePoolEnable");
+    match (text(settings, "flushDiskType").as_str(), transient) {
+        ("SYNC_FLUSH", _) => FlushMode::Sync,
+        (_, false) => FlushMode::Async,
+        (_, true) => FlushMode::Memory,
+    }
+}
+
+/// The NameServers given, without the one inside: the broker registers with that anyway.
+fn further_name_servers(settings: &Settings) -> Vec<Endpoint> {
+    let Value::Endpoints(mut endpoints) = settings.value("namesrvAddr") else {
+        unreachable!("the table says endpoints")
+    };
+    let port = integer(settings, "ringmqNamesrvPort");
+    let (listen, advertise) = (address(settings, "bindAddress"), address(settings, "brokerIP1"));
+    let is_here = |host: &str| match host.parse::<IpAddr>() {
+        Ok(host) => host.is_loopback() || host == listen || host == advertise,
+        Err(_) => host == "localhost",
+    };
+    endpoints.retain(|endpoint| u64::from(endpoint.port) != port || !is_here(&endpoint.host));
+    endpoints
+}
+
+fn notices(settings: &Settings) -> Vec<Notice> {
+    let mut notices = vec![Notice::NothingIsDeleted];
+    let (listen, advertise) = (address(settings, "bindAddress"), address(settings, "brokerIP1"));
+    if listen.is_loopback() && !advertise.is_loopback() {
+        notices.push(Notice::OnlyLocal { advertise, listen });
+    }
+    if boolean(settings, "transientStorePoolEnable") && flush_mode(settings) == FlushMode::Sync {
+        notices.push(Notice::TransientPoolUnused);
+    }
+    for setting in settings.all() {
+        let (Class::Harmless(reason) | Class::NotYet(reason)) = setting.key.class else { continue };
+        let (place, key) = (setting.place.clone(), setting.key.name);
+        let value = setting.value.to_string();
+        notices.push(Notice::WithoutEffect { place, key, value, reason });
+    }
+    notices
+}
+
+// The table says which type a key has; a test builds a configuration from every default.
+
+fn boolean(settings: &Settings, name: &str) -> bool {
+    let Value::Boolean(value) = settings.value(name) else { unreachable!("{name} is a boolean") };
+    value
+}
+
+fn integer(settings: &Settings, name: &str) -> u64 {
+    let Value::Integer(value) = settings.value(name) else { unreachable!("{name} is a number") };
+    u64::try_from(value).expect("the range of the key has no negative numbers")
+}
+
+fn text(settings: &Settings, name: &str) -> String {
+    let Value::Text(value) = settings.value(name) else { unreachable!("{name} is a text") };
+    value
+}
+
+fn address(settings: &Settings, name: &str) -> IpAddr {
+    let Value::Address(value) = settings.value(name) else { unreachable!("{name} is an address") };
+    value
+}
+
+fn path(settings: &Settings, name: &str) -> PathBuf {
+    let Value::Path(value) = settings.value(name) else { unreachable!("{name} is a path") };
+    value
+}
+
+fn delays(settings: &Settings, name: &str) -> Vec<u64> {
+    let Value::Delays(value) = settings.value(name) else { unreachable!("{name} are delays") };
+    value
+}

@@ -1,0 +1,307 @@
+//! Whole files and command lines, and each way in which they can be wrong.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn host() -> Host {
+    Host { name: Some("node-7".to_owned()), outward: Some(IpAddr::from([10, 1, 2, 3])) }
+}
+
+fn from_file(text: &str) -> Result<ServerConfig, Vec<ConfigError>> {
+    let file = (Path::new("broker.conf"), text.as_bytes());
+    resolve(&ServerFlags::default(), Some(file), &host())
+}
+
+/// The messages for a file, one by one.
+#[track_caller]
+fn check(text: &str, expect: &[&str]) {
+    let errors = from_file(text).map_or_else(|errors| errors, |_| Vec::new());
+    let found: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+    assert_eq!(found, expect, "{text}");
+}
+
+#[test]
+fn without_file_and_flags_the_defaults_are_safe() {
+    let config = resolve(&ServerFlags::default(), None, &host()).unwrap();
+    assert_eq!(config.broker_name, "node-7");
+    assert_eq!(config.cluster_name, "DefaultCluster");
+    assert!(config.listen.is_loopback());
+    assert_eq!(config.advertise, config.listen);
+    assert_eq!((config.broker_port, config.namesrv_port), (10911, 9876));
+    assert_eq!(config.flush, FlushMode::Sync);
+    assert_eq!(config.store, PathBuf::from("./ringmq-store"));
+    assert_eq!((config.shard_count, config.core_count), (None, 1));
+    assert_eq!(config.segment_bytes, 1 << 30);
+    assert_eq!(config.message_bytes_max, 4 << 20);
+    assert_eq!(config.delay_levels_ms.len(), 18);
+    assert_eq!(config.delay_levels_ms.first(), Some(&1000));
+    assert_eq!(config.connection_idle_ms, 120_000);
+    assert_eq!(config.name_server, crate::namesrv::NameServerConfig::default());
+    assert_eq!(config.log_level, tracing::Level::INFO);
+    assert_eq!(config.notices, [Notice::NothingIsDeleted]);
+    assert!(config.effective.iter().all(|line| line.place == Place::Default));
+}
+
+#[test]
+fn a_file_of_rocketmq_is_taken_with_its_blanks() {
+    let config = from_file(
+        "brokerClusterName = DefaultCluster\n\
+         brokerName = broker-a \n\
+         brokerId = 0\n\
+         brokerRole = ASYNC_MASTER\n\
+         flushDiskType = ASYNC_FLUSH  \n\
+         autoCreateTopicEnable=FALSE \n\
+         messageDelayLevel = 1s \\\n  1m\n\
+         namesrvAddr = 127.0.0.1:9876;ns-2:9876\n\
+         storePathRootDir = /data/store\n\
+         storePathCommitLog = /data/store/commitlog\n",
+    );
+    let config = config.unwrap();
+    assert_eq!(config.broker_name, "broker-a");
+    assert_eq!(config.flush, FlushMode::Async);
+    assert!(!config.auto_create_topic);
+    assert_eq!(config.delay_levels_ms, [1000, 60_000]);
+    let further: Vec<_> = config.further_name_servers.iter().map(Endpoint::to_string).collect();
+    assert_eq!(further, ["ns-2:9876"], "the one inside is not registered with twice");
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_log_shows_both() {
+    let flags = ServerFlags {
+        broker_port: Some("11911".to_owned()),
+        flush: Some(Flush::Async),
+        ..ServerFlags::default()
+    };
+    let file = (Path::new("broker.conf"), "\nlistenPort=20911\n".as_bytes());
+    let config = resolve(&flags, Some(file), &host()).unwrap();
+    assert_eq!((config.broker_port, config.flush), (11911, FlushMode::Async));
+    let line = |key| config.effective.iter().find(|line| line.key == key).unwrap().to_string();
+    assert_eq!(
+        line("listenPort"),
+        "listenPort = 11911 (--broker-port, overrides 20911 of broker.conf:2)"
+    );
+    assert_eq!(line("flushDiskType"), "flushDiskType = ASYNC_FLUSH (--flush)");
+    assert_eq!(line("brokerName"), "brokerName = node-7 (default)");
+}
+
+#[test]
+fn a_wrong_flag_is_told_like_a_wrong_line() {
+    let flags = ServerFlags {
+        listen: Some("localhost".to_owned()),
+        cores: Some("2".to_owned()),
+        ..ServerFlags::default()
+    };
+    let errors = resolve(&flags, None, &host()).unwrap_err();
+    let found: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+    let expect = [
+        "--listen: bindAddress = localhost: expected an IP address such as 192.0.2.1",
+        "--cores: ringmqCores = 2: requests cannot cross between cores yet; \
+         the only value so far is 1",
+    ];
+    assert_eq!(found, expect);
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    check(
+        "brokerIp1=10.0.0.1\n\
+         listenPort=70000\n\
+         autoCreateTopicEnable=yes\n\
+         aclEnable=true\n\
+         =5\n\
+         traceOn=true\n\
+         traceOn=true\n\
+         maxMessageSize=4M\n",
+        &[
+            "broker.conf:5: a value without a key",
+            "broker.conf:1: brokerIp1 is not a key; did you mean brokerIP1?",
+            "broker.conf:2: listenPort = 70000: expected a whole number from 0 to 65535",
+            "broker.conf:3: autoCreateTopicEnable = yes: expected true or false",
+            "broker.conf:4: aclEnable = true: access control is not there yet: everybody who can \
+             connect may do all; the only value so far is false",
+            "broker.conf:7: traceOn is set already at broker.conf:6: remove one of the two",
+            "broker.conf:8: maxMessageSize = 4M: expected a whole number from 1024 to 16711680 bytes",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_one_if_there_is_one() {
+    check("brokerNmae=a", &["broker.conf:1: brokerNmae is not a key; did you mean brokerName?"]);
+    check("completelyUnheardOf=a", &["broker.conf:1: completelyUnheardOf is not a key"]);
+    check("\\u0000=a", &["broker.conf:1: \0 is not a key"]);
+    let long = "k".repeat(500);
+    let expect = format!("broker.conf:1: {}… is not a key", "k".repeat(80));
+    check(&long, &[&expect]);
+}
+
+#[test]
+fn each_type_refuses_what_is_not_of_it() {
+    for (line, expected) in [
+        ("brokerName = a/b", "1 to 127 of the letters, digits and . _ - % |"),
+        ("traceOn = 1", "true or false"),
+        ("listenPort = a", "a whole number from 0 to 65535"),
+        ("listenPort = ", "a whole number from 0 to 65535"),
+        ("flushDiskType = SYNC", "one of SYNC_FLUSH, ASYNC_FLUSH"),
+        ("brokerIP1 = broker-a", "an IP address such as 192.0.2.1"),
+        ("namesrvAddr = ns", "at most 16 host:port joined by ;"),
+        ("storePathRootDir = ~/store", "a path; ~ is not replaced"),
+        ("messageDelayLevel = 5x", "1 to 64 delays such as 30s 5m 2h 1d joined by blanks"),
+        ("sendMessageThreadPoolNums = many", "a whole number"),
+        ("brokerFastFailureEnable = on", "true or false"),
+        ("fileReservedTime = 3d", "a whole number"),
+        ("inSyncReplicas = two", "a whole number"),
+    ] {
+        let (name, value) = line.split_once(" = ").unwrap();
+        check(line, &[&format!("broker.conf:1: {name} = {value}: expected {expected}")]);
+    }
+}
+
+#[test]
+fn each_range_has_two_ends() {
+    for (line, expected) in [
+        ("registerNameServerPeriod = 9999", "a whole number from 10000 to 60000 ms"),
+        ("registerNameServerPeriod = 60001", "a whole number from 10000 to 60000 ms"),
+        ("serverChannelMaxIdleTimeSeconds = 0", "a whole number from 1 to 86400 s"),
+        (
+            "mappedFileSizeCommitLog = 1048577",
+            "a whole number from 1048576 to 2147483648 bytes in steps of 4096",
+        ),
+        ("brokerPermission = 8", "a whole number from 0 to 7"),
+        ("ringmqShards = 257", "a whole number from 0 to 256"),
+    ] {
+        let (name, value) = line.split_once(" = ").unwrap();
+        check(line, &[&format!("broker.conf:1: {name} = {value}: expected {expected}")]);
+    }
+}
+
+#[test]
+fn a_promise_that_is_not_kept_refuses_the_start() {
+    for (line, key) in [
+        ("brokerRole=SYNC_MASTER", "brokerRole"),
+        ("brokerRole=SLAVE", "brokerRole"),
+        ("brokerId=1", "brokerId"),
+        ("inSyncReplicas=2", "inSyncReplicas"),
+        ("authenticationEnabled=true", "authenticationEnabled"),
+        ("tls.server.mode=enforcing", "tls.server.mode"),
+        ("tls.server.certPath=/c.pem", "tls.server.certPath"),
+        ("enableControllerMode=true", "enableControllerMode"),
+        ("enableDLegerCommitLog=true", "enableDLegerCommitLog"),
+        ("storePathCommitLog=/fast/commitlog", "storePathCommitLog"),
+        ("clusterTopicEnable=false", "clusterTopicEnable"),
+    ] {
+        match from_file(line).unwrap_err().as_slice() {
+            [ConfigError::NotThere { key: found, .. }] => assert_eq!(*found, key),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    for line in ["aclEnable=False", "brokerRole=ASYNC_MASTER", "tls.server.mode=disabled"] {
+        check(line, &[]);
+    }
+}
+
+#[test]
+fn the_same_key_twice_is_no_matter_of_the_last_one() {
+    for line in ["listenPort=1", "brokerName=a", "aclEnable=false", "fileReservedTime=1"] {
+        let (key, _) = line.split_once('=').unwrap();
+        let expect =
+            format!("broker.conf:3: {key} is set already at broker.conf:1: remove one of the two");
+        check(&format!("{line}\n\n{line}"), &[&expect]);
+    }
+}
+
+#[test]
+fn keys_without_effect_are_told_and_do_not_refuse() {
+    let config = from_file("fileReservedTime=48\nsendMessageThreadPoolNums=64").unwrap();
+    let told: Vec<String> = config.notices.iter().map(Notice::to_string).collect();
+    let expect = [
+        "retention: not yet: nothing is deleted, the store grows until the disk is full",
+        "broker.conf:1: fileReservedTime = 48 has no effect: not yet: nothing is deleted, the \
+         store grows until the disk is full",
+        "broker.conf:2: sendMessageThreadPoolNums = 64 has no effect: there are no thread pools \
+         and no queues before them: a core is a thread",
+    ];
+    assert_eq!(told, expect);
+}
+
+#[test]
+fn the_stronger_of_two_flush_settings_holds() {
+    let mode = |text| from_file(text).unwrap().flush;
+    assert_eq!(mode("transientStorePoolEnable=true"), FlushMode::Sync);
+    assert_eq!(mode("transientStorePoolEnable=true\nflushDiskType=ASYNC_FLUSH"), FlushMode::Memory);
+    let told = from_file("transientStorePoolEnable=true").unwrap().notices;
+    assert!(told.contains(&Notice::TransientPoolUnused));
+}
+
+#[test]
+fn an_address_that_clients_can_dial_is_found_or_asked_for() {
+    let advertised = |text: &str| from_file(text).map(|config| config.advertise.to_string());
+    assert_eq!(advertised("bindAddress=10.0.0.9").unwrap(), "10.0.0.9");
+    assert_eq!(advertised("bindAddress=0.0.0.0").unwrap(), "10.1.2.3");
+    assert_eq!(advertised("bindAddress=0.0.0.0\nbrokerIP1=192.0.2.9").unwrap(), "192.0.2.9");
+    check(
+        "brokerIP1=0.0.0.0",
+        &["broker.conf:1: brokerIP1 = 0.0.0.0: nobody can connect to it; give an address of this \
+           machine"],
+    );
+    let told = from_file("brokerIP1=192.0.2.9").unwrap().notices;
+    assert!(told.iter().any(|notice| matches!(notice, Notice::OnlyLocal { .. })));
+
+    let alone = Host { name: None, outward: None };
+    let flags = ServerFlags { listen: Some("0.0.0.0".to_owned()), ..ServerFlags::default() };
+    let errors = resolve(&flags, None, &alone).unwrap_err();
+    assert_eq!(errors.len(), 2, "neither a name nor an address: {errors:?}");
+    assert!(errors.iter().any(|error| error.to_string().contains("--advertise (brokerIP1)")));
+}
+
+#[test]
+fn sizes_and_ports_have_to_go_together() {
+    check(
+        "mappedFileSizeCommitLog=4194304",
+        &[
+            "broker.conf:1: mappedFileSizeCommitLog = 4194304: a segment holds at least one message \
+           of maxMessageSize: expected at least 4259840 bytes",
+        ],
+    );
+    check(
+        "mappedFileSizeCommitLog=1048576\nringmqWriteBufferBytes=4194304\nmaxMessageSize=65536",
+        &[],
+    );
+    check(
+        "maxMessageSize=16711680\nringmqWriteBufferBytes=16777216",
+        &["broker.conf:2: ringmqWriteBufferBytes = 16777216: the buffer holds at least two \
+           messages of maxMessageSize: expected at least 33554432 bytes"],
+    );
+    check(
+        "listenPort=9876",
+        &[
+            "broker.conf:1: listenPort = 9876: ringmqNamesrvPort is the same; broker and NameServer \
+           need a port each",
+        ],
+    );
+    check("listenPort=0\nringmqNamesrvPort=0", &[]);
+    check(
+        "ringmqInFlightBytesPerConnection=1073741824",
+        &["broker.conf:1: ringmqInFlightBytesPerConnection = 1073741824: one connection may not \
+           use more than ringmqInFlightBytesPerCore"],
+    );
+}
+
+#[test]
+fn a_file_is_read_up_to_its_limit_and_a_missing_one_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("broker.conf");
+    let flags = ServerFlags { config: Some(path.clone()), ..ServerFlags::default() };
+
+    let errors = load(&flags).unwrap_err();
+    assert!(matches!(errors.as_slice(), [ConfigError::Unreadable { .. }]), "{errors:?}");
+
+    std::fs::write(&path, "brokerName = from-file\n").unwrap();
+    assert_eq!(load(&flags).unwrap().broker_name, "from-file");
+
+    std::fs::write(&path, vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
+    let errors = load(&flags).unwrap_err();
+    assert!(matches!(errors.as_slice(), [ConfigError::TooLong { .. }]), "{errors:?}");
+}
