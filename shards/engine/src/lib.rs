@@ -1,1 +1,12 @@
-//! stub
+//! What a shard owns: CommitLog, ConsumeQueue, consumer offsets, held pulls, delays, catalog.
+//!
+//! State machines: no I/O, no clock, no randomness, no threads. The driver tells what happened and
+//! what time it is, and pulls what is to be done (docs/decisions/0003-events-and-effects.md).
+
+pub mod commitlog;
+pub mod consumequeue;
+pub mod filter;
+pub mod hold;
+pub mod limits;
+pub mod offsets;
+pub mod ticket;

@@ -1,0 +1,122 @@
+//! Which epoch wrote which part of the log.
+//!
+//! Every recovery raises the epoch, so that bytes of an earlier life behind the cut are never taken
+//! for records of this one.
+
+/// One life of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Epoch {
+    /// Its number, rising.
+    pub number: u32,
+    /// Where the log of the epochs before it ends, a log offset.
+    pub previous_end: u64,
+    /// Where its own first record starts; the bytes between hold nothing.
+    pub first: u64,
+}
+
+/// All epochs whose records the log may still hold, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Epochs {
+    lives: Vec<Epoch>,
+}
+
+/// Why a table of epochs is none.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EpochsError {
+    /// Numbers or offsets do not rise.
+    #[error("epoch {number} does not rise above the one before it")]
+    OutOfOrder {
+        /// The first entry that is out of order.
+        number: u32,
+    },
+}
+
+impl Epochs {
+    /// Checks a table read from disk.
+    ///
+    /// # Errors
+    /// Numbers or offsets do not rise.
+    pub fn new(lives: Vec<Epoch>) -> Result<Epochs, EpochsError> {
+        for pair in lives.windows(2) {
+            let (before, after) = (pair[0], pair[1]);
+            if after.number <= before.number
+                || after.first < before.first
+                || after.first < after.previous_end
+                || after.previous_end < before.first
+            {
+                return Err(EpochsError::OutOfOrder { number: after.number });
+            }
+        }
+        Ok(Epochs { lives })
+    }
+
+    /// Oldest first.
+    pub fn lives(&self) -> &[Epoch] {
+        &self.lives
+    }
+
+    /// The newest, if the log was ever open.
+    pub fn newest(&self) -> Option<Epoch> {
+        self.lives.last().copied()
+    }
+
+    /// The epoch that records at `offset` must carry.
+    pub fn number_at(&self, offset: u64) -> Option<u32> {
+        self.lives.iter().rev().find(|life| offset >= life.first).map(|life| life.number)
+    }
+
+    /// Where a later epoch begins, if the log before it ends at or before `offset` and behind `from`.
+    pub fn jump(&self, offset: u64) -> Option<u64> {
+        self.lives
+            .iter()
+            .find(|life| life.previous_end <= offset && offset < life.first)
+            .map(|life| life.first)
+    }
+
+    /// Begins a new life behind `end`, on the next multiple of `block_bytes`.
+    pub fn raise(&mut self, end: u64, block_bytes: u64) -> Epoch {
+        let number = self.newest().map_or(1, |newest| newest.number + 1);
+        let life = Epoch { number, previous_end: end, first: end.next_multiple_of(block_bytes) };
+        // A life that never wrote anything leaves nothing to tell apart.
+        self.lives.retain(|other| other.first < life.first);
+        self.lives.push(life);
+        life
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_offset_has_the_epoch_that_wrote_it() {
+        let mut epochs = Epochs::default();
+        assert_eq!(epochs.raise(0, 4096).number, 1);
+        assert_eq!(epochs.raise(5000, 4096), Epoch { number: 2, previous_end: 5000, first: 8192 });
+        assert_eq!(epochs.number_at(0), Some(1));
+        assert_eq!(epochs.number_at(8191), Some(1));
+        assert_eq!(epochs.number_at(8192), Some(2));
+        assert_eq!(epochs.jump(4992), None);
+        assert_eq!(epochs.jump(5000), Some(8192));
+        assert_eq!(epochs.jump(8192), None);
+    }
+
+    #[test]
+    fn a_life_without_records_is_forgotten() {
+        let mut epochs = Epochs::default();
+        epochs.raise(0, 4096);
+        epochs.raise(0, 4096);
+        assert_eq!(epochs.raise(0, 4096).number, 3);
+        assert_eq!(epochs.lives().len(), 1);
+        assert_eq!(epochs.number_at(0), Some(3));
+    }
+
+    #[test]
+    fn disorder_is_refused() {
+        let life = |number, previous_end, first| Epoch { number, previous_end, first };
+        let refused = Epochs::new(vec![life(1, 0, 0), life(1, 10, 16)]);
+        assert_eq!(refused, Err(EpochsError::OutOfOrder { number: 1 }));
+        assert!(Epochs::new(vec![life(1, 0, 0), life(3, 10, 16)]).is_ok());
+        assert!(Epochs::new(vec![life(1, 0, 0), life(3, 20, 16)]).is_err());
+    }
+}

@@ -1,0 +1,539 @@
+//! Reads a log from its start and finds where it ends (recovery, docs/decisions/0001-store-format.md).
+//! Owns: a window of the log's bytes that the driver supplies.
+//! Kind: machine
+//! Invariants:
+//!   a record is given out only if its checksum, its body's checksum and its epoch are right
+//!   records of a group are given out only when the whole group is there (see `ReplayEnd::end`)
+//!   damage (a valid later record that knows the place to be durable) is told from a torn tail
+
+use std::ops::Range;
+
+use proto::record;
+
+use super::prefix::{
+    ALIGNMENT, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix, carried, checksum,
+    record_start,
+};
+use super::{Epochs, LogShape};
+use crate::limits::{PAYLOAD_BYTES_MAX, UNWRITTEN_BYTES_MAX};
+
+/// Bytes asked for at a time.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+
+/// How far behind the last byte that is not zero the search for a later record goes on: twice what
+/// can have been in flight.
+const SEARCH_ZEROS_MAX: u64 = 2 * UNWRITTEN_BYTES_MAX;
+
+/// What to do next.
+#[derive(Debug)]
+pub enum ReplayStep<'a> {
+    /// Supply bytes from here on (any number of them; none: the log's files end).
+    Need {
+        /// Log offset, on a block boundary.
+        offset: u64,
+        /// How many are wanted.
+        bytes: usize,
+    },
+    /// A valid record.
+    Record {
+        /// Log offset of its prefix.
+        offset: u64,
+        /// Its prefix.
+        prefix: Prefix,
+        /// Its payload (empty for fillers).
+        payload: &'a [u8],
+    },
+    /// Bytes that were durable are no records any more; the log goes on behind them.
+    Damaged(Range<u64>),
+    /// The log ends.
+    End(ReplayEnd),
+}
+
+/// Where and how a log ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplayEnd {
+    /// Log offset behind the last record that counts. Records given out at or above it (an unfinished
+    /// group) do not count.
+    pub end: u64,
+    /// The shard had been stopped cleanly: nothing was in flight.
+    pub clean: bool,
+    /// Behind `end`, bytes up to here are not all zero: what was in flight, and is to be wiped.
+    pub dirty_end: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Looking at the record at `at`.
+    Records,
+    /// Nothing valid at `from`; looking for a later record that knows better. `dirty_end` is behind
+    /// the last byte seen that is not zero.
+    Search {
+        from: u64,
+        dirty_end: u64,
+    },
+    Ended(ReplayEnd),
+}
+
+/// See the module's first lines.
+#[derive(Debug)]
+pub struct Replay {
+    shape: LogShape,
+    epochs: Epochs,
+    phase: Phase,
+    at: u64,
+    group_start: Option<u64>,
+    clean: bool,
+    window: Vec<u8>,
+    window_start: u64,
+    files_end: bool,
+}
+
+impl Replay {
+    /// Replays the log from `start`, where a record starts.
+    pub fn new(shape: LogShape, epochs: Epochs, start: u64) -> Replay {
+        Replay {
+            shape,
+            epochs,
+            phase: Phase::Records,
+            at: start,
+            group_start: None,
+            clean: false,
+            window: Vec::with_capacity(READ_BYTES * 2),
+            window_start: start / shape.block_bytes * shape.block_bytes,
+            files_end: false,
+        }
+    }
+
+    /// How far the replay is, a log offset.
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// Bytes from the offset that was asked for. Fewer than asked for: the files end there.
+    pub fn supply(&mut self, bytes: &[u8], wanted: usize) {
+        self.window.extend_from_slice(bytes);
+        self.files_end = bytes.len() < wanted;
+    }
+
+    /// Goes on.
+    pub fn step(&mut self) -> ReplayStep<'_> {
+        loop {
+            match self.phase {
+                Phase::Ended(end) => return ReplayStep::End(end),
+                Phase::Records => match self.look() {
+                    Look::Short => {
+                        if self.files_end {
+                            self.nothing_here();
+                        } else {
+                            return self.need();
+                        }
+                    }
+                    Look::Nothing => self.nothing_here(),
+                    Look::Valid(prefix) => {
+                        let offset = self.at;
+                        self.accept(&prefix);
+                        let start = self.index(offset) + PREFIX_BYTES;
+                        let payload = match prefix.kind {
+                            Kind::Filler => &[][..],
+                            _ => &self.window[start..start + prefix.len as usize],
+                        };
+                        return ReplayStep::Record { offset, prefix, payload };
+                    }
+                },
+                Phase::Search { from, dirty_end } => {
+                    if let Some(step) = self.search(from, dirty_end) {
+                        return match step {
+                            Found::Need => self.need(),
+                            Found::Damage(range) => ReplayStep::Damaged(range),
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    fn index(&self, offset: u64) -> usize {
+        usize::try_from(offset - self.window_start).expect("inside the window")
+    }
+
+    /// The bytes of the window from `offset` on.
+    fn bytes(&self, offset: u64) -> &[u8] {
+        self.window.get(self.index(offset)..).unwrap_or(&[])
+    }
+
+    fn need(&mut self) -> ReplayStep<'static> {
+        let block = self.shape.block_bytes;
+        let keep = (self.at / block * block).max(self.window_start);
+        let consumed = self.index(keep).min(self.window.len());
+        self.window.drain(..consumed);
+        if self.window.is_empty() {
+            // A filler may have carried us far ahead of what was read.
+            self.window_start = self.at / block * block;
+        } else {
+            self.window_start = keep;
+        }
+        ReplayStep::Need { offset: self.window_start + self.window.len() as u64, bytes: READ_BYTES }
+    }
+
+    /// What stands at `at`, after skipping a gap.
+    fn look(&mut self) -> Look {
+        self.at = record_start(self.at);
+        if let Some(first) = self.epochs.jump(self.at) {
+            self.at = first;
+            self.group_start = None;
+        }
+        self.examine(self.at)
+    }
+
+    fn examine(&self, at: u64) -> Look {
+        if at >= self.window_start + self.window.len() as u64 {
+            return Look::Short;
+        }
+        let bytes = self.bytes(at);
+        let Some(head) = bytes.get(..PREFIX_BYTES) else { return Look::Short };
+        let Some(prefix) = Prefix::read(head) else { return Look::Nothing };
+        if self.epochs.number_at(at) != Some(prefix.epoch) || prefix.durable > at {
+            return Look::Nothing;
+        }
+        let segment_end = (at + 1).next_multiple_of(self.shape.segment_bytes);
+        if at + prefix.record_bytes() > segment_end {
+            return Look::Nothing;
+        }
+        if prefix.kind == Kind::Filler {
+            let valid = carried(head) == checksum(self.shape.seed, at, head, 0..0);
+            return if valid { Look::Valid(prefix) } else { Look::Nothing };
+        }
+        if prefix.len > PAYLOAD_BYTES_MAX {
+            return Look::Nothing;
+        }
+        let Some(whole) = bytes.get(..PREFIX_BYTES + prefix.len as usize) else {
+            return Look::Short;
+        };
+        if verify(self.shape.seed, at, &prefix, whole) {
+            Look::Valid(prefix)
+        } else {
+            Look::Nothing
+        }
+    }
+
+    fn accept(&mut self, prefix: &Prefix) {
+        if prefix.kind != Kind::Filler && prefix.kind != Kind::Segment {
+            if prefix.flags & FLAG_CONTINUES == 0 {
+                self.group_start = (prefix.flags & FLAG_MORE != 0).then_some(self.at);
+            } else if prefix.flags & FLAG_MORE == 0 {
+                self.group_start = None;
+            }
+            self.clean = prefix.kind == Kind::End;
+        }
+        self.at += prefix.record_bytes();
+    }
+
+    /// No record at `at`: the end, a torn tail or damage.
+    fn nothing_here(&mut self) {
+        self.phase = Phase::Search { from: self.at, dirty_end: self.at };
+    }
+
+    /// Looks at the next places of the grid; `None`: the phase changed.
+    fn search(&mut self, from: u64, mut dirty_end: u64) -> Option<Found> {
+        loop {
+            let zeros = self.bytes_at_or_empty().iter().take_while(|byte| **byte == 0).count();
+            let grid = zeros as u64 / ALIGNMENT * ALIGNMENT;
+            self.at += grid;
+            let searched_enough = self.at - dirty_end.max(from) > SEARCH_ZEROS_MAX;
+            let at_end = self.bytes_at_or_empty().len() < PREFIX_BYTES;
+            if searched_enough || (at_end && self.files_end) {
+                self.end(from, dirty_end);
+                return None;
+            }
+            if at_end {
+                self.phase = Phase::Search { from, dirty_end };
+                return Some(Found::Need);
+            }
+            match self.examine(self.at) {
+                Look::Valid(prefix) if prefix.durable > from => {
+                    let damaged = from..self.at;
+                    self.group_start = None;
+                    self.phase = Phase::Records;
+                    return Some(Found::Damage(damaged));
+                }
+                Look::Short if !self.files_end => {
+                    self.phase = Phase::Search { from, dirty_end };
+                    return Some(Found::Need);
+                }
+                _ => {
+                    self.at += ALIGNMENT;
+                    dirty_end = self.at;
+                }
+            }
+        }
+    }
+
+    fn bytes_at_or_empty(&self) -> &[u8] {
+        if self.at < self.window_start { &[] } else { self.bytes(self.at) }
+    }
+
+    fn end(&mut self, from: u64, dirty_end: u64) {
+        let end = self.group_start.unwrap_or(from);
+        let clean = self.clean && self.group_start.is_none();
+        let dirty_end = if dirty_end > from || end < from { dirty_end.max(from) } else { end };
+        self.phase = Phase::Ended(ReplayEnd { end, clean, dirty_end });
+    }
+}
+
+enum Look {
+    /// More bytes are needed to tell.
+    Short,
+    Nothing,
+    Valid(Prefix),
+}
+
+enum Found {
+    Need,
+    Damage(Range<u64>),
+}
+
+/// Whether a record is whole: its own checksum, and its body's if it has one.
+pub fn verify(seed: u32, offset: u64, prefix: &Prefix, record: &[u8]) -> bool {
+    if prefix.kind != Kind::Message {
+        return carried(record) == checksum(seed, offset, record, 0..0);
+    }
+    let Ok((message, _)) = record::Record::decode(&record[PREFIX_BYTES..]) else { return false };
+    let body = message.body_range();
+    let body = body.start + PREFIX_BYTES..body.end + PREFIX_BYTES;
+    carried(record) == checksum(seed, offset, record, body) && message.is_body_intact()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use super::*;
+    use proptest::prelude::*;
+    use runtime::WriteBuffer;
+
+    const SHAPE: LogShape =
+        LogShape { seed: 0x5EED, block_bytes: 4096, segment_bytes: 16 * 1024 * 1024 };
+    const IDENTITY: SegmentIdentity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
+    const BUFFER_BYTES: u64 = 16 * 1024 * 1024;
+
+    /// A log and its disk: bytes by log offset.
+    struct Rig {
+        log: CommitLog,
+        epochs: Epochs,
+        disk: Vec<u8>,
+        records: Vec<(u64, Vec<u8>)>,
+    }
+
+    impl Rig {
+        fn open(mode: FlushMode, disk: Vec<u8>, mut epochs: Epochs, end: u64) -> Rig {
+            let life = epochs.raise(end, SHAPE.block_bytes);
+            let buffer = WriteBuffer::new(BUFFER_BYTES, life.first).expect("memory");
+            let mut log = CommitLog::new(SHAPE, mode, IDENTITY, life, buffer);
+            log.space_found(1 << 40);
+            Rig { log, epochs, disk, records: Vec::new() }
+        }
+
+        fn append(&mut self, len: usize, flags: u8) -> bool {
+            if self.log.room(len, u64::MAX) == Room::Wait {
+                return false;
+            }
+            let byte = self.records.len() as u8;
+            let entry = Entry { kind: Kind::Offsets, flags, topic: 3, queue: 4 };
+            let appended = self.log.append(entry, len, |payload, _| {
+                payload.fill(byte);
+                0..0
+            });
+            self.records.push((appended.end, vec![byte; len]));
+            true
+        }
+
+        /// Performs a write on the disk.
+        fn write(&mut self, write: &LogWrite) {
+            let end = write.range.end as usize;
+            if self.disk.len() < end {
+                self.disk.resize(end, 0);
+            }
+            let len = (write.range.end - write.range.start) as usize;
+            let bytes = self.log.tail_bytes(write.range.start, len).expect("in memory");
+            self.disk[write.range.start as usize..end].copy_from_slice(bytes);
+        }
+
+        fn complete(&mut self, write: &LogWrite) {
+            self.write(write);
+            self.log.write_completed(&write.range, Ok(()));
+            let confirmed = self.log.confirmed();
+            let ends = self.records.iter().map(|(end, _)| *end);
+            if let Some(end) = ends.take_while(|end| *end <= confirmed).last() {
+                self.log.records_confirmed(end);
+            }
+        }
+
+        fn flush(&mut self) {
+            while let Some(write) = self.log.next_write() {
+                self.complete(&write);
+            }
+        }
+
+        fn replay(&self) -> (Vec<(u64, Vec<u8>)>, Vec<Range<u64>>, ReplayEnd) {
+            replay_disk(&self.disk, &self.epochs)
+        }
+    }
+
+    fn replay_disk(
+        disk: &[u8],
+        epochs: &Epochs,
+    ) -> (Vec<(u64, Vec<u8>)>, Vec<Range<u64>>, ReplayEnd) {
+        let mut replay = Replay::new(SHAPE, epochs.clone(), 0);
+        let (mut records, mut damage) = (Vec::new(), Vec::new());
+        loop {
+            match replay.step() {
+                ReplayStep::Need { offset, bytes } => {
+                    let from = (offset as usize).min(disk.len());
+                    let to = (from + bytes).min(disk.len());
+                    replay.supply(&disk[from..to], bytes);
+                }
+                ReplayStep::Record { offset, prefix, payload } => {
+                    if prefix.kind == Kind::Offsets {
+                        records.push((offset + prefix.record_bytes(), payload.to_vec()));
+                    }
+                }
+                ReplayStep::Damaged(range) => damage.push(range),
+                ReplayStep::End(end) => {
+                    records.retain(|(record_end, _)| *record_end <= end.end);
+                    return (records, damage, end);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_log_ends_at_its_start() {
+        let (records, damage, end) = replay_disk(&[], &Epochs::default());
+        assert!(records.is_empty() && damage.is_empty());
+        assert_eq!(end, ReplayEnd { end: 0, clean: false, dirty_end: 0 });
+    }
+
+    #[test]
+    fn what_was_written_comes_back_over_segments_and_laps() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        for turn in 0..400 {
+            assert!(rig.append(100_000 + turn * 37, 0));
+            if turn % 3 == 0 {
+                rig.flush();
+            }
+        }
+        rig.flush();
+        assert_eq!(rig.log.durable(), rig.log.appended());
+        let (records, damage, end) = rig.replay();
+        assert_eq!(records, rig.records);
+        assert_eq!(damage, []);
+        assert!(end.end <= rig.log.appended());
+        assert!(!end.clean);
+    }
+
+    #[test]
+    fn an_unfinished_group_does_not_count() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        rig.append(100, 0);
+        rig.append(100, FLAG_MORE);
+        rig.append(100, FLAG_MORE | FLAG_CONTINUES);
+        rig.flush();
+        let (records, _, end) = rig.replay();
+        assert_eq!(records, rig.records[..1]);
+        assert_eq!(end.end, rig.records[0].0);
+        rig.append(100, FLAG_CONTINUES);
+        rig.flush();
+        assert_eq!(rig.replay().0, rig.records);
+    }
+
+    #[test]
+    fn an_old_life_is_not_resurrected() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        for index in 0..20 {
+            rig.append(5000, 0);
+            if index != 18 {
+                rig.flush();
+            }
+        }
+        // The crash tears a record in the middle and keeps the one behind, which was in flight with
+        // it, so that nothing knows it to have been durable (the damage test has the other case).
+        let mut disk = rig.disk.clone();
+        let cut = rig.records[18].0;
+        disk[(cut - 2000) as usize..cut as usize].fill(0);
+        let (records, damage, end) = replay_disk(&disk, &rig.epochs);
+        assert_eq!(damage, []);
+        assert_eq!(records, rig.records[..18]);
+        assert!(end.dirty_end > end.end);
+        let kept = rig.records[..18].to_vec();
+        let mut next = Rig::open(FlushMode::Sync, disk, rig.epochs, end.end);
+        next.append(300, 0);
+        next.flush();
+        let (records, damage, _) = next.replay();
+        assert_eq!(damage, []);
+        assert_eq!(records, [kept, next.records].concat());
+    }
+
+    #[test]
+    fn damage_is_told_from_a_torn_tail() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        for _ in 0..20 {
+            rig.append(5000, 0);
+            rig.flush();
+        }
+        let start = rig.records[5].0 - 5000;
+        rig.disk[start as usize + 40] ^= 1;
+        let (records, damage, _) = rig.replay();
+        assert_eq!(damage.len(), 1);
+        assert!(damage[0].contains(&(start + 40)));
+        assert_eq!(records.len(), 19);
+        assert_eq!(records[..5], rig.records[..5]);
+        assert_eq!(records[5..], rig.records[6..]);
+    }
+
+    #[test]
+    fn a_failed_write_stops_everything() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        rig.append(100, 0);
+        let write = rig.log.next_write().expect("a write");
+        rig.log.write_completed(&write.range, Err("input/output error".to_owned()));
+        assert_eq!(rig.log.confirmed(), 0);
+        assert_eq!(rig.log.next_write(), None);
+        assert_eq!(rig.log.poisoned().map(|poison| poison.operation), Some("write"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Writes complete in any order, some never: what was confirmed is there, in order, and what
+        /// is there is a prefix of what was appended.
+        #[test]
+        fn confirmed_survives_a_crash(
+            steps in prop::collection::vec((0usize..60_000, 0u8..6), 1..120),
+            lost in any::<u16>(),
+        ) {
+            let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+            let mut flying: Vec<LogWrite> = Vec::new();
+            for (len, action) in steps {
+                rig.append(len, 0);
+                match action {
+                    0..3 => while let Some(write) = rig.log.next_write() { flying.push(write) },
+                    3 | 4 if !flying.is_empty() => {
+                        let write = flying.remove(len % flying.len());
+                        rig.complete(&write);
+                    }
+                    _ => {}
+                }
+            }
+            // The crash: each write in flight reached the disk or did not.
+            for (index, write) in flying.iter().enumerate() {
+                if lost >> (index % 16) & 1 == 0 {
+                    rig.write(write);
+                }
+            }
+            let (records, damage, end) = rig.replay();
+            prop_assert_eq!(damage, []);
+            prop_assert!(end.end <= rig.log.appended());
+            prop_assert_eq!(&records[..], &rig.records[..records.len()]);
+            let confirmed = rig.records.iter().take_while(|(end, _)| *end <= rig.log.confirmed());
+            prop_assert!(records.len() >= confirmed.count());
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Limits of a shard, each with its unit and reason.
+
+/// Bytes of one message's body, the ceiling of `maxMessageSize`: what clients and frames allow.
+pub const BODY_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// Bytes of a whole RocketMQ record beyond its body: topic, properties and fixed fields
+/// (RocketMQ allows `maxMessageSize` + 64 KiB; MessageExtEncoder 5.3.3).
+pub const RECORD_OVERHEAD_BYTES_MAX: u32 = 64 * 1024;
+
+/// Bytes of a payload in the log. A length above it is no record.
+pub const PAYLOAD_BYTES_MAX: u32 = BODY_BYTES_MAX + RECORD_OVERHEAD_BYTES_MAX;
+
+/// Smallest write buffer: a few of the largest messages fit, with one being filled.
+pub const WRITE_BUFFER_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// Smallest segment: a largest batch and its filler fit.
+pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// Bytes appended but not yet written, at the most. Recovery need not look further than this behind
+/// a torn tail. Below the smallest write buffer, where acknowledgements find their records.
+pub const UNWRITTEN_BYTES_MAX: u64 = WRITE_BUFFER_BYTES_MIN * 7 / 8;
+
+/// A write that joins others in flight is at least this large: the device is at its best from here.
+pub const PIPELINED_WRITE_BYTES_MIN: u64 = 64 * 1024;
+
+/// Space prepared ahead of the tail, in bytes, that the shard asks for.
+pub const PREPARED_AHEAD_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Records that wait for confirmation, at the most: twice what the write buffer holds of small ones.
+pub const LINE_RECORDS_MAX: usize = 1 << 18;
+
+/// Entries of a consume queue that are kept together: 64 KiB.
+pub const QUEUE_CHUNK_ENTRIES: usize = 4096;
+
+/// Entries of a consume queue that one pull looks at, whatever the filter
+/// (`maxFilterMessageSize` 16000 bytes of 20-byte entries; DefaultMessageStore 5.3.3).
+pub const SCANNED_ENTRIES_MAX: usize = 800;
+
+/// Bytes that the payloads of one group (a batch) take together, each rounded up with its prefix.
+/// A batch of tiny messages grows when each gets the fixed fields of a record; above this it is
+/// refused like a message that is too large.
+pub const GROUP_PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// Uncommitted consumer offsets are written at the latest after this many ms.
+pub const OFFSETS_DELAY_MS: u64 = 500;
+
+/// Consumer offsets in one record of the log.
+pub const OFFSETS_PER_RECORD_MAX: usize = 512;
+
+/// Held pulls per shard. Above it a pull is answered at once instead of held.
+pub const HELD_PULLS_MAX: usize = 1 << 20;
+
+/// Bytes of one block of the cold-read cache: 256 KiB reads are near the disk's best.
+pub const READ_BLOCK_BYTES: usize = 256 * 1024;
+
+/// Cold reads in flight per shard.
+pub const COLD_READS_IN_FLIGHT_MAX: usize = 16;
+
+/// Consumer offsets a shard keeps, at the most (group × topic × queue).
+pub const OFFSETS_MAX: usize = 1 << 22;
+
+const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= GROUP_PAYLOAD_BYTES_MAX);
+// A group and the filler before it fit an empty log, or a send would wait for ever.
+const _: () = assert!(UNWRITTEN_BYTES_MAX > 2 * GROUP_PAYLOAD_BYTES_MAX as u64 + 64 * 1024);
+const _: () = assert!(UNWRITTEN_BYTES_MAX < WRITE_BUFFER_BYTES_MIN);
+const _: () = assert!(WRITE_BUFFER_BYTES_MIN.is_power_of_two());

@@ -1,0 +1,192 @@
+//! Consumer offsets: the next queue offset that a group will read of a queue.
+//! Owns: committed offsets, and which of them the log does not hold yet.
+//! Lives on: the shard of the queue
+//! Kind: machine
+//! Invariants: an offset is in the table as soon as it was committed; it is durable when the record
+//! that carries it is (within OFFSETS_DELAY_MS for commits that nobody waits for)
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::consumequeue::QueueKey;
+use crate::limits::{OFFSETS_DELAY_MS, OFFSETS_MAX, OFFSETS_PER_RECORD_MAX};
+
+/// Committed offsets of one shard. See the module's first lines.
+#[derive(Debug, Default)]
+pub struct ConsumerOffsets {
+    groups: HashMap<Box<str>, u32, RandomState>,
+    names: Vec<Box<str>>,
+    committed: HashMap<(u32, QueueKey), u64, RandomState>,
+    dirty: HashSet<(u32, QueueKey), RandomState>,
+    due_ms: Option<u64>,
+}
+
+/// The table of offsets is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("consumer offsets are kept for {OFFSETS_MAX} queues at most")]
+pub struct OffsetsFull;
+
+impl ConsumerOffsets {
+    /// The offset a group committed for a queue.
+    pub fn committed(&self, group: &str, queue: QueueKey) -> Option<u64> {
+        let group = *self.groups.get(group)?;
+        self.committed.get(&(group, queue)).copied()
+    }
+
+    /// Commits an offset, lower ones too (RocketMQ's ConsumerOffsetManager overwrites).
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn commit(
+        &mut self,
+        now_ms: u64,
+        group: &str,
+        queue: QueueKey,
+        offset: u64,
+    ) -> Result<(), OffsetsFull> {
+        let key = (self.number(group), queue);
+        if !self.committed.contains_key(&key) && self.committed.len() >= OFFSETS_MAX {
+            return Err(OffsetsFull);
+        }
+        if self.committed.insert(key, offset) != Some(offset) {
+            self.dirty.insert(key);
+            self.due_ms.get_or_insert(now_ms + OFFSETS_DELAY_MS);
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, group: &str) -> u32 {
+        if let Some(number) = self.groups.get(group) {
+            return *number;
+        }
+        let number = u32::try_from(self.names.len()).expect("bounded by OFFSETS_MAX");
+        self.groups.insert(group.into(), number);
+        self.names.push(group.into());
+        number
+    }
+
+    /// When commits that are only in memory are to be written.
+    pub fn due_ms(&self) -> Option<u64> {
+        self.due_ms
+    }
+
+    /// Whether any commit is only in memory.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Writes commits that are only in memory into `payload` (cleared before), as many as one record
+    /// holds. They count as written: the caller appends the record.
+    ///
+    /// Layout, n times: topic u32, queue u32, offset u64, group length u16, group; little endian.
+    pub fn take_dirty(&mut self, payload: &mut Vec<u8>) {
+        payload.clear();
+        let taken: Vec<_> = self.dirty.iter().take(OFFSETS_PER_RECORD_MAX).copied().collect();
+        for key in taken {
+            self.dirty.remove(&key);
+            let name = self.names[key.0 as usize].as_bytes();
+            payload.extend_from_slice(&key.1.topic.to_le_bytes());
+            payload.extend_from_slice(&key.1.queue.to_le_bytes());
+            payload.extend_from_slice(&self.committed[&key].to_le_bytes());
+            let len = u16::try_from(name.len()).expect("group names are short");
+            payload.extend_from_slice(&len.to_le_bytes());
+            payload.extend_from_slice(name);
+        }
+        if self.dirty.is_empty() {
+            self.due_ms = None;
+        }
+    }
+
+    /// Applies a record of the log (recovery). `false`: the payload is malformed.
+    pub fn replay(&mut self, mut payload: &[u8]) -> bool {
+        while !payload.is_empty() {
+            let Some((entry, rest)) = split_entry(payload) else { return false };
+            payload = rest;
+            let number = self.number(entry.2);
+            self.committed.insert((number, entry.0), entry.1);
+        }
+        true
+    }
+
+    /// Groups that committed an offset for a queue of this topic.
+    pub fn groups_of(&self, topic: u32) -> impl Iterator<Item = &str> {
+        let mut numbers: Vec<u32> = self
+            .committed
+            .keys()
+            .filter(|(_, queue)| queue.topic == topic)
+            .map(|(group, _)| *group)
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().map(|number| &*self.names[number as usize])
+    }
+}
+
+fn split_entry(payload: &[u8]) -> Option<((QueueKey, u64, &str), &[u8])> {
+    let (topic, rest) = payload.split_first_chunk()?;
+    let (queue, rest) = rest.split_first_chunk()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+    let key = QueueKey { topic: u32::from_le_bytes(*topic), queue: u32::from_le_bytes(*queue) };
+    Some(((key, u64::from_le_bytes(*offset), std::str::from_utf8(name).ok()?), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(topic: u32) -> QueueKey {
+        QueueKey { topic, queue: 1 }
+    }
+
+    #[test]
+    fn commits_are_seen_at_once_and_written_soon() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.commit(1000, "g", key(1), 5).expect("room");
+        assert_eq!(offsets.committed("g", key(1)), Some(5));
+        assert_eq!(offsets.committed("g", key(2)), None);
+        assert_eq!(offsets.due_ms(), Some(1000 + OFFSETS_DELAY_MS));
+        let mut payload = vec![9];
+        offsets.take_dirty(&mut payload);
+        assert_eq!(offsets.due_ms(), None);
+        offsets.commit(2000, "g", key(1), 5).expect("room");
+        assert!(!offsets.is_dirty(), "nothing changed");
+        let mut again = ConsumerOffsets::default();
+        assert!(again.replay(&payload));
+        assert_eq!(again.committed("g", key(1)), Some(5));
+        assert!(!again.replay(&payload[1..]));
+    }
+
+    proptest! {
+        #[test]
+        fn replayed_offsets_are_the_committed_ones(
+            commits in prop::collection::vec((0u8..20, 0u32..10, any::<u64>()), 0..2000),
+        ) {
+            let mut offsets = ConsumerOffsets::default();
+            let mut again = ConsumerOffsets::default();
+            let mut payload = Vec::new();
+            for (index, (group, topic, offset)) in commits.iter().enumerate() {
+                offsets.commit(0, &format!("group-{group}"), key(*topic), *offset).expect("room");
+                if index % 7 == 0 {
+                    offsets.take_dirty(&mut payload);
+                    prop_assert!(again.replay(&payload));
+                }
+            }
+            while offsets.is_dirty() {
+                offsets.take_dirty(&mut payload);
+                prop_assert!(again.replay(&payload));
+            }
+            for (group, topic, _) in commits {
+                let group = format!("group-{group}");
+                prop_assert_eq!(again.committed(&group, key(topic)), offsets.committed(&group, key(topic)));
+            }
+        }
+
+        #[test]
+        fn hostile_payloads_are_refused(payload in prop::collection::vec(any::<u8>(), 0..200)) {
+            ConsumerOffsets::default().replay(&payload);
+        }
+    }
+}
