@@ -119,3 +119,66 @@ impl BatchRecord<'_> {
         out.extend_from_slice(self.properties);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Appendix A of the protocol notes: flag 0, body `abc`, TAGS=x.
+    const ONE: &[u8] = b"\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03abc\0\x07TAGS\x01x\x02";
+
+    #[test]
+    fn one_record_is_read_and_written() {
+        let record = BatchRecord { flag: 0, body: b"abc", properties: b"TAGS\x01x\x02" };
+        let found: Result<Vec<_>, _> = BatchRecords::new(ONE).collect();
+        assert_eq!(found, Ok(vec![record]));
+        let mut out = Vec::new();
+        record.encode(&mut out);
+        assert_eq!(out, ONE);
+    }
+
+    fn check_truncated(batch: &[u8], at: usize) {
+        let expect = BatchError::Truncated { at, batch: batch.len() };
+        assert_eq!(BatchRecords::new(batch).count_checked(), Err(expect), "{batch:?}");
+        assert_eq!(BatchRecords::new(batch).last(), Some(Err(expect)));
+    }
+
+    #[test]
+    fn records_that_end_behind_the_batch_are_refused() {
+        for length in 1..ONE.len() {
+            check_truncated(&ONE[..length], 0);
+            check_truncated(&[ONE, &ONE[..length]].concat(), ONE.len());
+        }
+        let mut negative = ONE.to_vec();
+        negative[16] = 0x80;
+        check_truncated(&negative, 0);
+        let mut negative = ONE.to_vec();
+        negative[23] = 0x80;
+        check_truncated(&negative, 0);
+        assert_eq!(BatchRecords::new(b"").count_checked(), Ok(0));
+    }
+
+    proptest! {
+        #[test]
+        fn batches_are_read_back(
+            parts in prop::collection::vec((any::<i32>(), any::<Vec<u8>>(), any::<Vec<u8>>()), 0..5),
+        ) {
+            let records: Vec<_> = parts
+                .iter()
+                .map(|(flag, body, properties)| BatchRecord { flag: *flag, body, properties })
+                .collect();
+            let mut batch = Vec::new();
+            records.iter().for_each(|record| record.encode(&mut batch));
+            prop_assert_eq!(BatchRecords::new(&batch).count_checked(), Ok(records.len()));
+            let found: Result<Vec<_>, _> = BatchRecords::new(&batch).collect();
+            prop_assert_eq!(found, Ok(records));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..99)) {
+            let _ = BatchRecords::new(&bytes).count_checked();
+        }
+    }
+}

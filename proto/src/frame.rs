@@ -174,3 +174,69 @@ pub fn finish(out: &mut [u8], mark: FrameMark, encoding: Encoding, body_bytes: u
     prefix[..4].copy_from_slice(&total.to_be_bytes());
     prefix[4..].copy_from_slice(&mark_word.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 1024;
+
+    fn check(bytes: &[u8], expect: Result<Scan<'_>, FrameError>) {
+        assert_eq!(scan(bytes, MAX), expect, "{bytes:?}");
+    }
+
+    fn incomplete(needed_bytes: usize) -> Result<Scan<'static>, FrameError> {
+        Ok(Scan::Incomplete { needed_bytes })
+    }
+
+    #[test]
+    fn frames_are_found_or_refused_as_early_as_possible() {
+        check(b"", incomplete(4));
+        check(&[0, 0, 0], incomplete(4));
+        check(&[0, 0, 0, 9], incomplete(13));
+        check(&[0, 0, 0, 9, 1, 0, 0, 2, b'h'], incomplete(13));
+        let whole = [0, 0, 0, 9, 1, 0, 0, 2, b'h', b'H', b'x', b'y', b'z', 0xFF];
+        let frame = Frame { encoding: Encoding::Binary, header: b"hH", body: b"xyz" };
+        check(&whole, Ok(Scan::Frame { frame, size_bytes: 13 }));
+        let empty = Frame { encoding: Encoding::Json, header: b"", body: b"" };
+        check(&[0, 0, 0, 4, 0, 0, 0, 0], Ok(Scan::Frame { frame: empty, size_bytes: 8 }));
+        check(&[0, 0, 0, 3], Err(FrameError::TooShort { found: 3 }));
+        check(&[0, 0, 4, 0], Err(FrameError::TooLong { found: MAX + 4, max: MAX }));
+        check(&[0, 0, 3, 0xFC], incomplete(MAX));
+        check(&[0xFF; 4], Err(FrameError::TooLong { found: u32::MAX as usize + 4, max: MAX }));
+        check(&[0, 0, 0, 9, 3, 0, 0, 2], Err(FrameError::UnknownEncoding { found: 3 }));
+        let too_long = FrameError::HeaderTooLong { header: 6, frame: 5 };
+        check(&[0, 0, 0, 9, 0, 0, 0, 6], Err(too_long));
+        check(&[0x16], Err(FrameError::TlsHandshake));
+        check(b"GET / HTTP/1.1\r\n", Err(FrameError::TooLong { found: 0x4745_5424, max: MAX }));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_found(
+            before in prop::collection::vec(any::<u8>(), 0..9),
+            header in prop::collection::vec(any::<u8>(), 0..99),
+            body in prop::collection::vec(any::<u8>(), 0..99),
+        ) {
+            let mut out = before.clone();
+            let mark = begin(&mut out);
+            out.extend_from_slice(&header);
+            finish(&mut out, mark, Encoding::Flat, body.len());
+            out.extend_from_slice(&body);
+            let written = &out[before.len()..];
+            let frame = Frame { encoding: Encoding::Flat, header: &header, body: &body };
+            prop_assert_eq!(scan(written, MAX), Ok(Scan::Frame { frame, size_bytes: written.len() }));
+            for length in 0..written.len() {
+                let expect = if length < 4 { 4 } else { written.len() };
+                prop_assert_eq!(scan(&written[..length], MAX), incomplete(expect));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_scanned_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = scan(&bytes, MAX);
+        }
+    }
+}

@@ -248,3 +248,112 @@ fn read_hex(text: &[u8], bytes: &mut [u8]) -> Result<(), MessageIdError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn position(shard: u8, offset: u64) -> Position {
+        Position::new(ShardIndex(shard), LogOffset::new(offset).unwrap())
+    }
+
+    fn check_hash(text: &str, expect: i32) {
+        assert_eq!(java_hash(text.as_bytes()), expect, "{text}");
+        assert_eq!(tags_code(text.as_bytes()), i64::from(expect));
+    }
+
+    #[test]
+    fn hashes_are_those_of_java() {
+        check_hash("", 0);
+        check_hash("TagA", 2_598_919);
+        check_hash("*", 42);
+        check_hash("A", 65);
+        check_hash("标签", 857_175);
+        check_hash("polygenelubricants", i32::MIN);
+        check_hash("\u{1f600}", 0xD83D * 31 + 0xDE00);
+        assert_eq!(java_hash(b"a\xFFb"), java_hash("a\u{fffd}b".as_bytes()));
+    }
+
+    #[test]
+    fn shard_zero_has_plain_offsets() {
+        assert_eq!(position(0, 123_456).to_i64(), 123_456);
+        assert_eq!(position(1, 0).to_i64(), 1 << 55);
+        assert_eq!(position(255, LogOffset::MAX.bytes()).to_i64(), i64::MAX);
+        assert_eq!(Position::from_i64(-1), None);
+        assert_eq!(LogOffset::new(1 << 55), None);
+    }
+
+    fn check_message_id(id: OffsetMessageId, expect: &str) {
+        assert_eq!(id.encode().as_str(), expect);
+        assert_eq!(OffsetMessageId::decode(expect.as_bytes()), Ok(id));
+        assert_eq!(OffsetMessageId::decode(expect.to_lowercase().as_bytes()), Ok(id));
+    }
+
+    #[test]
+    fn message_ids_are_those_of_rocketmq() {
+        let host = "10.0.0.1:10911".parse().unwrap();
+        let id = OffsetMessageId { host, position: position(0, 123_456) };
+        check_message_id(id, "0A00000100002A9F000000000001E240");
+        let host = "[fd00::25c]:10911".parse().unwrap();
+        let id = OffsetMessageId { host, position: position(3, 1) };
+        check_message_id(id, "FD00000000000000000000000000025C00002A9F0180000000000001");
+    }
+
+    #[test]
+    fn foreign_message_ids_are_refused() {
+        let check = |text: &str, expect| {
+            assert_eq!(OffsetMessageId::decode(text.as_bytes()), Err(expect), "{text}");
+        };
+        check("", MessageIdError::Length { found: 0 });
+        check("0A00000100002A9F000000000001E24G", MessageIdError::Digit { at: 31 });
+        let range = MessageIdError::Range { port: 65536, position: 0 };
+        check("0A000001000100000000000000000000", range);
+        let range = MessageIdError::Range { port: 1, position: -1 };
+        check("0A00000100000001FFFFFFFFFFFFFFFF", range);
+    }
+
+    #[test]
+    fn unique_keys_are_laid_out_as_in_java() {
+        let key = UniqueKey {
+            ip: Ipv4Addr::new(10, 0, 0, 1),
+            pid: 0x1234,
+            generator: 0x5678_9ABC,
+            month_ms: 0xDEF0_1234,
+            counter: 0x5678,
+        };
+        assert_eq!(&key.encode(), b"0A000001123456789ABCDEF012345678");
+    }
+
+    proptest! {
+        #[test]
+        fn positions_keep_shard_and_offset(shard: u8, offset in 0..=LogOffset::MAX.bytes()) {
+            let position = position(shard, offset);
+            prop_assert!(position.to_i64() >= 0);
+            prop_assert_eq!(Position::from_i64(position.to_i64()), Some(position));
+            prop_assert_eq!(position.shard(), ShardIndex(shard));
+            prop_assert_eq!(position.offset().bytes(), offset);
+        }
+
+        #[test]
+        fn message_ids_are_read_back(ip: Ipv4Addr, port: u16, at in 0..i64::MAX) {
+            let host = SocketAddr::from((ip, port));
+            let id = OffsetMessageId { host, position: Position::from_i64(at).unwrap() };
+            prop_assert_eq!(OffsetMessageId::decode(id.encode().as_bytes()), Ok(id));
+        }
+
+        #[test]
+        fn any_text_is_decoded_without_panic(text in "[0-9A-Fg]{0,60}") {
+            let _ = OffsetMessageId::decode(text.as_bytes());
+        }
+
+        #[test]
+        fn hash_agrees_with_utf16(text: String) {
+            let expect = text.encode_utf16().fold(0_i32, |hash, unit| {
+                hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+            });
+            prop_assert_eq!(java_hash(text.as_bytes()), expect);
+        }
+    }
+}

@@ -323,3 +323,109 @@ impl<'a> WellKnown<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Java's parser, line by line, as the model.
+    fn model(text: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut map = BTreeMap::new();
+        for item in text.split(|&byte| byte == VALUE_END).filter(|item| item.len() >= 3) {
+            let middle = item.iter().position(|&byte| byte == NAME_END);
+            if let Some(middle) = middle.filter(|&at| at > 0 && at < item.len() - 1) {
+                map.insert(item[..middle].to_vec(), item[middle + 1..].to_vec());
+            }
+        }
+        map
+    }
+
+    fn check(text: &str, expect: &[(&str, &str)]) {
+        let found: Vec<_> = iter(text.as_bytes()).map(|it| (it.name, it.value)).collect();
+        let expect: Vec<_> =
+            expect.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        assert_eq!(found, expect, "{text:?}");
+    }
+
+    #[test]
+    fn malformed_items_are_no_properties() {
+        check("", &[]);
+        check("TAGS\u{1}A\u{2}KEYS\u{1}a b\u{2}", &[("TAGS", "A"), ("KEYS", "a b")]);
+        check("TAGS\u{1}A", &[("TAGS", "A")]);
+        check("\u{2}\u{2}a\u{1}\u{2}\u{1}b\u{2}ab\u{2}c\u{1}d\u{2}", &[("c", "d")]);
+        check("a\u{1}b\u{1}c\u{2}", &[("a", "b\u{1}c")]);
+        check("a\u{1}1\u{2}a\u{1}2\u{2}", &[("a", "1"), ("a", "2")]);
+    }
+
+    #[test]
+    fn last_duplicate_wins() {
+        let text = b"TAGS\x01A\x02WAIT\x01x\x02TAGS\x01B\x02";
+        assert_eq!(find(text, "TAGS"), Some(&b"B"[..]));
+        assert_eq!(find(text, "KEYS"), None);
+        let known = WellKnown::collect(text);
+        assert_eq!(known.tags.map(|tags| tags.value), Some(&b"B"[..]));
+        assert_eq!(known.tags.map(|tags| tags.item()), Some(14..21));
+        assert_eq!(known.property_count, 3);
+        assert!(known.has_duplicates);
+        assert_eq!(known.keys, None);
+    }
+
+    #[test]
+    fn properties_are_set_and_removed() {
+        let mut text = b"A\x01b\x02C\x01d".to_vec();
+        set(&mut text, "E", b"f");
+        assert_eq!(text, b"A\x01b\x02C\x01d\x02E\x01f\x02");
+        set(&mut text, "A", b"g");
+        assert_eq!(text, b"C\x01d\x02E\x01f\x02A\x01g\x02");
+        remove(&mut text, "C");
+        remove(&mut text, "X");
+        assert_eq!(text, b"E\x01f\x02A\x01g\x02");
+        let mut doubled = b"A\x01b\x02C\x01d\x02A\x01e".to_vec();
+        remove(&mut doubled, "A");
+        assert_eq!(doubled, b"C\x01d\x02");
+    }
+
+    proptest! {
+        #[test]
+        fn parser_agrees_with_java(text in "[\u{1}\u{2}abTAGS]{0,40}") {
+            let text = text.as_bytes();
+            let expect = model(text);
+            let found: BTreeMap<_, _> =
+                iter(text).map(|it| (it.name.to_vec(), it.value.to_vec())).collect();
+            prop_assert_eq!(&found, &expect);
+            for (name, value) in &expect {
+                let name = std::str::from_utf8(name).unwrap();
+                prop_assert_eq!(find(text, name), Some(&value[..]));
+            }
+        }
+
+        #[test]
+        fn known_items_can_be_cut_out(
+            names in prop::sample::subsequence(vec!["TAGS", "KEYS", "POP_CK", "x"], 0..=4),
+        ) {
+            let mut text = Vec::new();
+            names.iter().for_each(|name| append(&mut text, name, b"value"));
+            if let Some(receipt) = WellKnown::collect(&text).pop_receipt {
+                text.drain(receipt.item());
+            }
+            let mut expect = Vec::new();
+            for name in names.iter().filter(|&&name| name != "POP_CK") {
+                append(&mut expect, name, b"value");
+            }
+            prop_assert_eq!(text, expect);
+        }
+
+        #[test]
+        fn set_then_find(text in "[\u{1}\u{2}abTAGS]{0,40}", value in "[a-z]{1,9}") {
+            let mut bytes = text.into_bytes();
+            let mut expect = model(&bytes);
+            set(&mut bytes, "TAGS", value.as_bytes());
+            expect.insert(b"TAGS".to_vec(), value.into_bytes());
+            prop_assert_eq!(model(&bytes), expect);
+        }
+    }
+}

@@ -416,3 +416,194 @@ impl<'a> Reader<'a> {
 fn be_i32(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..)?.first_chunk::<4>().map(|bytes| i32::from_be_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn example() -> RecordFields<'static> {
+        RecordFields {
+            queue_id: 3,
+            flag: 0,
+            queue_offset: 7,
+            physic_offset: 123_456,
+            sys_flag: 0,
+            born_timestamp: 1_690_000_000_000,
+            born_host: "10.0.0.9:50000".parse().unwrap(),
+            store_timestamp: 1_690_000_000_123,
+            store_host: "10.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"Hello",
+            body_crc: body_crc(b"Hello"),
+            topic: b"T",
+            properties: b"TAGS\x01TagA\x02UNIQ_KEY\x010A00000100002A139A55000000000A0B\x02",
+        }
+    }
+
+    /// Appendix A of the protocol notes.
+    const EXAMPLE: &str = "\
+        00000095daa320a777d1898200000003000000000000000000000007000000000001e240\
+        00000000000001897bd984000a0000090000c350000001897bd9847b0a00000100002a9f\
+        0000000000000000000000000000000548656c6c6f015400345441475301546167410255\
+        4e49515f4b45590130413030303030313030303032413133394135353030303030303030\
+        3041304202";
+
+    fn encode(fields: &RecordFields<'_>) -> Vec<u8> {
+        let mut out = vec![0xEE; fields.encoded_bytes()];
+        fields.encode(&mut out);
+        out
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn example_is_encoded_as_rocketmq_does() {
+        let bytes = encode(&example());
+        assert_eq!(bytes.len(), 149);
+        assert_eq!(hex(&bytes), EXAMPLE);
+        let (record, size_bytes) = Record::decode(&bytes).unwrap();
+        assert_eq!(size_bytes, 149);
+        assert_eq!(record.fields(), &example());
+        assert_eq!(&record.bytes()[record.body_range()], b"Hello");
+        assert!(record.is_body_intact());
+    }
+
+    #[test]
+    fn crc_has_no_sign() {
+        assert_eq!(body_crc(b"Hello RocketMQ"), 1_774_740_973);
+        assert_eq!(body_crc(b"a"), 1_756_872_259);
+    }
+
+    #[test]
+    fn smallest_record_has_91_bytes() {
+        let fields = RecordFields { body: b"", topic: b"", properties: b"", ..example() };
+        assert_eq!(fields.encoded_bytes(), RECORD_BYTES_MIN);
+        assert_eq!(Record::decode(&encode(&fields)).map(|(_, size)| size), Ok(RECORD_BYTES_MIN));
+    }
+
+    #[test]
+    fn host_bits_follow_the_hosts() {
+        let sys_flag = sys_flag::BORN_HOST_V6 | sys_flag::COMPRESSED;
+        let fields = RecordFields { sys_flag, ..example() };
+        let bytes = encode(&fields);
+        let (record, _) = Record::decode(&bytes).unwrap();
+        assert_eq!(record.fields().sys_flag, sys_flag::COMPRESSED);
+        let store_host = "[fd00::1]:10911".parse().unwrap();
+        let born_host = "[::ffff:10.0.0.9]:50000".parse().unwrap();
+        let bytes = encode(&RecordFields { born_host, store_host, ..fields });
+        let (record, _) = Record::decode(&bytes).unwrap();
+        let expect = sys_flag::COMPRESSED | sys_flag::STORE_HOST_V6;
+        assert_eq!(record.fields().sys_flag, expect);
+        assert_eq!(record.fields().store_host, store_host);
+        assert_eq!(record.fields().born_host, example().born_host);
+    }
+
+    #[test]
+    fn long_topics_make_v2() {
+        for (length, magic) in [(127, MAGIC_V1), (128, MAGIC_V2), (255, MAGIC_V2)] {
+            let topic = vec![b't'; length];
+            let bytes = encode(&RecordFields { topic: &topic, ..example() });
+            assert_eq!(bytes[4..8], magic.to_be_bytes());
+            let (record, _) = Record::decode(&bytes).unwrap();
+            assert_eq!(record.fields().topic, &topic[..]);
+        }
+    }
+
+    #[test]
+    fn patches_hit_their_fields() {
+        for born_host in ["10.0.0.9:50000", "[fd00::9]:50000"] {
+            let fields = RecordFields { born_host: born_host.parse().unwrap(), ..example() };
+            let mut bytes = encode(&fields);
+            patch_queue_offset(&mut bytes, 71);
+            patch_physic_offset(&mut bytes, 72);
+            patch_store_timestamp(&mut bytes, 73);
+            let expect = RecordFields {
+                queue_offset: 71,
+                physic_offset: 72,
+                store_timestamp: 73,
+                sys_flag: Record::decode(&bytes).unwrap().0.fields().sys_flag,
+                ..fields
+            };
+            assert_eq!(Record::decode(&bytes).unwrap().0.fields(), &expect);
+        }
+    }
+
+    fn check_refused(patch: &[(usize, u8)], expect: RecordError) {
+        let mut bytes = encode(&example());
+        patch.iter().for_each(|&(at, byte)| bytes[at] = byte);
+        assert_eq!(Record::decode(&bytes).err(), Some(expect), "{patch:?}");
+    }
+
+    #[test]
+    fn broken_records_are_refused() {
+        let misfit = |part, found| RecordError::PartMisfit { part, found, size: 149 };
+        check_refused(&[(3, 90)], RecordError::TooShort { found: 90 });
+        check_refused(&[(0, 0x80)], RecordError::TooShort { found: i32::MIN + 149 });
+        check_refused(&[(3, 150)], RecordError::Truncated { expected: 150, found: 149 });
+        check_refused(&[(7, 0)], RecordError::MagicUnknown { found: 0xDAA3_2000 });
+        check_refused(&[(53, 1)], RecordError::PortInvalid { found: 0x0001_C350 });
+        check_refused(&[(84, 0xFF)], misfit("body", -16_777_211));
+        check_refused(&[(87, 62)], misfit("body", 62));
+        check_refused(&[(93, 0x80)], misfit("topic", -128));
+        check_refused(&[(96, 51)], misfit("properties", 51));
+        check_refused(&[(96, 53)], misfit("properties", 53));
+        let bytes = encode(&example());
+        let truncated = RecordError::Truncated { expected: 149, found: 148 };
+        assert_eq!(Record::decode(&bytes[..148]).err(), Some(truncated));
+        let truncated = RecordError::Truncated { expected: 4, found: 3 };
+        assert_eq!(Record::decode(&bytes[..3]).err(), Some(truncated));
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_read_back(
+            numbers: (i32, i32, i64, i64, i32, i64, i64, i32, i64),
+            hosts: (std::net::Ipv4Addr, std::net::Ipv6Addr, u16, bool),
+            body in prop::collection::vec(any::<u8>(), 0..300),
+            topic in prop::collection::vec(any::<u8>(), 0..300),
+            properties in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let (v4, v6, port, swap) = hosts;
+            let v4 = SocketAddr::from((v4, port));
+            let v6 = SocketAddr::new(IpAddr::V6(v6).to_canonical(), port);
+            let (born_host, store_host) = if swap { (v6, v4) } else { (v4, v6) };
+            let fields = RecordFields {
+                queue_id: numbers.0,
+                flag: numbers.1,
+                queue_offset: numbers.2,
+                physic_offset: numbers.3,
+                sys_flag: host_bits(numbers.4, born_host.ip(), store_host.ip()),
+                born_timestamp: numbers.5,
+                born_host,
+                store_timestamp: numbers.6,
+                store_host,
+                reconsume_times: numbers.7,
+                prepared_transaction_offset: numbers.8,
+                body: &body,
+                body_crc: body_crc(&body),
+                topic: &topic,
+                properties: &properties,
+            };
+            let mut bytes = encode(&fields);
+            let size_bytes = bytes.len();
+            bytes.extend_from_slice(b"next");
+            let (record, size) = Record::decode(&bytes).unwrap();
+            prop_assert_eq!(size, size_bytes);
+            prop_assert_eq!(record.fields(), &fields);
+            prop_assert_eq!(&record.bytes()[record.body_range()], &body[..]);
+        }
+
+        #[test]
+        fn mutated_records_never_panic(at in 0..149_usize, byte: u8, length in 0..150_usize) {
+            let mut bytes = encode(&example());
+            bytes[at] = byte;
+            let _ = Record::decode(&bytes);
+            let _ = Record::decode(&bytes[..length.min(149)]);
+        }
+    }
+}

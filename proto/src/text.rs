@@ -322,3 +322,110 @@ fn escape_one(out: &mut Vec<u8>, unit: u16) {
     };
     out.extend_from_slice(&[b'\\', letter]);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check_unescape(json: &str, expect: Option<&str>) {
+        let text = Text::json(json.as_bytes(), Escapes::Json);
+        let mut value = Vec::new();
+        let result = text.unescape_into(&mut value);
+        let found = result.is_ok().then(|| String::from_utf8_lossy(&value).into_owned());
+        assert_eq!(found.as_deref(), expect, "{json}");
+        if let Some(expect) = expect {
+            assert_eq!(text.to_cow(), expect);
+            assert!(text.eq_str(expect));
+        }
+    }
+
+    #[test]
+    fn escapes_are_those_of_fastjson() {
+        check_unescape(r"TAGS\u0001TagA\u0002", Some("TAGS\u{1}TagA\u{2}"));
+        check_unescape(r#"\b\t\n\v\f\F\r\"\'\/\\"#, Some("\u{8}\t\n\u{b}\u{c}\u{c}\r\"'/\\"));
+        check_unescape(r"\0\7\x41\xe9", Some("\0\u{7}A\u{e9}"));
+        check_unescape(r"\u00e9\u20AC\uFFFF", Some("\u{e9}\u{20ac}\u{ffff}"));
+        check_unescape(r"\ud83d\ude00!", Some("\u{1f600}!"));
+        check_unescape(r"\ud83d!", Some("?!"));
+        check_unescape(r"\ude00\ud83d", Some("??"));
+        check_unescape(r"\ud83dA", Some("?A"));
+        check_unescape("", Some(""));
+        for broken in [r"\", r"\8", r"\q", r"\u12", r"\u12g4", r"\x4", r"\x4g"] {
+            check_unescape(broken, None);
+        }
+    }
+
+    #[test]
+    fn output_is_escaped_as_fastjson_does() {
+        let mut out = Vec::new();
+        write_json_string(
+            &mut out,
+            "a\"\\/\u{0}\u{8}\t\n\u{b}\u{c}\r\u{1f}\u{7f}\u{9f}".as_bytes(),
+        );
+        let expect = r#""a\"\\/\u0000\b\t\n\u000B\f\r\u001F\u007F\u009F""#;
+        assert_eq!(String::from_utf8_lossy(&out), expect);
+        out.clear();
+        write_json_string(&mut out, "\u{a0}é\u{2027}\u{2028}\u{2029}\u{202a}标签".as_bytes());
+        let expect = "\"\u{a0}é\u{2027}\\u2028\\u2029\u{202a}标签\"";
+        assert_eq!(String::from_utf8_lossy(&out), expect);
+    }
+
+    fn check_integer(text: &str, expect: Option<i64>) {
+        let text = Text::plain(text.as_bytes());
+        assert_eq!(text.parse_i64().ok(), expect, "{text}");
+        let narrow = expect.and_then(|value| i32::try_from(value).ok());
+        assert_eq!(text.parse_i32().ok(), narrow, "{text}");
+    }
+
+    #[test]
+    fn integers_are_those_of_java() {
+        check_integer("0", Some(0));
+        check_integer("-1", Some(-1));
+        check_integer("+7", Some(7));
+        check_integer("007", Some(7));
+        check_integer("2147483648", Some(2_147_483_648));
+        check_integer("9223372036854775807", Some(i64::MAX));
+        check_integer("-9223372036854775808", Some(i64::MIN));
+        check_integer("00000000000000000000000009", Some(9));
+        for broken in ["", "-", "+", " 1", "1 ", "1.0", "0x1", "--1", "1e3", "９"] {
+            check_integer(broken, None);
+        }
+        check_integer("9223372036854775808", None);
+        check_integer("-9223372036854775809", None);
+        check_integer("92233720368547758070", None);
+    }
+
+    #[test]
+    fn booleans_are_those_of_java() {
+        for (text, expect) in [("true", true), ("TRUE", true), ("false", false), ("1", false)] {
+            assert_eq!(Text::plain(text.as_bytes()).parse_bool(), expect, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_is_undone(value in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut json = Vec::new();
+            escape_into(&mut json, &value);
+            let mut back = Vec::new();
+            prop_assert!(Text::json(&json, Escapes::Json).unescape_into(&mut back).is_ok());
+            prop_assert_eq!(back, value);
+        }
+
+        #[test]
+        fn integers_agree_with_std(value: i64, text in "[-+]?[0-9]{1,20}") {
+            prop_assert_eq!(parse_i64(value.to_string().as_bytes()), Some(value));
+            prop_assert_eq!(parse_i64(text.as_bytes()), text.parse().ok());
+        }
+
+        #[test]
+        fn unescaping_never_panics(json in r#"[\\ux0-9a-fntDC"]{0,40}"#) {
+            let text = Text::json(json.as_bytes(), Escapes::Json);
+            let mut out = Vec::new();
+            let _ = text.unescape_into(&mut out);
+            let _ = text.to_cow();
+        }
+    }
+}

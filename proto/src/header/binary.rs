@@ -74,3 +74,55 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header of appendix A of the protocol notes: route of TBW102.
+    const ROUTE: &[u8] =
+        b"\0\x69\0\x01\xDF\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x11\0\x05topic\0\0\0\x06TBW102";
+
+    fn check(header: &[u8], expect: Result<&str, HeaderError>) {
+        let found = decode(header).map(|command| format!("{} {:?}", command.code, command.ext));
+        assert_eq!(found.as_deref().map_err(Clone::clone), expect, "{header:?}");
+    }
+
+    fn patched(at: usize, byte: u8) -> Vec<u8> {
+        let mut header = ROUTE.to_vec();
+        header[at] = byte;
+        header
+    }
+
+    #[test]
+    fn header_is_read() {
+        check(ROUTE, Ok(r#"105 {"topic": "TBW102"}"#));
+        check(&patched(0, 0xFF), Ok(r#"-151 {"topic": "TBW102"}"#));
+        let command = decode(ROUTE).unwrap();
+        assert_eq!((command.version, command.opaque, command.flag), (479, 1, 0));
+        assert_eq!((command.language, command.remark), (Some(Language::Java), None));
+    }
+
+    #[test]
+    fn empty_keys_and_values_are_no_fields() {
+        let map = b"\0\0\0\0\0\x01v\0\x01k\0\0\0\0\0\x01a\0\0\0\x01b";
+        let mut header = ROUTE[..17].to_vec();
+        header.extend_from_slice(&(map.len() as u32).to_be_bytes());
+        header.extend_from_slice(map);
+        check(&header, Ok(r#"105 {"a": "b"}"#));
+    }
+
+    #[test]
+    fn lengths_beyond_the_header_are_refused() {
+        for length in 0..21 {
+            check(&ROUTE[..length], Err(HeaderError::Truncated { at: length }));
+        }
+        let beyond = |what, found, left| Err(HeaderError::LengthBeyond { what, found, left });
+        check(&patched(13, 0x80), beyond("remark", -0x8000_0000, 21));
+        check(&patched(16, 22), beyond("remark", 22, 21));
+        check(&patched(20, 18), beyond("extFields", 18, 17));
+        check(&patched(21, 0x80), beyond("key", -32763, 15));
+        check(&patched(31, 7), beyond("value", 7, 6));
+        check(&patched(20, 1), Err(HeaderError::Truncated { at: ROUTE.len() }));
+    }
+}

@@ -57,3 +57,84 @@ pub(super) fn text_optional(value: Option<&str>) -> Option<Text<'_>> {
 pub(super) fn bytes(value: Option<flatbuffers::Vector<'_, u8>>) -> Text<'_> {
     value.map_or(Text::EMPTY, |value| Text::plain(value.bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use flatbuffers::FlatBufferBuilder;
+
+    use super::*;
+    use crate::generated::{CommandArgs, ExtField, ExtFieldArgs, SendRequest, SendRequestArgs};
+    use crate::header::SendHeader;
+
+    /// A command with its fields in a map, made by flatc's builder.
+    fn generic(fields: &[(&str, &str)]) -> Vec<u8> {
+        let mut builder = FlatBufferBuilder::new();
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(key, value)| {
+                let key = Some(builder.create_string(key));
+                let value = Some(builder.create_string(value));
+                ExtField::create(&mut builder, &ExtFieldArgs { key, value })
+            })
+            .collect();
+        let ext_fields = Some(builder.create_vector(&fields));
+        let remark = Some(builder.create_string("why"));
+        let args = CommandArgs { code: 38, opaque: -1, ext_fields, remark, ..Default::default() };
+        let root = generated::Command::create(&mut builder, &args);
+        generated::finish_command_buffer(&mut builder, root);
+        builder.finished_data().to_vec()
+    }
+
+    #[test]
+    fn what_flatc_builds_is_read() {
+        let header = generic(&[("consumerGroup", "CG"), ("empty", "")]);
+        let command = decode(&header).unwrap();
+        assert_eq!((command.code, command.opaque), (38, -1));
+        assert_eq!(command.language, Some(Language::Java));
+        assert_eq!(command.remark, Some(Text::plain(b"why")));
+        assert_eq!(command.ext.get("consumerGroup"), Some(Text::plain(b"CG")));
+        assert_eq!(command.ext.get("empty"), Some(Text::EMPTY));
+    }
+
+    #[test]
+    fn typed_table_that_flatc_builds_is_read() {
+        let mut builder = FlatBufferBuilder::new();
+        let args = SendRequestArgs {
+            producer_group: Some(builder.create_string("PG")),
+            topic: Some(builder.create_string("T")),
+            default_topic: Some(builder.create_string("TBW102")),
+            queue_id: -1,
+            batch: true,
+            ..Default::default()
+        };
+        let send = SendRequest::create(&mut builder, &args).as_union_value();
+        let args = CommandArgs {
+            code: 320,
+            typed_type: Tag::SendRequest,
+            typed: Some(send),
+            ..Default::default()
+        };
+        let root = generated::Command::create(&mut builder, &args);
+        generated::finish_command_buffer(&mut builder, root);
+        let command = decode(builder.finished_data()).unwrap();
+        let send = SendHeader::parse(&command).unwrap();
+        assert_eq!(send.topic, Text::plain(b"T"));
+        assert_eq!((send.queue_id, send.batch, send.max_reconsume_times), (-1, true, None));
+        assert!(send.properties.is_empty());
+    }
+
+    #[test]
+    fn what_the_verifier_refuses_is_an_error() {
+        let is_refused = |header: &[u8]| matches!(decode(header), Err(HeaderError::FlatInvalid(_)));
+        let header = generic(&[("k", "v")]);
+        // The last bytes are padding, which nobody misses.
+        for length in 0..header.len() - 3 {
+            assert!(is_refused(&header[..length]), "{length}");
+        }
+        let fields = [("k", "v"); EXT_FIELDS_MAX];
+        assert!(decode(&generic(&fields)).is_ok());
+        assert!(is_refused(&generic(&[("k", "v"); EXT_FIELDS_MAX + 3])));
+        let over = decode(&generic(&[("k", "v"); EXT_FIELDS_MAX + 1])).err();
+        assert_eq!(over, Some(HeaderError::TooManyExtFields { max: EXT_FIELDS_MAX }));
+    }
+}

@@ -1,7 +1,8 @@
 //! fastjson's dialect of a command header, read in one pass.
 //!
 //! Accepted beyond JSON, as fastjson 1.2.83 does: unquoted and single-quoted keys, numbers and
-//! booleans in quotes or bare, trailing commas, comments. Unknown keys are skipped with their values.
+//! booleans in quotes or bare, trailing commas, comments. Commas are passed over, not demanded.
+//! Unknown keys are skipped with their values.
 
 use super::{Excerpt, HeaderError};
 use crate::command::Command;
@@ -242,4 +243,88 @@ impl<'a> Scanner<'a> {
 /// Characters of numbers, literals and unquoted names.
 fn is_bare(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'-' | b'+' | b'.') || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code, opaque and ext of a header, as text.
+    fn check(header: &str, expect: Result<&str, HeaderError>) {
+        let found = decode(header.as_bytes())
+            .map(|command| format!("{} {} {:?}", command.code, command.opaque, command.ext));
+        assert_eq!(found.as_deref().map_err(Clone::clone), expect, "{header}");
+    }
+
+    #[test]
+    fn fastjson_dialect_is_read() {
+        check("{}", Ok("0 0 {}"));
+        check(r#"{"code":11,"opaque":-7}"#, Ok("11 -7 {}"));
+        check(" {\t\"code\" : 11 ,\r\n \"opaque\":\"7\" } \n", Ok("11 7 {}"));
+        check("{code:11,'opaque':7,}", Ok("11 7 {}"));
+        check("{,code:11,,opaque:7}", Ok("11 7 {}"));
+        check("{/* c */code:11,// c\nopaque:7}", Ok("11 7 {}"));
+        check(r#"{"opaque":7,"extFields":null,"code":null}"#, Ok("0 7 {}"));
+        check(r#"{"extFields":{},"code":1}"#, Ok("1 0 {}"));
+        let ext = r#"{"extFields":{"a":"x","b":3,"c":true,"d":null,"e":-1.5e3,'f':'y"',g:""}}"#;
+        check(
+            ext,
+            Ok(r#"0 0 {"a": "x", "b": "3", "c": "true", "e": "-1.5e3", "f": "y\"", "g": ""}"#),
+        );
+        check(r#"{"extFields":{"a":{"b":["}",1]}}}"#, Ok(r#"0 0 {"a": "{\"b\":[\"}\",1]}"}"#));
+        check(r#"{"extFields":{"a":"1"},"extFields":{"b":"2"}}"#, Ok(r#"0 0 {"b": "2"}"#));
+        let unknown = r#"{"x":{"code":1,"y":[{"code":2}]},"z":"}","code":3,"w":[1,2]}"#;
+        check(unknown, Ok("3 0 {}"));
+        check(r#"{"extFields":{"a":"\"\\\u0041"}}"#, Ok(r#"0 0 {"a": "\"\\A"}"#));
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        let truncated = |at| Err(HeaderError::Truncated { at });
+        let unexpected = |at, found| Err(HeaderError::Unexpected { at, found });
+        for header in ["", " ", "{", r#"{"code""#, r#"{"code":"#, r#"{"code":1"#, r#"{"a":"b\"}"#] {
+            check(header, truncated(header.len()));
+        }
+        check("[]", unexpected(0, b'['));
+        check("{}x", unexpected(2, b'x'));
+        check("{}/x", unexpected(2, b'/'));
+        check(r#"{"a" 1}"#, unexpected(5, b'1'));
+        check(r#"{"a":}"#, unexpected(5, b'}'));
+        check(r#"{"a":nope}"#, unexpected(5, b'n'));
+        check(r#"{"a":[1}}"#, unexpected(7, b'}'));
+        let found = Excerpt::of(Text::plain(b"x1"));
+        check(r#"{"code":"x1"}"#, Err(HeaderError::Invalid { field: "code", found }));
+        let found = Excerpt::of(Text::plain(b"2147483648"));
+        check(r#"{"opaque":2147483648}"#, Err(HeaderError::Invalid { field: "opaque", found }));
+        let found = Excerpt::of(Text::plain(b"[]"));
+        check(r#"{"extFields":[]}"#, Err(HeaderError::Invalid { field: "extFields", found }));
+    }
+
+    #[test]
+    fn nesting_and_fields_are_bounded() {
+        let nested =
+            |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        check(&nested(JSON_DEPTH_MAX), Ok("0 0 {}"));
+        let at = 5 + JSON_DEPTH_MAX;
+        check(&nested(JSON_DEPTH_MAX + 1), Err(HeaderError::TooDeep { at, max: JSON_DEPTH_MAX }));
+        let max = crate::limits::EXT_FIELDS_MAX;
+        let fields = |count: usize| {
+            let fields: Vec<_> = (0..count).map(|index| format!("\"{index}\":1")).collect();
+            format!("{{\"extFields\":{{{}}}}}", fields.join(","))
+        };
+        assert_eq!(decode(fields(max).as_bytes()).unwrap().ext.len(), max);
+        check(&fields(max + 1), Err(HeaderError::TooManyExtFields { max }));
+    }
+
+    #[test]
+    fn unknown_languages_are_none() {
+        let check = |language: &str, expect| {
+            let header = format!("{{\"language\":{language}}}");
+            assert_eq!(decode(header.as_bytes()).unwrap().language, expect, "{language}");
+        };
+        check("\"GO\"", Some(Language::Go));
+        check("\"COBOL\"", None);
+        check("1", Some(Language::Cpp));
+        check("null", None);
+    }
 }

@@ -31,6 +31,19 @@ impl Fields<'_> {
         }
     }
 
+    /// An entry whose key and value may need escapes.
+    pub(super) fn entry(&mut self, key: &str, value: &[u8]) {
+        if self.form == Form::Binary {
+            self.binary(key, value);
+        } else {
+            self.json_quote();
+            escape_into(self.out, key.as_bytes());
+            self.out.extend_from_slice(b"\":\"");
+            escape_into(self.out, value);
+            self.out.push(b'"');
+        }
+    }
+
     /// An entry whose value may need escapes.
     pub(super) fn text(&mut self, key: &str, value: &[u8]) {
         if self.form == Form::Binary {
@@ -63,10 +76,14 @@ impl Fields<'_> {
         self.plain(key, if value { b"true" } else { b"false" });
     }
 
-    fn json_key(&mut self, key: &str) {
+    fn json_quote(&mut self) {
         let open: &[u8] = if self.form == Form::JsonNext { b",\"" } else { b"\"" };
         self.form = Form::JsonNext;
         self.out.extend_from_slice(open);
+    }
+
+    fn json_key(&mut self, key: &str) {
+        self.json_quote();
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":\"");
     }
