@@ -19,9 +19,13 @@ mod pop;
 mod queue;
 mod register;
 mod route;
+#[cfg(test)]
+mod sample;
 mod static_topic;
 mod stats;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod version;
 

@@ -14,6 +14,8 @@
 //! or stack: depth and number of values are bounded.
 
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::borrow::Cow;

@@ -93,6 +93,13 @@ macro_rules! json_object {
                 $crate::body::json::Json::emit(self, &mut $crate::dialect::Writer::new(out, style));
             }
         }
+
+        #[cfg(test)]
+        impl $crate::body::sample::Sample for $name {
+            fn sample(source: &mut $crate::body::sample::Source<'_>) -> Self {
+                Self { $($field: $crate::body::sample::Sample::sample(source),)* }
+            }
+        }
     };
     (@default $default:expr) => { $default };
     (@default) => { Default::default() };
@@ -156,6 +163,13 @@ macro_rules! json_enum {
 
             fn is_absent(&self) -> bool {
                 self.is_none()
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::body::sample::Sample for $name {
+            fn sample(source: &mut $crate::body::sample::Source<'_>) -> Self {
+                source.pick(Self::ALL)
             }
         }
     };
