@@ -17,10 +17,10 @@ use std::ops::Range;
 
 pub use epochs::{Epoch, Epochs, EpochsError};
 pub use prefix::{
-    FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix, carried, checksum, record_bytes,
-    record_start,
+    ALIGNMENT, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix, carried, checksum,
+    record_bytes, record_start,
 };
-pub use replay::{Replay, ReplayEnd, ReplayStep};
+pub use replay::{Replay, ReplayEnd, ReplayStep, verify};
 use runtime::WriteBuffer;
 
 use crate::limits::{

@@ -31,6 +31,8 @@ pub struct QueueEntry {
     pub size_bytes: u32,
     /// Java's hash of the tag, 0 without one.
     pub tag: i32,
+    /// The store timestamp, ms: searches by time need not read the log.
+    pub stored_ms: u64,
 }
 
 /// Entries of one queue.
@@ -132,7 +134,7 @@ impl ConsumeQueues {
             queue.min = queue_offset;
         }
         while queue.max() < queue_offset {
-            queue.push(QueueEntry { payload: entry.payload, size_bytes: 0, tag: 0 });
+            queue.push(QueueEntry { size_bytes: 0, tag: 0, ..entry });
         }
         queue.push(entry);
         queue.next = queue.next.max(queue_offset + 1);
@@ -175,7 +177,7 @@ mod tests {
     const KEY: QueueKey = QueueKey { topic: 1, queue: 0 };
 
     fn entry(number: u64) -> QueueEntry {
-        QueueEntry { payload: number * 8, size_bytes: 100, tag: number as i32 }
+        QueueEntry { payload: number * 8, size_bytes: 100, tag: number as i32, stored_ms: number }
     }
 
     #[test]

@@ -3,10 +3,14 @@
 //! State machines: no I/O, no clock, no randomness, no threads. The driver tells what happened and
 //! what time it is, and pulls what is to be done (docs/decisions/0003-events-and-effects.md).
 
+pub mod catalog;
+pub mod coldread;
 pub mod commitlog;
 pub mod consumequeue;
+pub mod delay;
 pub mod filter;
 pub mod hold;
 pub mod limits;
 pub mod offsets;
+pub mod shard;
 pub mod ticket;

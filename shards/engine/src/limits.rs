@@ -64,3 +64,10 @@ const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= GROUP_PAYLOAD_BYTES_MAX);
 const _: () = assert!(UNWRITTEN_BYTES_MAX > 2 * GROUP_PAYLOAD_BYTES_MAX as u64 + 64 * 1024);
 const _: () = assert!(UNWRITTEN_BYTES_MAX < WRITE_BUFFER_BYTES_MIN);
 const _: () = assert!(WRITE_BUFFER_BYTES_MIN.is_power_of_two());
+
+/// Topics of a broker. A route and a registration stay below a frame's 16 MiB well beyond 50,000;
+/// registrations are split before that matters.
+pub const TOPICS_MAX: usize = 1 << 20;
+
+/// Consumer groups of a broker.
+pub const GROUPS_MAX: usize = 1 << 20;

@@ -1,0 +1,309 @@
+//! The catalog: topics and consumer groups, and what changed them.
+//! Owns: their configurations, the topics' incarnations and placement, the version of both tables.
+//! Lives on: written on shard 0, copied to every core
+//! Kind: machine
+//! Invariants:
+//!   an incarnation is never used for a second topic, nor for the same name after a deletion
+//!   a change is in the log before any record that depends on it
+//!   names were checked at the edge and never become paths
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use proto::body::{BodyError, DataVersion, SubscriptionGroupConfig, TopicConfig};
+
+use crate::limits::{GROUPS_MAX, TOPICS_MAX};
+
+/// Incarnations below are reserved for internal topics that exist once per shard.
+pub const FIRST_INCARNATION: u32 = 64;
+
+/// A topic.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Topic {
+    /// Its configuration as clients and tools see it.
+    pub config: TopicConfig,
+    /// The number its records carry.
+    pub incarnation: u32,
+    /// Queue `q` lives in shard `(first + q) mod count`, as it was when the topic was made.
+    pub placement: Placement,
+}
+
+/// Over which shards a topic's queues are spread: stored, so that shards can be added later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placement {
+    /// Shard of queue 0.
+    pub first: u8,
+    /// Number of shards.
+    pub count: u8,
+}
+
+impl Placement {
+    /// The shard of a queue.
+    pub fn shard(self, queue: u32) -> u8 {
+        let count = u32::from(self.count.max(1));
+        u8::try_from((u32::from(self.first) + queue) % count).expect("below 256")
+    }
+}
+
+/// A change, as the log holds it behind one byte of kind, two of placement and one of zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Change {
+    PutTopic = 1,
+    DeleteTopic = 2,
+    PutGroup = 3,
+    DeleteGroup = 4,
+}
+
+/// Bytes before the JSON of a change.
+const HEAD_BYTES: usize = 4;
+
+/// Why a catalog record cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// It is of a kind that this version does not know.
+    #[error("unknown kind of change {0}")]
+    UnknownChange(u8),
+    /// It is too short.
+    #[error("{0} bytes are too short for a change")]
+    Short(usize),
+    /// The configuration in it cannot be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// A name is not UTF-8.
+    #[error("a name is not UTF-8")]
+    Name,
+}
+
+/// Why a change is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CatalogFull {
+    /// As many topics as allowed exist.
+    #[error("the broker has {TOPICS_MAX} topics, as many as it takes")]
+    Topics,
+    /// As many groups as allowed exist.
+    #[error("the broker has {GROUPS_MAX} consumer groups, as many as it takes")]
+    Groups,
+}
+
+/// See the module's first lines.
+#[derive(Debug)]
+pub struct Catalog {
+    topics: HashMap<Box<str>, Topic, RandomState>,
+    names: HashMap<u32, Box<str>, RandomState>,
+    groups: HashMap<Box<str>, SubscriptionGroupConfig, RandomState>,
+    next_incarnation: u32,
+    topics_version: DataVersion,
+    groups_version: DataVersion,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Catalog {
+            topics: HashMap::default(),
+            names: HashMap::default(),
+            groups: HashMap::default(),
+            next_incarnation: FIRST_INCARNATION,
+            topics_version: DataVersion::default(),
+            groups_version: DataVersion::default(),
+        }
+    }
+}
+
+impl Catalog {
+    /// A topic by its name.
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    /// A topic's name by its incarnation.
+    pub fn topic_name(&self, incarnation: u32) -> Option<&str> {
+        self.names.get(&incarnation).map(|name| &**name)
+    }
+
+    /// All topics, in no order.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    /// A group's configuration.
+    pub fn group(&self, name: &str) -> Option<&SubscriptionGroupConfig> {
+        self.groups.get(name)
+    }
+
+    /// All groups, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = &SubscriptionGroupConfig> {
+        self.groups.values()
+    }
+
+    /// The version of the topics, as NameServers compare it.
+    pub fn topics_version(&self) -> DataVersion {
+        self.topics_version
+    }
+
+    /// The version of the groups.
+    pub fn groups_version(&self) -> DataVersion {
+        self.groups_version
+    }
+
+    /// Creates or changes a topic and encodes the change; the caller appends `payload` to shard 0's
+    /// log under the incarnation that is returned. `reserved`: the incarnation of an internal topic.
+    ///
+    /// # Errors
+    /// As many topics as allowed exist.
+    pub fn put_topic(
+        &mut self,
+        now_ms: u64,
+        config: TopicConfig,
+        placement: Placement,
+        reserved: Option<u32>,
+        payload: &mut Vec<u8>,
+    ) -> Result<u32, CatalogFull> {
+        let known = self.topics.get(config.topic_name.as_str());
+        if known.is_none() && self.topics.len() >= TOPICS_MAX {
+            return Err(CatalogFull::Topics);
+        }
+        let placement = known.map_or(placement, |topic| topic.placement);
+        let incarnation =
+            known.map(|topic| topic.incarnation).or(reserved).unwrap_or(self.next_incarnation);
+        payload.clear();
+        payload.extend_from_slice(&[Change::PutTopic as u8, placement.first, placement.count, 0]);
+        config.write(payload);
+        self.insert_topic(Topic { config, incarnation, placement });
+        self.topics_version = self.topics_version.next(0, now_ms as i64);
+        Ok(incarnation)
+    }
+
+    /// Deletes a topic and encodes the change; `None`: there is none of that name.
+    pub fn delete_topic(&mut self, now_ms: u64, name: &str, payload: &mut Vec<u8>) -> Option<u32> {
+        let topic = self.topics.remove(name)?;
+        self.names.remove(&topic.incarnation);
+        payload.clear();
+        payload.extend_from_slice(&[Change::DeleteTopic as u8, 0, 0, 0]);
+        payload.extend_from_slice(name.as_bytes());
+        self.topics_version = self.topics_version.next(0, now_ms as i64);
+        Some(topic.incarnation)
+    }
+
+    /// Creates or changes a group and encodes the change.
+    ///
+    /// # Errors
+    /// As many groups as allowed exist.
+    pub fn put_group(
+        &mut self,
+        now_ms: u64,
+        config: SubscriptionGroupConfig,
+        payload: &mut Vec<u8>,
+    ) -> Result<(), CatalogFull> {
+        let is_new = !self.groups.contains_key(config.group_name.as_str());
+        if is_new && self.groups.len() >= GROUPS_MAX {
+            return Err(CatalogFull::Groups);
+        }
+        payload.clear();
+        payload.extend_from_slice(&[Change::PutGroup as u8, 0, 0, 0]);
+        config.write(payload);
+        self.groups.insert(config.group_name.as_str().into(), config);
+        self.groups_version = self.groups_version.next(0, now_ms as i64);
+        Ok(())
+    }
+
+    /// Applies a record of the log (recovery).
+    ///
+    /// # Errors
+    /// [`CatalogError`]: the record was written by another version.
+    pub fn replay(&mut self, incarnation: u32, payload: &[u8]) -> Result<(), CatalogError> {
+        let short = CatalogError::Short(payload.len());
+        let (head, body) = payload.split_at_checked(HEAD_BYTES).ok_or(short)?;
+        let name = || std::str::from_utf8(body).map_err(|_| CatalogError::Name);
+        match head[0] {
+            kind if kind == Change::PutTopic as u8 => {
+                let config = TopicConfig::parse(body)?;
+                let placement = Placement { first: head[1], count: head[2] };
+                self.insert_topic(Topic { config, incarnation, placement });
+            }
+            kind if kind == Change::DeleteTopic as u8 => {
+                self.topics.remove(name()?);
+                self.names.remove(&incarnation);
+            }
+            kind if kind == Change::PutGroup as u8 => {
+                let config = SubscriptionGroupConfig::parse(body)?;
+                self.groups.insert(config.group_name.as_str().into(), config);
+            }
+            kind if kind == Change::DeleteGroup as u8 => {
+                self.groups.remove(name()?);
+            }
+            other => return Err(CatalogError::UnknownChange(other)),
+        }
+        // Rising over restarts, which is all that NameServers compare.
+        self.topics_version.counter += 1;
+        self.groups_version.counter += 1;
+        Ok(())
+    }
+
+    fn insert_topic(&mut self, topic: Topic) {
+        self.next_incarnation = self.next_incarnation.max(topic.incarnation + 1);
+        let name: Box<str> = topic.config.topic_name.as_str().into();
+        self.names.insert(topic.incarnation, name.clone());
+        self.topics.insert(name, topic);
+    }
+
+    /// The tables are loaded: their versions count from now (`DataVersion`).
+    pub fn opened(&mut self, now_ms: u64) {
+        self.topics_version = self.topics_version.next(0, now_ms as i64);
+        self.groups_version = self.groups_version.next(0, now_ms as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(name: &str, queues: i32) -> TopicConfig {
+        TopicConfig {
+            topic_name: name.to_owned(),
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            ..TopicConfig::default()
+        }
+    }
+
+    #[test]
+    fn replayed_changes_give_the_same_catalog() {
+        let placement = Placement { first: 1, count: 3 };
+        let mut catalog = Catalog::default();
+        let mut again = Catalog::default();
+        let mut payload = Vec::new();
+        let mut put = |catalog: &mut Catalog, again: &mut Catalog, name: &str, queues| {
+            let incarnation = catalog
+                .put_topic(5, config(name, queues), placement, None, &mut payload)
+                .expect("room");
+            again.replay(incarnation, &payload).expect("whole");
+            incarnation
+        };
+        let first = put(&mut catalog, &mut again, "A", 4);
+        assert_eq!(put(&mut catalog, &mut again, "A", 8), first, "a change keeps the incarnation");
+        let other = put(&mut catalog, &mut again, "B", 1);
+        assert_ne!(first, other);
+        let mut payload = Vec::new();
+        assert_eq!(catalog.delete_topic(6, "A", &mut payload), Some(first));
+        again.replay(first, &payload).expect("whole");
+        assert_eq!(again.topic("A"), None);
+        assert_eq!(again.topic_name(other), Some("B"));
+        let reborn =
+            catalog.put_topic(7, config("A", 4), placement, None, &mut payload).expect("room");
+        again.replay(reborn, &payload).expect("whole");
+        assert!(reborn > other, "an incarnation is never used again");
+        assert_eq!(again.topic("A"), catalog.topic("A"));
+        let group = SubscriptionGroupConfig { group_name: "G".to_owned(), ..Default::default() };
+        catalog.put_group(8, group, &mut payload).expect("room");
+        again.replay(0, &payload).expect("whole");
+        assert_eq!(again.group("G"), catalog.group("G"));
+        assert!(matches!(again.replay(0, &[9, 0, 0, 0]), Err(CatalogError::UnknownChange(9))));
+        assert!(matches!(again.replay(0, &[1]), Err(CatalogError::Short(1))));
+    }
+
+    #[test]
+    fn queues_are_spread_over_the_shards_of_the_placement() {
+        let placement = Placement { first: 2, count: 3 };
+        assert_eq!([0, 1, 2, 3].map(|queue| placement.shard(queue)), [2, 0, 1, 2]);
+    }
+}

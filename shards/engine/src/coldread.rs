@@ -1,0 +1,368 @@
+//! Cold reads: messages that the tail's memory no longer holds, read from disk into bounded blocks.
+//! Owns: the block cache, the reads wanted and in flight, the pulls that wait for them.
+//! Lives on: every shard
+//! Kind: machine
+//! Invariants:
+//!   at most `capacity` buffers exist; a block that an active pull waits for is not evicted
+//!   a block serves only bytes that were on disk when its read began
+//!   always asynchronous: who needs a block that is not here waits as a value, not as a thread
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use runtime::DirectBuffer;
+
+use crate::hold::HeldPull;
+use crate::limits::{COLD_READS_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, READ_BLOCK_BYTES};
+
+const BLOCK: u64 = READ_BLOCK_BYTES as u64;
+
+/// Blocks that the largest record can touch.
+const RECORD_BLOCKS_MAX: usize = PAYLOAD_BYTES_MAX as usize / READ_BLOCK_BYTES + 2;
+
+/// Blocks read beyond what a pull asked for: a reader that is behind reads on.
+const READ_AHEAD_BLOCKS: u64 = 4;
+
+/// A read the driver is to start; the whole buffer is to be filled.
+#[derive(Debug)]
+pub struct ColdRead {
+    /// Log offset of the block, a multiple of its size.
+    pub offset: u64,
+    /// Where it goes.
+    pub buffer: DirectBuffer,
+}
+
+/// What became of a copy out of the cache.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cold {
+    /// The bytes were appended.
+    Copied,
+    /// They are being read.
+    Wanted,
+    /// They cannot be read: the operating system's words.
+    Failed(String),
+}
+
+#[derive(Debug)]
+enum Block {
+    Wanted,
+    Reading { valid: usize },
+    Ready { buffer: DirectBuffer, valid: usize, used: u64 },
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct WaitingPull {
+    pull: HeldPull,
+    blocks: Range<u64>,
+}
+
+/// See the module's first lines.
+#[derive(Debug)]
+pub struct ColdReads {
+    capacity: usize,
+    buffers: usize,
+    free: Vec<DirectBuffer>,
+    blocks: HashMap<u64, Block, RandomState>,
+    wanted: VecDeque<u64>,
+    in_flight: usize,
+    active: Vec<WaitingPull>,
+    queued: VecDeque<WaitingPull>,
+    woken: Vec<HeldPull>,
+    uses: u64,
+    completed: u64,
+    on_disk: u64,
+}
+
+impl ColdReads {
+    /// A cache of `bytes`, at least what two of the largest records touch.
+    pub fn new(bytes: u64) -> ColdReads {
+        let blocks = usize::try_from(bytes / BLOCK).unwrap_or(usize::MAX);
+        ColdReads {
+            capacity: blocks.max(2 * (RECORD_BLOCKS_MAX + READ_AHEAD_BLOCKS as usize)),
+            buffers: 0,
+            free: Vec::new(),
+            blocks: HashMap::default(),
+            wanted: VecDeque::new(),
+            in_flight: 0,
+            active: Vec::new(),
+            queued: VecDeque::new(),
+            woken: Vec::new(),
+            uses: 0,
+            completed: 0,
+            on_disk: 0,
+        }
+    }
+
+    /// Everything below this log offset is on disk.
+    pub fn written(&mut self, offset: u64) {
+        self.on_disk = offset;
+    }
+
+    /// Appends log bytes to `out`, or has them read.
+    pub fn copy(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Cold {
+        let mut all = true;
+        for number in blocks_of(&range) {
+            let start = number * BLOCK;
+            let needed = usize::try_from(range.end.min(start + BLOCK) - start).expect("a block");
+            match self.blocks.get(&number) {
+                Some(Block::Ready { valid, .. }) if *valid >= needed => {}
+                Some(Block::Ready { .. }) => {
+                    // Read while the log still grew here.
+                    self.forget(number);
+                    self.want(number);
+                    all = false;
+                }
+                Some(Block::Failed(reason)) => {
+                    let reason = reason.clone();
+                    self.blocks.remove(&number);
+                    return Cold::Failed(reason);
+                }
+                Some(Block::Wanted | Block::Reading { .. }) => all = false,
+                None => {
+                    self.want(number);
+                    all = false;
+                }
+            }
+        }
+        if !all {
+            return Cold::Wanted;
+        }
+        self.uses += 1;
+        for number in blocks_of(&range) {
+            let Some(Block::Ready { buffer, used, .. }) = self.blocks.get_mut(&number) else {
+                unreachable!("checked above")
+            };
+            *used = self.uses;
+            let start = number * BLOCK;
+            let from = range.start.max(start) - start;
+            let to = range.end.min(start + BLOCK) - start;
+            out.extend_from_slice(&buffer.bytes()[from as usize..to as usize]);
+        }
+        Cold::Copied
+    }
+
+    /// Has blocks behind `offset` read too.
+    pub fn read_ahead(&mut self, offset: u64) {
+        if self.wanted.len() >= COLD_READS_IN_FLIGHT_MAX {
+            return;
+        }
+        let first = offset.div_ceil(BLOCK);
+        for number in first..first + READ_AHEAD_BLOCKS {
+            if (number + 1) * BLOCK <= self.on_disk && !self.blocks.contains_key(&number) {
+                self.want(number);
+            }
+        }
+    }
+
+    fn want(&mut self, number: u64) {
+        self.blocks.insert(number, Block::Wanted);
+        self.wanted.push_back(number);
+    }
+
+    fn forget(&mut self, number: u64) {
+        if let Some(Block::Ready { buffer, .. }) = self.blocks.remove(&number) {
+            self.free.push(buffer);
+        }
+    }
+
+    /// Parks a pull until the blocks of `range` are here.
+    pub fn wait(&mut self, pull: HeldPull, range: Range<u64>) {
+        self.queued.push_back(WaitingPull { pull, blocks: blocks_of(&range) });
+        self.activate();
+    }
+
+    fn activate(&mut self) {
+        let active_max = (self.capacity / (RECORD_BLOCKS_MAX + READ_AHEAD_BLOCKS as usize)).max(1);
+        while self.active.len() < active_max {
+            let Some(waiting) = self.queued.pop_front() else { return };
+            for number in waiting.blocks.clone() {
+                if !self.blocks.contains_key(&number) {
+                    self.want(number);
+                }
+            }
+            self.active.push(waiting);
+        }
+    }
+
+    /// The next read to start.
+    pub fn next_read(&mut self) -> Option<ColdRead> {
+        if self.in_flight >= COLD_READS_IN_FLIGHT_MAX {
+            return None;
+        }
+        let number = *self.wanted.front()?;
+        let buffer = self.take_buffer()?;
+        self.wanted.pop_front();
+        let offset = number * BLOCK;
+        let valid = self.on_disk.saturating_sub(offset).min(BLOCK) as usize;
+        self.blocks.insert(number, Block::Reading { valid });
+        self.in_flight += 1;
+        Some(ColdRead { offset, buffer })
+    }
+
+    fn take_buffer(&mut self) -> Option<DirectBuffer> {
+        if let Some(buffer) = self.free.pop() {
+            return Some(buffer);
+        }
+        if self.buffers < self.capacity {
+            // A failed allocation leaves the read wanted; the next turn tries again.
+            let buffer = DirectBuffer::new(READ_BLOCK_BYTES).ok()?;
+            self.buffers += 1;
+            return Some(buffer);
+        }
+        let is_waited_for =
+            |number: &u64| self.active.iter().any(|waiting| waiting.blocks.contains(number));
+        let oldest = self
+            .blocks
+            .iter()
+            .filter_map(|(number, block)| match block {
+                Block::Ready { used, .. } if !is_waited_for(number) => Some((*used, *number)),
+                _ => None,
+            })
+            .min();
+        self.forget(oldest?.1);
+        self.free.pop()
+    }
+
+    /// A read ended; `bytes` of the buffer were filled.
+    pub fn read_completed(
+        &mut self,
+        offset: u64,
+        buffer: DirectBuffer,
+        result: Result<usize, String>,
+    ) {
+        let number = offset / BLOCK;
+        self.in_flight -= 1;
+        self.completed += 1;
+        let Some(Block::Reading { valid }) = self.blocks.get(&number) else {
+            unreachable!("a block stays in its state while it is read")
+        };
+        let block = match result {
+            Ok(bytes) => Block::Ready { buffer, valid: bytes.min(*valid), used: self.uses },
+            Err(reason) => {
+                self.free.push(buffer);
+                Block::Failed(reason)
+            }
+        };
+        self.blocks.insert(number, block);
+        let mut index = 0;
+        while index < self.active.len() {
+            let is_here = |number: u64| {
+                matches!(self.blocks.get(&number), Some(Block::Ready { .. } | Block::Failed(_)))
+            };
+            if self.active[index].blocks.clone().all(is_here) {
+                self.woken.push(self.active.swap_remove(index).pull);
+            } else {
+                index += 1;
+            }
+        }
+        self.activate();
+    }
+
+    /// A pull whose blocks are here, to be executed again in this turn.
+    pub fn next_woken_pull(&mut self) -> Option<HeldPull> {
+        self.woken.pop()
+    }
+
+    /// Reads that ended so far: who looked for a record in vain tries again when this has moved.
+    pub fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// Bytes of all buffers.
+    pub fn memory_bytes(&self) -> usize {
+        self.buffers * READ_BLOCK_BYTES
+    }
+}
+
+fn blocks_of(range: &Range<u64>) -> Range<u64> {
+    range.start / BLOCK..range.end.div_ceil(BLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumequeue::QueueKey;
+    use crate::filter::TagFilter;
+    use crate::ticket::Ticket;
+
+    fn pull(connection: u64) -> HeldPull {
+        HeldPull {
+            ticket: Ticket { connection, ..Ticket::default() },
+            queue: QueueKey { topic: 1, queue: 0 },
+            from: 0,
+            count_max: 1,
+            filter: TagFilter::All,
+            deadline_ms: 0,
+        }
+    }
+
+    /// Performs one read; each block is filled with its number.
+    fn perform(cold: &mut ColdReads) -> Option<u64> {
+        let mut read = cold.next_read()?;
+        let number = read.offset / BLOCK;
+        read.buffer.bytes_mut().fill(number as u8);
+        cold.read_completed(read.offset, read.buffer, Ok(READ_BLOCK_BYTES));
+        Some(number)
+    }
+
+    #[test]
+    fn a_range_over_two_blocks_is_read_and_copied() {
+        let mut cold = ColdReads::new(0);
+        cold.written(10 * BLOCK);
+        let range = 2 * BLOCK - 3..2 * BLOCK + 2;
+        let mut out = Vec::new();
+        assert_eq!(cold.copy(range.clone(), &mut out), Cold::Wanted);
+        cold.wait(pull(1), range.clone());
+        assert_eq!((perform(&mut cold), perform(&mut cold)), (Some(1), Some(2)));
+        assert_eq!(cold.next_woken_pull().map(|pull| pull.ticket.connection), Some(1));
+        assert_eq!(cold.copy(range, &mut out), Cold::Copied);
+        assert_eq!(out, [1, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_every_pull_wakes() {
+        let mut cold = ColdReads::new(0);
+        cold.written(10_000 * BLOCK);
+        let limit = cold.capacity * READ_BLOCK_BYTES;
+        for number in 0..500 {
+            cold.wait(pull(number), number * 3 * BLOCK..(number * 3 + 2) * BLOCK);
+        }
+        let mut woken = 0;
+        while perform(&mut cold).is_some() {
+            while cold.next_woken_pull().is_some() {
+                woken += 1;
+            }
+            assert!(cold.memory_bytes() <= limit);
+        }
+        assert_eq!(woken, 500);
+    }
+
+    #[test]
+    fn bytes_that_were_not_on_disk_are_read_again() {
+        let mut cold = ColdReads::new(0);
+        let mut out = Vec::new();
+        cold.written(BLOCK / 2);
+        cold.copy(0..10, &mut out);
+        assert_eq!(perform(&mut cold), Some(0));
+        assert_eq!(cold.copy(0..10, &mut out), Cold::Copied);
+        cold.written(BLOCK);
+        assert_eq!(cold.copy(0..BLOCK, &mut out), Cold::Wanted);
+        assert_eq!(perform(&mut cold), Some(0));
+        assert_eq!(cold.copy(0..BLOCK, &mut out), Cold::Copied);
+    }
+
+    #[test]
+    fn a_failed_read_is_told_once() {
+        let mut cold = ColdReads::new(0);
+        cold.written(BLOCK);
+        let mut out = Vec::new();
+        cold.copy(0..10, &mut out);
+        let read = cold.next_read().expect("wanted");
+        cold.read_completed(read.offset, read.buffer, Err("bad sector".to_owned()));
+        assert_eq!(cold.copy(0..10, &mut out), Cold::Failed("bad sector".to_owned()));
+        assert_eq!(cold.copy(0..10, &mut out), Cold::Wanted, "the next reader tries again");
+    }
+}

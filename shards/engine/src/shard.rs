@@ -1,0 +1,173 @@
+//! What a core does for one shard, told in verbs: append, arrive, read, settle, tick, open.
+//! Owns: the shard's log, queues, offsets, held pulls, delays and cold reads.
+//! Lives on: every shard
+//! Kind: machine
+//! Invariants:
+//!   a message is visible only when it is confirmed, whole groups at once, in log order
+//!   a ticket given in comes out exactly once: confirmed, or failed when the log is poisoned
+//!   nothing below `pinned_from` leaves the tail's memory before `turn_ended`
+
+mod append;
+mod arrive;
+mod open;
+mod read;
+mod settle;
+mod tick;
+
+use std::collections::VecDeque;
+
+pub use append::{AppendRefused, NewMessage};
+pub use arrive::Confirmed;
+pub use open::{OpenError, Opening};
+use proto::ids::{LogOffset, Position, ShardIndex};
+pub use read::{Answer, Lookup, Piece, PullRequest, PullStatus, Replies};
+pub use settle::{Due, SCHEDULE_TOPIC_INCARNATION};
+
+use crate::coldread::ColdReads;
+use crate::commitlog::{CommitLog, PREFIX_BYTES};
+use crate::consumequeue::{ConsumeQueues, QueueKey, QueueSlot};
+use crate::delay::Delays;
+use crate::hold::{HeldPull, HeldPulls};
+use crate::limits::LINE_RECORDS_MAX;
+use crate::offsets::ConsumerOffsets;
+use crate::ticket::Ticket;
+
+/// One shard. See the module's first lines.
+#[derive(Debug)]
+pub struct Shard {
+    index: ShardIndex,
+    log: CommitLog,
+    queues: ConsumeQueues,
+    offsets: ConsumerOffsets,
+    held: HeldPulls,
+    delays: Delays,
+    cold: ColdReads,
+    line: VecDeque<InLine>,
+    /// Payloads of the group that is being confirmed.
+    group: Vec<u64>,
+    /// Payloads of the group that was answered last.
+    sent: Vec<u64>,
+    stored_ms: u64,
+    pinned_from: u64,
+    scratch: Vec<u8>,
+}
+
+/// A record that waits for confirmation.
+#[derive(Clone, Copy, Debug)]
+struct InLine {
+    /// It is confirmed when everything below is: the end of its group.
+    visible_at: u64,
+    /// The end of the record itself.
+    end: u64,
+    what: Waiting,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Message(WaitingMessage),
+    /// A record of our own whose request waits.
+    Request(Option<Ticket>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct WaitingMessage {
+    slot: QueueSlot,
+    queue: QueueKey,
+    queue_offset: u64,
+    payload: u64,
+    size_bytes: u32,
+    tag: i32,
+    stored_ms: u64,
+    /// Where in the record the value of UNIQ_KEY lies, for the answer.
+    unique_key: (u32, u16),
+    ticket: Option<Ticket>,
+}
+
+impl Shard {
+    fn position(&self, payload: u64) -> Position {
+        Position::new(self.index, LogOffset::new(payload).expect("the log stays below 2^55"))
+    }
+
+    /// Which shard this is.
+    pub fn index(&self) -> ShardIndex {
+        self.index
+    }
+
+    /// The log, for the driver: writes, space, watermarks.
+    pub fn log(&self) -> &CommitLog {
+        &self.log
+    }
+
+    /// The log, for the driver.
+    pub fn log_mut(&mut self) -> &mut CommitLog {
+        &mut self.log
+    }
+
+    /// The queues, for questions about bounds.
+    pub fn queues(&self) -> &ConsumeQueues {
+        &self.queues
+    }
+
+    /// Consumer offsets.
+    pub fn offsets(&self) -> &ConsumerOffsets {
+        &self.offsets
+    }
+
+    /// Consumer offsets. Commits become durable by [`Shard::append_offsets`].
+    pub fn offsets_mut(&mut self) -> &mut ConsumerOffsets {
+        &mut self.offsets
+    }
+
+    /// Holds a pull until a message arrives or its deadline comes; gives it back when it cannot.
+    ///
+    /// # Errors
+    /// The pull, when as many as allowed are held: answer it now.
+    pub fn hold(&mut self, pull: HeldPull) -> Result<(), HeldPull> {
+        self.held.hold(pull)
+    }
+
+    /// The next held or cold pull to execute again, without holding it any more.
+    pub fn next_woken(&mut self) -> Option<HeldPull> {
+        self.held.next_woken().or_else(|| self.cold.next_woken_pull())
+    }
+
+    /// Number of pulls held.
+    pub fn held_pulls(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Cold reads, for the driver.
+    pub fn cold_mut(&mut self) -> &mut ColdReads {
+        &mut self.cold
+    }
+
+    /// A connection ended: nobody waits on it any more.
+    pub fn connection_closed(&mut self, connection: u64) {
+        self.held.connection_closed(connection);
+    }
+
+    /// The shard is about to stop: every held pull is woken.
+    pub fn wake_held(&mut self) {
+        self.held.wake_all();
+    }
+
+    /// Replies made in this turn were sent or copied: the tail's memory may move on.
+    pub fn turn_ended(&mut self) {
+        self.pinned_from = u64::MAX;
+    }
+
+    /// Bytes of a record that a reply of this turn refers to.
+    pub fn piece(&self, payload: u64, size_bytes: u32) -> &[u8] {
+        self.log.tail_bytes(payload, size_bytes as usize).expect("pinned until the turn ends")
+    }
+
+    fn line_is_full(&self) -> bool {
+        self.line.len() >= LINE_RECORDS_MAX
+    }
+
+    /// The record (prefix included) at a payload's log offset, if the tail's memory still has it.
+    fn tail_record(&self, payload: u64, size_bytes: u32) -> Option<&[u8]> {
+        let start = payload.checked_sub(PREFIX_BYTES as u64)?;
+        self.log.tail_bytes(start, PREFIX_BYTES + size_bytes as usize)
+    }
+}

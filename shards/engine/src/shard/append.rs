@@ -1,0 +1,265 @@
+//! Append: a message, a batch, or one of our own records goes into the log and into the line.
+//! Kind: machine
+
+use std::net::SocketAddr;
+
+use proto::record::{self, RecordFields};
+
+use super::{InLine, Shard, Waiting, WaitingMessage};
+use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, Poison, Room, record_bytes};
+use crate::consumequeue::QueueKey;
+use crate::limits::{GROUP_PAYLOAD_BYTES_MAX, OFFSETS_PER_RECORD_MAX};
+use crate::ticket::Ticket;
+
+/// A message that passed every check of the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMessage<'a> {
+    /// The queue of the topic's incarnation.
+    pub queue: QueueKey,
+    /// The topic's name.
+    pub topic: &'a [u8],
+    /// The user's flag.
+    pub flag: i32,
+    /// System flag.
+    pub sys_flag: i32,
+    /// When the producer made it, ms.
+    pub born_timestamp: i64,
+    /// Address of the producer.
+    pub born_host: SocketAddr,
+    /// Advertised address of the broker.
+    pub store_host: SocketAddr,
+    /// Retries so far.
+    pub reconsume_times: i32,
+    /// Position of the half message that this one commits, 0 without one.
+    pub prepared_transaction_offset: i64,
+    /// The body as it came.
+    pub body: &'a [u8],
+    /// The properties text, with the broker's additions.
+    pub properties: &'a [u8],
+    /// Java's hash of the tag, 0 without one.
+    pub tag: i32,
+    /// Where in `properties` the value of UNIQ_KEY lies (start, length); (0, 0) without one.
+    pub unique_key: (usize, usize),
+}
+
+/// Why nothing was appended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AppendRefused {
+    /// Not now: stop reading from sockets and come again after the next completions.
+    Wait,
+    /// Not any more.
+    Poisoned(Poison),
+    /// Never: the group takes more bytes than allowed.
+    TooLarge {
+        /// Bytes in the log.
+        found_bytes: usize,
+    },
+}
+
+impl NewMessage<'_> {
+    /// Bytes of the RocketMQ record.
+    pub fn record_bytes(&self) -> usize {
+        self.fields().encoded_bytes()
+    }
+
+    fn fields(&self) -> RecordFields<'_> {
+        RecordFields {
+            queue_id: self.queue.queue as i32,
+            flag: self.flag,
+            queue_offset: 0,
+            physic_offset: 0,
+            sys_flag: self.sys_flag,
+            born_timestamp: self.born_timestamp,
+            born_host: self.born_host,
+            store_timestamp: 0,
+            store_host: self.store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_transaction_offset: self.prepared_transaction_offset,
+            body: self.body,
+            body_crc: 0,
+            topic: self.topic,
+            properties: self.properties,
+        }
+    }
+}
+
+impl Shard {
+    /// Whether payloads of so many bytes together can be appended now.
+    pub(super) fn check_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
+        if let Some(poison) = self.log.poisoned() {
+            return Err(AppendRefused::Poisoned(poison.clone()));
+        }
+        if payload_bytes > GROUP_PAYLOAD_BYTES_MAX {
+            return Err(AppendRefused::TooLarge { found_bytes: payload_bytes });
+        }
+        let needed = self.pinned_from.min(self.log.confirmed());
+        if self.line_is_full() || self.log.room(payload_bytes, needed) == Room::Wait {
+            return Err(AppendRefused::Wait);
+        }
+        Ok(())
+    }
+
+    /// Appends one message; the ticket comes back from [`Shard::next_confirmed`].
+    ///
+    /// # Errors
+    /// [`AppendRefused`]; nothing changed then.
+    pub fn append_message(
+        &mut self,
+        now_ms: u64,
+        message: &NewMessage<'_>,
+        ticket: Option<Ticket>,
+    ) -> Result<u64, AppendRefused> {
+        self.check_room(message.record_bytes())?;
+        let end = self.put(now_ms, message, 0, ticket);
+        self.line.back_mut().expect("just put").visible_at = end;
+        Ok(end)
+    }
+
+    /// Appends messages that become visible together or not at all.
+    ///
+    /// # Errors
+    /// [`AppendRefused`]; nothing changed then.
+    pub fn append_batch(
+        &mut self,
+        now_ms: u64,
+        messages: &[NewMessage<'_>],
+        ticket: Option<Ticket>,
+    ) -> Result<u64, AppendRefused> {
+        assert!(!messages.is_empty());
+        let bytes: u64 = messages.iter().map(|message| record_bytes(message.record_bytes())).sum();
+        self.check_room(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        let first = self.line.len();
+        let last = messages.len() - 1;
+        let mut end = 0;
+        for (index, message) in messages.iter().enumerate() {
+            let flags = group_flags(index > 0, index < last);
+            end = self.put(now_ms, message, flags, ticket.filter(|_| index == last));
+        }
+        self.line.range_mut(first..).for_each(|waiting| waiting.visible_at = end);
+        Ok(end)
+    }
+
+    /// Encodes a message into the log and puts it in line, visible never (the caller says when).
+    pub(super) fn put(
+        &mut self,
+        now_ms: u64,
+        message: &NewMessage<'_>,
+        flags: u8,
+        ticket: Option<Ticket>,
+    ) -> u64 {
+        self.stored_ms = self.stored_ms.max(now_ms);
+        let stored_ms = self.stored_ms;
+        let slot = self.queues.slot(message.queue);
+        let queue_offset = self.queues.assign(slot);
+        let size = message.record_bytes();
+        let entry = Entry {
+            kind: Kind::Message,
+            flags,
+            topic: message.queue.topic,
+            queue: message.queue.queue,
+        };
+        let index = self.index;
+        let body_bytes = message.body.len();
+        let appended = self.log.append(entry, size, |payload, payload_offset| {
+            let position = proto::ids::Position::new(
+                index,
+                proto::ids::LogOffset::new(payload_offset).expect("the log stays below 2^55"),
+            );
+            let fields = RecordFields {
+                queue_offset: queue_offset as i64,
+                physic_offset: position.to_i64(),
+                store_timestamp: stored_ms as i64,
+                body_crc: record::body_crc(message.body),
+                ..message.fields()
+            };
+            fields.encode(payload);
+            // Behind the body: topic length and topic, properties length and properties.
+            let v2 = usize::from(message.topic.len() > proto::limits::TOPIC_BYTES_MAX);
+            let tail = 1 + v2 + message.topic.len() + 2 + message.properties.len();
+            payload.len() - tail - body_bytes..payload.len() - tail
+        });
+        let properties_start = size - message.properties.len();
+        let unique_key = (
+            u32::try_from(properties_start + message.unique_key.0).expect("below the record"),
+            u16::try_from(message.unique_key.1).expect("below the properties"),
+        );
+        let waiting = WaitingMessage {
+            slot,
+            queue: message.queue,
+            queue_offset,
+            payload: appended.payload,
+            size_bytes: u32::try_from(size).expect("below PAYLOAD_BYTES_MAX"),
+            tag: message.tag,
+            stored_ms,
+            unique_key,
+            ticket,
+        };
+        self.line.push_back(InLine {
+            visible_at: u64::MAX,
+            end: appended.end,
+            what: Waiting::Message(waiting),
+        });
+        appended.end
+    }
+
+    /// Appends one of our own records; its ticket, if any, comes back confirmed.
+    pub(super) fn put_own(&mut self, entry: Entry, payload: &[u8], ticket: Option<Ticket>) -> u64 {
+        let appended = self.log.append(entry, payload.len(), |memory, _| {
+            memory.copy_from_slice(payload);
+            0..0
+        });
+        self.line.push_back(InLine {
+            visible_at: appended.end,
+            end: appended.end,
+            what: Waiting::Request(ticket),
+        });
+        appended.end
+    }
+
+    /// Appends the consumer offsets that only memory has, up to a record's worth.
+    ///
+    /// # Errors
+    /// [`AppendRefused`]; nothing changed then.
+    pub fn append_offsets(&mut self, ticket: Option<Ticket>) -> Result<(), AppendRefused> {
+        self.check_room(OFFSETS_PER_RECORD_MAX * 300)?;
+        let mut payload = std::mem::take(&mut self.scratch);
+        self.offsets.take_dirty(&mut payload);
+        let entry = Entry { kind: Kind::Offsets, flags: 0, topic: 0, queue: 0 };
+        self.put_own(entry, &payload, ticket);
+        self.scratch = payload;
+        Ok(())
+    }
+
+    /// Appends a change of the catalog (shard 0).
+    ///
+    /// # Errors
+    /// [`AppendRefused`]; nothing changed then.
+    pub fn append_catalog(
+        &mut self,
+        incarnation: u32,
+        payload: &[u8],
+        ticket: Option<Ticket>,
+    ) -> Result<(), AppendRefused> {
+        self.check_room(payload.len())?;
+        let entry = Entry { kind: Kind::Catalog, flags: 0, topic: incarnation, queue: 0 };
+        self.put_own(entry, payload, ticket);
+        Ok(())
+    }
+
+    /// Marks a clean stop; nothing is appended afterwards.
+    ///
+    /// # Errors
+    /// [`AppendRefused`]; nothing changed then.
+    pub fn append_end(&mut self, ticket: Ticket) -> Result<(), AppendRefused> {
+        self.check_room(0)?;
+        let entry = Entry { kind: Kind::End, flags: 0, topic: 0, queue: 0 };
+        self.put_own(entry, &[], Some(ticket));
+        Ok(())
+    }
+}
+
+fn group_flags(continues: bool, more: bool) -> u8 {
+    let continues = if continues { FLAG_CONTINUES } else { 0 };
+    let more = if more { FLAG_MORE } else { 0 };
+    continues | more
+}

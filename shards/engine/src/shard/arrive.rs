@@ -1,0 +1,120 @@
+//! Arrive: what passed `confirmed` becomes visible, wakes who waits, and is answered.
+//! Kind: machine
+//!
+//! It runs because a watermark moved, not on a polling thread; in log order, one record at a time.
+
+use proto::ids::Position;
+
+use super::{Shard, Waiting, WaitingMessage};
+use crate::consumequeue::QueueEntry;
+use crate::ticket::Ticket;
+
+/// Something that is confirmed and whose request waits for an answer.
+#[derive(Debug)]
+pub enum Confirmed<'a> {
+    /// A message or a batch is stored.
+    Sent {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// Queue id.
+        queue: u32,
+        /// Number of the (first) message in its queue.
+        queue_offset: u64,
+        /// Log offsets of the records, in order: one, or a batch's.
+        payloads: &'a [u64],
+        /// Value of the (last) message's UNIQ_KEY, empty without one.
+        unique_key: &'a [u8],
+    },
+    /// A record of our own is stored.
+    Done {
+        /// Whom to answer.
+        ticket: Ticket,
+    },
+    /// The log failed: the outcome is unknown, the connection is to be closed.
+    Unknown {
+        /// Who waited.
+        ticket: Ticket,
+    },
+}
+
+impl Shard {
+    /// The next confirmed record whose request waits; makes everything before it visible.
+    pub fn next_confirmed(&mut self) -> Option<Confirmed<'_>> {
+        let confirmed = self.log.confirmed();
+        loop {
+            let first = *self.line.front()?;
+            if first.visible_at > confirmed {
+                return self.next_failed();
+            }
+            self.line.pop_front();
+            self.log.records_confirmed(first.end);
+            match first.what {
+                Waiting::Request(None) => {}
+                Waiting::Request(Some(ticket)) => return Some(Confirmed::Done { ticket }),
+                Waiting::Message(message) => {
+                    self.show(&message);
+                    self.group.push(message.payload);
+                    let group_ends = first.end == first.visible_at;
+                    if group_ends && let Some(ticket) = message.ticket {
+                        return Some(self.sent(&message, ticket));
+                    }
+                    if group_ends {
+                        self.group.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a confirmed message visible in its queue.
+    pub(super) fn show(&mut self, message: &WaitingMessage) {
+        let entry = QueueEntry {
+            payload: message.payload,
+            size_bytes: message.size_bytes,
+            tag: message.tag,
+            stored_ms: message.stored_ms,
+        };
+        self.queues.arrive(message.slot, message.queue_offset, entry);
+        self.held.arrive(message.queue, message.tag);
+        self.delays.arrive(message.queue, message.stored_ms);
+    }
+
+    fn sent(&mut self, message: &WaitingMessage, ticket: Ticket) -> Confirmed<'_> {
+        // Emptied when the next group begins: the answer borrows it.
+        self.sent.clear();
+        std::mem::swap(&mut self.sent, &mut self.group);
+        let first = message.queue_offset + 1 - self.sent.len() as u64;
+        let (start, len) = message.unique_key;
+        let unique_key = self
+            .log
+            .tail_bytes(message.payload + u64::from(start), usize::from(len))
+            .expect("unconfirmed records stay in the tail's memory");
+        Confirmed::Sent {
+            ticket,
+            queue: message.queue.queue,
+            queue_offset: first,
+            payloads: &self.sent,
+            unique_key,
+        }
+    }
+
+    /// After the log failed, what was in line fails once.
+    fn next_failed(&mut self) -> Option<Confirmed<'static>> {
+        self.log.poisoned()?;
+        while let Some(waiting) = self.line.pop_front() {
+            let ticket = match waiting.what {
+                Waiting::Message(message) => message.ticket,
+                Waiting::Request(ticket) => ticket,
+            };
+            if let Some(ticket) = ticket {
+                return Some(Confirmed::Unknown { ticket });
+            }
+        }
+        None
+    }
+
+    /// The position clients know a payload by.
+    pub fn position_of(&self, payload: u64) -> Position {
+        self.position(payload)
+    }
+}

@@ -1,0 +1,185 @@
+//! Open: a shard is rebuilt from the records of its log.
+//! Kind: machine
+
+use std::collections::VecDeque;
+
+use proto::ids::ShardIndex;
+use proto::{properties, record};
+
+use super::Shard;
+use crate::catalog::{Catalog, CatalogError};
+use crate::coldread::ColdReads;
+use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix};
+use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey};
+use crate::delay::Delays;
+use crate::hold::HeldPulls;
+use crate::offsets::ConsumerOffsets;
+
+/// A record of the log that is whole and yet says what cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A record of our own cannot be read.
+    #[error(
+        "the {kind:?} record at log offset {offset} is whole but malformed: it was written by another version"
+    )]
+    Malformed {
+        /// Its kind.
+        kind: Kind,
+        /// Where it is.
+        offset: u64,
+    },
+    /// A catalog record does not fit what came before.
+    #[error("the catalog record at log offset {offset} cannot be applied: {source}")]
+    Catalog {
+        /// Where it is.
+        offset: u64,
+        /// Why.
+        source: CatalogError,
+    },
+}
+
+/// What replayed records amount to so far; becomes a [`Shard`].
+#[derive(Debug)]
+pub struct Opening {
+    queues: ConsumeQueues,
+    offsets: ConsumerOffsets,
+    delays: Vec<(u64, Vec<u8>)>,
+    stored_ms: u64,
+    messages: u64,
+    group: Vec<(u64, Prefix, Vec<u8>)>,
+}
+
+impl Opening {
+    /// Nothing replayed yet.
+    pub fn new() -> Opening {
+        Opening {
+            queues: ConsumeQueues::default(),
+            offsets: ConsumerOffsets::default(),
+            delays: Vec::new(),
+            stored_ms: 0,
+            messages: 0,
+            group: Vec::new(),
+        }
+    }
+
+    /// Messages replayed so far.
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Applies one record; catalog records go to `catalog`. Records of a group are kept until it is
+    /// whole.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the store was written by another version.
+    pub fn record(
+        &mut self,
+        offset: u64,
+        prefix: Prefix,
+        payload: &[u8],
+        catalog: &mut Catalog,
+    ) -> Result<(), OpenError> {
+        if prefix.flags & FLAG_CONTINUES == 0 {
+            self.group.clear(); // an unfinished group of an earlier life
+        }
+        if prefix.flags & FLAG_MORE != 0 {
+            self.group.push((offset, prefix, payload.to_vec()));
+            return Ok(());
+        }
+        for (offset, prefix, payload) in std::mem::take(&mut self.group) {
+            self.apply(offset, prefix, &payload, catalog)?;
+        }
+        self.apply(offset, prefix, payload, catalog)
+    }
+
+    fn apply(
+        &mut self,
+        offset: u64,
+        prefix: Prefix,
+        payload: &[u8],
+        catalog: &mut Catalog,
+    ) -> Result<(), OpenError> {
+        let malformed = || OpenError::Malformed { kind: prefix.kind, offset };
+        match prefix.kind {
+            Kind::Message => {
+                let (message, _) = record::Record::decode(payload).map_err(|_| malformed())?;
+                let fields = message.fields();
+                let tag = properties::find(fields.properties, properties::name::TAGS)
+                    .map_or(0, proto::ids::java_hash);
+                let queue = QueueKey { topic: prefix.topic, queue: prefix.queue };
+                let slot = self.queues.slot(queue);
+                let queue_offset = u64::try_from(fields.queue_offset).map_err(|_| malformed())?;
+                let stored_ms = u64::try_from(fields.store_timestamp).map_err(|_| malformed())?;
+                if queue_offset < self.queues.queue(slot).max() {
+                    return Err(malformed());
+                }
+                let entry = QueueEntry {
+                    payload: offset + PREFIX_BYTES as u64,
+                    size_bytes: prefix.len,
+                    tag,
+                    stored_ms,
+                };
+                self.queues.arrive(slot, queue_offset, entry);
+                self.stored_ms = self.stored_ms.max(stored_ms);
+                self.messages += 1;
+            }
+            Kind::Offsets => {
+                if !self.offsets.replay(payload) {
+                    return Err(malformed());
+                }
+            }
+            Kind::Catalog => catalog
+                .replay(prefix.topic, payload)
+                .map_err(|source| OpenError::Catalog { offset, source })?,
+            Kind::Settled => self.delays.push((offset, payload.to_vec())),
+            Kind::Filler | Kind::Segment | Kind::End => {}
+        }
+        Ok(())
+    }
+
+    /// The shard, open, with the log that goes on.
+    ///
+    /// # Errors
+    /// [`OpenError`]: a settlement is malformed.
+    pub fn finish(
+        self,
+        index: ShardIndex,
+        log: CommitLog,
+        delays_ms: &[u64],
+        read_cache_bytes: u64,
+    ) -> Result<Shard, OpenError> {
+        let mut shard = Shard {
+            index,
+            log,
+            queues: self.queues,
+            offsets: self.offsets,
+            held: HeldPulls::default(),
+            delays: Delays::new(delays_ms),
+            cold: ColdReads::new(read_cache_bytes),
+            line: VecDeque::with_capacity(4096),
+            group: Vec::new(),
+            sent: Vec::new(),
+            stored_ms: self.stored_ms,
+            pinned_from: u64::MAX,
+            scratch: Vec::new(),
+        };
+        for (offset, payload) in self.delays {
+            if !shard.replay_settled(&payload) {
+                return Err(OpenError::Malformed { kind: Kind::Settled, offset });
+            }
+        }
+        for level in 1..=shard.delays.levels() {
+            let cursor = shard.delays.cursor(level);
+            let queue = shard.queues.find(Delays::queue(level));
+            let head = queue.and_then(|queue| queue.entry(cursor)).map(|entry| entry.stored_ms);
+            shard.delays.settle(level, cursor, head);
+        }
+        Ok(shard)
+    }
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Opening::new()
+    }
+}
