@@ -122,7 +122,8 @@ ${BROKER_EXTRA:-}
 EOF
 }
 
-# One JVM, detached from the terminal and from this script, so that start can return.
+# One JVM, detached from the terminal and from this script, so that start can return. It gets none of the caller's
+# descriptors: a server that holds the write end of a pipe keeps the reader of that pipe waiting for ever.
 launch() {
     local dir=$1 name=$2 heap=$3 main=$4
     shift 4
@@ -131,7 +132,7 @@ launch() {
     ROCKETMQ_HOME=$dir setsid java -server $heap "$@" "${opens[@]}" \
         -Duser.home="$dir" -Drmq.logback.configurationFile="$dir/conf/rmq.$name.logback.xml" \
         -cp "$lib/*" "$main" -c "$dir/conf/$name.conf" \
-        >>"$dir/logs/$name.out" 2>&1 </dev/null &
+        >>"$dir/logs/$name.out" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
     echo $! >"$dir/$name.pid"
 }
 

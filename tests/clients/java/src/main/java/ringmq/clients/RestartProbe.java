@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.UUID;
+import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
@@ -44,17 +45,27 @@ public final class RestartProbe {
     private RestartProbe() {
     }
 
-    public static void main(String[] args) throws Exception {
+    /** Always ends by exit: the client's threads would keep a process alive whose main thread failed. */
+    public static void main(String[] args) {
+        try {
+            System.exit(run(args));
+        } catch (Exception e) {
+            e.printStackTrace();
+            System.exit(2);
+        }
+    }
+
+    private static int run(String[] args) throws Exception {
         if (args.length != 4 || !args[0].matches("produce|verify")) {
             System.err.println("usage: RestartProbe produce|verify NAMESRV TOPIC FILE");
-            System.exit(2);
+            return 2;
         }
         quietLogs();
         if (args[0].equals("produce")) {
             produce(args[1], args[2], Path.of(args[3]));
-            System.exit(0);
+            return 0;
         }
-        System.exit(verify(args[1], args[2], Path.of(args[3])) ? 0 : 1);
+        return verify(args[1], args[2], Path.of(args[3])) ? 0 : 1;
     }
 
     private static void quietLogs() throws IOException {
@@ -108,11 +119,14 @@ public final class RestartProbe {
     }
 
     private static void createIfMissing(DefaultMQProducer producer, String topic) throws Exception {
-        try {
-            producer.fetchPublishMessageQueues(topic);
-        } catch (MQClientException noRoute) {
-            ClientVersion.createTopic(producer, "TBW102", topic, QUEUE_COUNT);
-        }
+        untilServerIsBack(() -> {
+            try {
+                return producer.fetchPublishMessageQueues(topic);
+            } catch (MQClientException noRoute) {
+                ClientVersion.createTopic(producer, "TBW102", topic, QUEUE_COUNT);
+                return producer.fetchPublishMessageQueues(topic);
+            }
+        });
     }
 
     private static boolean sendOne(DefaultMQProducer producer, String topic, long sequence, Writer writer) {
@@ -132,7 +146,10 @@ public final class RestartProbe {
             }
             return true;
         } catch (IOException e) {
-            throw new IllegalStateException("the list of acknowledged messages cannot be written", e);
+            // A promise that is not on the list would not be checked: nothing more to do here.
+            e.printStackTrace();
+            System.exit(2);
+            return false;
         } catch (Exception serverIsAway) {
             pause(100);
             return false;
@@ -216,16 +233,22 @@ public final class RestartProbe {
         }
     }
 
-    private static List<MessageQueue> awaitQueues(DefaultMQPullConsumer consumer, String topic) throws MQClientException {
+    private static List<MessageQueue> awaitQueues(DefaultMQPullConsumer consumer, String topic) throws Exception {
+        return untilServerIsBack(() -> {
+            List<MessageQueue> queues = new ArrayList<>(consumer.fetchSubscribeMessageQueues(topic));
+            queues.sort(null);
+            for (MessageQueue queue : queues) {
+                consumer.maxOffset(queue);
+            }
+            return queues;
+        });
+    }
+
+    private static <T> T untilServerIsBack(Callable<T> call) throws Exception {
         long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(SERVER_BACK_SECONDS_MAX);
         while (true) {
             try {
-                List<MessageQueue> queues = new ArrayList<>(consumer.fetchSubscribeMessageQueues(topic));
-                queues.sort(null);
-                for (MessageQueue queue : queues) {
-                    consumer.maxOffset(queue);
-                }
-                return queues;
+                return call.call();
             } catch (MQClientException e) {
                 if (System.nanoTime() - end >= 0) {
                     throw e;
