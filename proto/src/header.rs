@@ -97,7 +97,7 @@ pub enum HeaderError {
     },
     /// The flatbuffers verifier refused the header.
     #[error("invalid flatbuffers header: {0}")]
-    FlatInvalid(#[from] flatbuffers::InvalidFlatbuffer),
+    FlatInvalid(Box<flatbuffers::InvalidFlatbuffer>),
     /// A required field is absent.
     #[error("the required field {field} is missing")]
     Missing {
@@ -145,71 +145,96 @@ impl fmt::Debug for Excerpt {
     }
 }
 
-/// A field of a typed header while its entries are walked through: name and value, if seen.
+/// A field of a typed header, if it has been seen.
 ///
-/// Typed headers are read in one pass over the entries with a `match` on the key, not with a search
-/// for each field; this is where the value waits for its type.
-#[derive(Clone, Copy)]
-struct Field<'a> {
-    name: &'static str,
-    value: Option<Text<'a>>,
-}
+/// Headers of the message path are read in one pass over the entries, with a `match` on the key and
+/// not with a search for each field; this is where a value waits for its type.
+#[derive(Clone, Copy, Default)]
+struct Field<'a>(Option<Text<'a>>);
 
 impl<'a> Field<'a> {
-    const fn named(name: &'static str) -> Self {
-        Self { name, value: None }
-    }
-
-    /// The field of that name by a search, for headers that are not on the message path.
-    fn find(command: &Command<'a>, name: &'static str) -> Self {
-        Self { name, value: command.ext.get(name) }
-    }
-
-    fn set(&mut self, value: Text<'a>) {
-        self.value = Some(value);
-    }
-
-    fn text(self) -> Result<Text<'a>, HeaderError> {
-        self.value.ok_or(HeaderError::Missing { field: self.name })
+    fn text(self, name: &'static str) -> Result<Text<'a>, HeaderError> {
+        self.0.ok_or(HeaderError::Missing { field: name })
     }
 
     /// An absent and an empty text are the same: the C++ client writes empty ones.
     fn text_optional(self) -> Option<Text<'a>> {
-        self.value.filter(|text| !text.is_empty())
+        self.0.filter(|text| !text.is_empty())
     }
 
-    fn i32(self) -> Result<i32, HeaderError> {
-        let text = self.text()?;
-        text.parse_i32().map_err(|_| self.invalid(text))
+    fn i32(self, name: &'static str) -> Result<i32, HeaderError> {
+        let text = self.text(name)?;
+        text.parse_i32().map_err(|_| invalid(name, text))
     }
 
-    fn i64(self) -> Result<i64, HeaderError> {
-        let text = self.text()?;
-        text.parse_i64().map_err(|_| self.invalid(text))
+    fn i64(self, name: &'static str) -> Result<i64, HeaderError> {
+        let text = self.text(name)?;
+        text.parse_i64().map_err(|_| invalid(name, text))
     }
 
-    fn i32_optional(self) -> Result<Option<i32>, HeaderError> {
-        self.text_optional()
-            .map(|text| text.parse_i32().map_err(|_| self.invalid(text)))
-            .transpose()
+    fn i32_optional(self, name: &'static str) -> Result<Option<i32>, HeaderError> {
+        let number = |text: Text<'a>| text.parse_i32().map_err(|_| invalid(name, text));
+        self.text_optional().map(number).transpose()
     }
 
-    fn i64_optional(self) -> Result<Option<i64>, HeaderError> {
-        self.text_optional()
-            .map(|text| text.parse_i64().map_err(|_| self.invalid(text)))
-            .transpose()
+    fn i64_optional(self, name: &'static str) -> Result<Option<i64>, HeaderError> {
+        let number = |text: Text<'a>| text.parse_i64().map_err(|_| invalid(name, text));
+        self.text_optional().map(number).transpose()
     }
 
     /// An absent boolean is false.
     fn bool(self) -> bool {
-        self.value.is_some_and(|text| text.parse_bool())
+        self.0.is_some_and(|text| text.parse_bool())
     }
 
     fn bool_optional(self) -> Option<bool> {
         self.text_optional().map(|text| text.parse_bool())
     }
+}
 
-    fn invalid(self, found: Text<'a>) -> HeaderError {
-        HeaderError::Invalid { field: self.name, found: Excerpt::of(found) }
+#[cold]
+fn invalid(field: &'static str, found: Text<'_>) -> HeaderError {
+    HeaderError::Invalid { field, found: Excerpt::of(found) }
+}
+
+/// Fields found by a search for each, for headers that are not on the message path.
+#[derive(Clone, Copy)]
+struct Fields<'c, 'a>(&'c Command<'a>);
+
+impl<'a> Fields<'_, 'a> {
+    fn field(self, name: &str) -> Field<'a> {
+        Field(self.0.ext.get(name))
+    }
+
+    fn text(self, name: &'static str) -> Result<Text<'a>, HeaderError> {
+        self.field(name).text(name)
+    }
+
+    fn text_optional(self, name: &str) -> Option<Text<'a>> {
+        self.field(name).text_optional()
+    }
+
+    fn i32(self, name: &'static str) -> Result<i32, HeaderError> {
+        self.field(name).i32(name)
+    }
+
+    fn i64(self, name: &'static str) -> Result<i64, HeaderError> {
+        self.field(name).i64(name)
+    }
+
+    fn i32_optional(self, name: &'static str) -> Result<Option<i32>, HeaderError> {
+        self.field(name).i32_optional(name)
+    }
+
+    fn i64_optional(self, name: &'static str) -> Result<Option<i64>, HeaderError> {
+        self.field(name).i64_optional(name)
+    }
+
+    fn bool(self, name: &str) -> bool {
+        self.field(name).bool()
+    }
+
+    fn bool_optional(self, name: &str) -> Option<bool> {
+        self.field(name).bool_optional()
     }
 }

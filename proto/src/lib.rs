@@ -20,5 +20,6 @@ pub mod names;
 pub mod properties;
 pub mod record;
 pub mod reply;
+mod swar;
 pub mod text;
 pub mod version;

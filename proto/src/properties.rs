@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::swar;
+
 /// Ends a name.
 pub const NAME_END: u8 = 0x01;
 
@@ -206,16 +208,22 @@ impl<'a> Iterator for Properties<'a> {
     fn next(&mut self) -> Option<Property<'a>> {
         loop {
             let start = self.at;
-            let rest = self.text.get(start..).filter(|rest| !rest.is_empty())?;
-            let length = rest.iter().position(|&byte| byte == VALUE_END);
-            let content = rest.get(..length.unwrap_or(rest.len())).unwrap_or_default();
-            self.at = start + content.len() + usize::from(length.is_some());
-            let Some(middle) = content.iter().position(|&byte| byte == NAME_END) else { continue };
-            let (name, value) = content.split_at(middle);
-            let value = value.get(1..).unwrap_or_default();
-            if !name.is_empty() && !value.is_empty() {
-                return Some(Property { name, value, item: start..self.at });
-            }
+            let end = match swar::find_either(self.text, start, NAME_END, VALUE_END) {
+                Some(middle) if self.text.get(middle) == Some(&NAME_END) => {
+                    let end = swar::find(self.text, middle + 1, VALUE_END);
+                    let value_end = end.unwrap_or(self.text.len());
+                    self.at = end.map_or(self.text.len(), |end| end + 1);
+                    let name = self.text.get(start..middle).unwrap_or_default();
+                    let value = self.text.get(middle + 1..value_end).unwrap_or_default();
+                    if !name.is_empty() && !value.is_empty() {
+                        return Some(Property { name, value, item: start..self.at });
+                    }
+                    continue;
+                }
+                end => end,
+            };
+            // An item without a name, or the end of the text.
+            self.at = end? + 1;
         }
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::swar;
+
 /// A string value of a header: raw bytes, and whether these contain JSON escapes.
 ///
 /// The bytes are not checked for UTF-8: topics and groups are checked against their own alphabet,
@@ -183,15 +185,13 @@ pub fn parse_i64(digits: &[u8]) -> Option<i64> {
 
 /// Bytes of `raw` with JSON escapes resolved.
 fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), TextError> {
-    let mut rest = raw;
-    while let Some(before) = rest.iter().position(|&byte| byte == b'\\') {
-        let at = raw.len() - rest.len() + before;
-        let (plain, escape) = rest.split_at(before);
-        out.extend_from_slice(plain);
-        let used = unescape_one(escape, out).ok_or(TextError::EscapeInvalid { at })?;
-        rest = escape.get(used..).unwrap_or_default();
+    let mut from = 0;
+    while let Some(at) = swar::find(raw, from, b'\\') {
+        out.extend_from_slice(raw.get(from..at).unwrap_or_default());
+        let escape = raw.get(at..).unwrap_or_default();
+        from = at + unescape_one(escape, out).ok_or(TextError::EscapeInvalid { at })?;
     }
-    out.extend_from_slice(rest);
+    out.extend_from_slice(raw.get(from..).unwrap_or_default());
     Ok(())
 }
 
@@ -273,33 +273,26 @@ pub fn write_json_string(out: &mut Vec<u8>, value: &[u8]) {
 /// U+2028 and U+2029. All else stays UTF-8.
 pub fn escape_into(out: &mut Vec<u8>, value: &[u8]) {
     let mut copied = 0;
-    let mut at = 0;
-    while let Some(&byte) = value.get(at) {
+    let mut from = 0;
+    while let Some(at) = swar::find_escapable(value, from) {
+        from = at + 1;
+        let byte = value.get(at).copied().unwrap_or_default();
         let (unit, used) = match byte {
             0..=0x1F | b'"' | b'\\' | 0x7F => (u16::from(byte), 1),
             0xC2 => match value.get(at + 1) {
                 Some(&low @ 0x80..=0x9F) => (u16::from(low), 2),
-                _ => {
-                    at += 1;
-                    continue;
-                }
+                _ => continue,
             },
             0xE2 => match value.get(at + 1..at + 3) {
                 Some(&[0x80, low @ (0xA8 | 0xA9)]) => (0x2000 | u16::from(low & 0x3F), 3),
-                _ => {
-                    at += 1;
-                    continue;
-                }
+                _ => continue,
             },
-            _ => {
-                at += 1;
-                continue;
-            }
+            _ => continue,
         };
         out.extend_from_slice(value.get(copied..at).unwrap_or_default());
         escape_one(out, unit);
-        at += used;
-        copied = at;
+        from = at + used;
+        copied = from;
     }
     out.extend_from_slice(value.get(copied..).unwrap_or_default());
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use proto::batch::BatchRecords;
 use proto::command::Command;
 use proto::frame::{self, Encoding, Frame, Scan};
@@ -16,7 +17,6 @@ use proto::limits::FRAME_BYTES_MAX;
 use proto::record::Record;
 use proto::reply::{self, RequestHead, ResponseHead};
 use proto::{properties, version};
-use proptest::prelude::*;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
@@ -25,7 +25,9 @@ fn folder() -> PathBuf {
 fn bytes_of(name: &str) -> Vec<u8> {
     let text = std::fs::read_to_string(folder().join(name)).unwrap();
     let digits: Vec<char> = text.chars().filter(|digit| !digit.is_whitespace()).collect();
-    let byte = |pair: &[char]| pair.iter().try_fold(0, |byte, digit| Some(byte << 4 | digit.to_digit(16)?));
+    let byte = |pair: &[char]| {
+        pair.iter().try_fold(0, |byte, digit| Some(byte << 4 | digit.to_digit(16)?))
+    };
     digits.chunks(2).map(|pair| byte(pair).unwrap() as u8).collect()
 }
 
@@ -92,15 +94,11 @@ fn write_again(command: &Command<'_>, encoding: Encoding, body: &[u8]) -> Vec<u8
     let remark = command.remark.map(|remark| remark.to_string());
     let mut out = Vec::new();
     if command.is_response() {
-        let head = ResponseHead {
-            opaque: command.opaque,
-            code: command.code,
-            remark: remark.as_deref(),
-        };
+        let head =
+            ResponseHead { opaque: command.opaque, code: command.code, remark: remark.as_deref() };
         reply::write_response(&mut out, encoding, &head, ext, body);
     } else {
-        let head =
-            RequestHead { code: command.code, opaque: command.opaque, flag: command.flag };
+        let head = RequestHead { code: command.code, opaque: command.opaque, flag: command.flag };
         reply::write_request(&mut out, encoding, &head, ext, body);
     }
     out
@@ -120,7 +118,11 @@ fn every_frame_is_written_as_it_was() {
         if !differs {
             compared_count += 1;
             let again = write_again(&command, frame.encoding, frame.body);
-            assert_eq!(again.escape_ascii().to_string(), bytes.escape_ascii().to_string(), "{name}");
+            assert_eq!(
+                again.escape_ascii().to_string(),
+                bytes.escape_ascii().to_string(),
+                "{name}"
+            );
         }
     }
     assert!(compared_count > 50, "{compared_count}");
@@ -170,7 +172,8 @@ fn sends_have_their_fields() {
             (send.batch, send.broker_name.map(|name| name.to_string()))
         })
     };
-    let uniq = "TAGS\u{1}TagA\u{2}UNIQ_KEY\u{1}0A00000100002A139A55000000000A0B\u{2}KEYS\u{1}k1 k2\u{2}";
+    let uniq =
+        "TAGS\u{1}TagA\u{2}UNIQ_KEY\u{1}0A00000100002A139A55000000000A0B\u{2}KEYS\u{1}k1 k2\u{2}";
     let found = check("broker-310-req.hex", "VTopicA", 0, uniq, b"Hello RocketMQ");
     assert_eq!(found, (false, None));
     let found = check("broker-10-req.hex", "VTopicA", 1, "TAGS\u{1}TagB\u{2}", b"v1 body");
@@ -219,7 +222,10 @@ fn answers_have_their_fields() {
         assert_eq!((answer.queue_id, answer.queue_offset), (0, 0));
         let transaction_id = answer.transaction_id.map(|id| id.to_string());
         assert_eq!(transaction_id.as_deref(), Some("0A00000100002A139A55000000000A0B"));
-        assert_eq!(answer.region.map(|region| region.to_string()).as_deref(), Some("DefaultRegion"));
+        assert_eq!(
+            answer.region.map(|region| region.to_string()).as_deref(),
+            Some("DefaultRegion")
+        );
         assert!(answer.trace_on);
     });
     with_command("broker-11-resp-found.hex", |command, _| {

@@ -30,27 +30,53 @@ impl<'a> SendAnswer<'a> {
     /// [`HeaderError::Missing`], as for every other code, and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
         if let Some(Typed::SendAnswer(table)) = &command.typed {
+            let numbers = table.numbers();
             let transaction_id = flat::bytes(table.transaction_id());
             return Ok(Self {
                 message_id: flat::text(table.message_id()),
-                queue_id: table.queue_id(),
-                queue_offset: table.queue_offset(),
+                queue_id: numbers.queue_id(),
+                queue_offset: numbers.queue_offset(),
                 transaction_id: (!transaction_id.is_empty()).then_some(transaction_id),
                 recall_handle: flat::text_optional(table.recall_handle()),
                 region: flat::text_optional(table.region()),
-                trace_on: table.trace_on(),
+                trace_on: numbers.trace_on(),
             });
         }
+        let mut fields = SendAnswerFields::default();
+        for (key, value) in command.ext.iter() {
+            let field = match key.raw() {
+                b"msgId" => &mut fields.message_id,
+                b"queueId" => &mut fields.queue_id,
+                b"queueOffset" => &mut fields.queue_offset,
+                b"transactionId" => &mut fields.transaction_id,
+                b"recallHandle" => &mut fields.recall_handle,
+                b"MSG_REGION" => &mut fields.region,
+                b"TRACE_ON" => &mut fields.trace_on,
+                _ => continue,
+            };
+            *field = Field(Some(value));
+        }
         Ok(Self {
-            message_id: Field::find(command, "msgId").text()?,
-            queue_id: Field::find(command, "queueId").i32()?,
-            queue_offset: Field::find(command, "queueOffset").i64()?,
-            transaction_id: Field::find(command, "transactionId").text_optional(),
-            recall_handle: Field::find(command, "recallHandle").text_optional(),
-            region: Field::find(command, "MSG_REGION").text_optional(),
-            trace_on: Field::find(command, "TRACE_ON").bool(),
+            message_id: fields.message_id.text("msgId")?,
+            queue_id: fields.queue_id.i32("queueId")?,
+            queue_offset: fields.queue_offset.i64("queueOffset")?,
+            transaction_id: fields.transaction_id.text_optional(),
+            recall_handle: fields.recall_handle.text_optional(),
+            region: fields.region.text_optional(),
+            trace_on: fields.trace_on.bool(),
         })
     }
+}
+
+#[derive(Default)]
+struct SendAnswerFields<'a> {
+    message_id: Field<'a>,
+    queue_id: Field<'a>,
+    queue_offset: Field<'a>,
+    transaction_id: Field<'a>,
+    recall_handle: Field<'a>,
+    region: Field<'a>,
+    trace_on: Field<'a>,
 }
 
 /// Apache's `PullMessageResponseHeader`.
@@ -77,24 +103,46 @@ impl PullAnswer {
     /// [`HeaderError::Missing`], as for every other code, and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'_>) -> Result<Self, HeaderError> {
         if let Some(Typed::PullAnswer(table)) = &command.typed {
+            let numbers = table.numbers();
             return Ok(Self {
-                suggest_which_broker_id: table.suggest_which_broker_id(),
-                next_begin_offset: table.next_begin_offset(),
-                min_offset: table.min_offset(),
-                max_offset: table.max_offset(),
-                topic_sys_flag: table.topic_sys_flag(),
-                group_sys_flag: table.group_sys_flag(),
+                suggest_which_broker_id: numbers.suggest_which_broker_id(),
+                next_begin_offset: numbers.next_begin_offset(),
+                min_offset: numbers.min_offset(),
+                max_offset: numbers.max_offset(),
+                topic_sys_flag: numbers.topic_sys_flag(),
+                group_sys_flag: numbers.group_sys_flag(),
             });
         }
-        let topic_sys_flag = Field::find(command, "topicSysFlag");
-        let group_sys_flag = Field::find(command, "groupSysFlag");
+        let mut fields = PullAnswerFields::default();
+        for (key, value) in command.ext.iter() {
+            let field = match key.raw() {
+                b"suggestWhichBrokerId" => &mut fields.suggest_which_broker_id,
+                b"nextBeginOffset" => &mut fields.next_begin_offset,
+                b"minOffset" => &mut fields.min_offset,
+                b"maxOffset" => &mut fields.max_offset,
+                b"topicSysFlag" => &mut fields.topic_sys_flag,
+                b"groupSysFlag" => &mut fields.group_sys_flag,
+                _ => continue,
+            };
+            *field = Field(Some(value));
+        }
         Ok(Self {
-            suggest_which_broker_id: Field::find(command, "suggestWhichBrokerId").i64()?,
-            next_begin_offset: Field::find(command, "nextBeginOffset").i64()?,
-            min_offset: Field::find(command, "minOffset").i64()?,
-            max_offset: Field::find(command, "maxOffset").i64()?,
-            topic_sys_flag: topic_sys_flag.i32_optional()?.unwrap_or(0),
-            group_sys_flag: group_sys_flag.i32_optional()?.unwrap_or(0),
+            suggest_which_broker_id: fields.suggest_which_broker_id.i64("suggestWhichBrokerId")?,
+            next_begin_offset: fields.next_begin_offset.i64("nextBeginOffset")?,
+            min_offset: fields.min_offset.i64("minOffset")?,
+            max_offset: fields.max_offset.i64("maxOffset")?,
+            topic_sys_flag: fields.topic_sys_flag.i32_optional("topicSysFlag")?.unwrap_or(0),
+            group_sys_flag: fields.group_sys_flag.i32_optional("groupSysFlag")?.unwrap_or(0),
         })
     }
+}
+
+#[derive(Default)]
+struct PullAnswerFields<'a> {
+    suggest_which_broker_id: Field<'a>,
+    next_begin_offset: Field<'a>,
+    min_offset: Field<'a>,
+    max_offset: Field<'a>,
+    topic_sys_flag: Field<'a>,
+    group_sys_flag: Field<'a>,
 }

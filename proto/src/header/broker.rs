@@ -1,6 +1,6 @@
 //! Headers that a NameServer reads: codes 103, 104, 105 and 322.
 
-use super::{Field, HeaderError};
+use super::{Fields, HeaderError};
 use crate::command::Command;
 use crate::text::Text;
 
@@ -35,18 +35,18 @@ impl<'a> RegisterBrokerHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
-        let acting_master = Field::find(command, "enableActingMaster");
+        let fields = Fields(command);
         Ok(Self {
-            broker_name: Field::find(command, "brokerName").text()?,
-            broker_addr: Field::find(command, "brokerAddr").text()?,
-            cluster_name: Field::find(command, "clusterName").text()?,
-            ha_server_addr: Field::find(command, "haServerAddr").text()?,
-            broker_id: Field::find(command, "brokerId").i64()?,
-            heartbeat_timeout_ms: Field::find(command, "heartbeatTimeoutMillis").i64_optional()?,
-            enable_acting_master: acting_master.bool_optional(),
-            compressed: Field::find(command, "compressed").bool(),
-            body_crc32: Field::find(command, "bodyCrc32").i32_optional()?.unwrap_or(0),
-            zone_name: Field::find(command, "__ZONE_NAME").text_optional(),
+            broker_name: fields.text("brokerName")?,
+            broker_addr: fields.text("brokerAddr")?,
+            cluster_name: fields.text("clusterName")?,
+            ha_server_addr: fields.text("haServerAddr")?,
+            broker_id: fields.i64("brokerId")?,
+            heartbeat_timeout_ms: fields.i64_optional("heartbeatTimeoutMillis")?,
+            enable_acting_master: fields.bool_optional("enableActingMaster"),
+            compressed: fields.bool("compressed"),
+            body_crc32: fields.i32_optional("bodyCrc32")?.unwrap_or(0),
+            zone_name: fields.text_optional("__ZONE_NAME"),
         })
     }
 }
@@ -70,11 +70,12 @@ impl<'a> UnregisterBrokerHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
         Ok(Self {
-            broker_name: Field::find(command, "brokerName").text()?,
-            broker_addr: Field::find(command, "brokerAddr").text()?,
-            cluster_name: Field::find(command, "clusterName").text()?,
-            broker_id: Field::find(command, "brokerId").i64()?,
+            broker_name: fields.text("brokerName")?,
+            broker_addr: fields.text("brokerAddr")?,
+            cluster_name: fields.text("clusterName")?,
+            broker_id: fields.i64("brokerId")?,
         })
     }
 }
@@ -98,11 +99,12 @@ impl<'a> RouteHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
         Ok(Self {
-            topic: Field::find(command, "topic").text()?,
-            accept_standard_json_only: Field::find(command, "acceptStandardJsonOnly").bool(),
-            zone_name: Field::find(command, "__ZONE_NAME").text_optional(),
-            zone_mode: Field::find(command, "__ZONE_MODE").bool(),
+            topic: fields.text("topic")?,
+            accept_standard_json_only: fields.bool("acceptStandardJsonOnly"),
+            zone_name: fields.text_optional("__ZONE_NAME"),
+            zone_mode: fields.bool("__ZONE_MODE"),
         })
     }
 }

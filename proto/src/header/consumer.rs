@@ -1,6 +1,6 @@
 //! Headers of consumers: codes 14, 15, 35, 36, 38 and 40.
 
-use super::{Field, HeaderError};
+use super::{Fields, HeaderError};
 use crate::command::Command;
 use crate::text::Text;
 
@@ -23,12 +23,12 @@ impl<'a> QueryOffsetHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
-        let set_zero = Field::find(command, "setZeroIfNotFound");
+        let fields = Fields(command);
         Ok(Self {
-            consumer_group: Field::find(command, "consumerGroup").text()?,
-            topic: Field::find(command, "topic").text()?,
-            queue_id: Field::find(command, "queueId").i32()?,
-            set_zero_if_not_found: set_zero.bool_optional().unwrap_or(true),
+            consumer_group: fields.text("consumerGroup")?,
+            topic: fields.text("topic")?,
+            queue_id: fields.i32("queueId")?,
+            set_zero_if_not_found: fields.bool_optional("setZeroIfNotFound").unwrap_or(true),
         })
     }
 }
@@ -52,11 +52,12 @@ impl<'a> UpdateOffsetHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
         Ok(Self {
-            consumer_group: Field::find(command, "consumerGroup").text()?,
-            topic: Field::find(command, "topic").text()?,
-            queue_id: Field::find(command, "queueId").i32()?,
-            commit_offset: Field::find(command, "commitOffset").i64()?,
+            consumer_group: fields.text("consumerGroup")?,
+            topic: fields.text("topic")?,
+            queue_id: fields.i32("queueId")?,
+            commit_offset: fields.i64("commitOffset")?,
         })
     }
 }
@@ -88,15 +89,16 @@ impl<'a> SendBackHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
         Ok(Self {
-            offset: Field::find(command, "offset").i64()?,
-            group: Field::find(command, "group").text()?,
-            delay_level: Field::find(command, "delayLevel").i32()?,
-            origin_message_id: Field::find(command, "originMsgId").text_optional(),
-            origin_topic: Field::find(command, "originTopic").text_optional(),
-            unit_mode: Field::find(command, "unitMode").bool(),
-            max_reconsume_times: Field::find(command, "maxReconsumeTimes").i32_optional()?,
-            broker_name: Field::find(command, "bname").text_optional(),
+            offset: fields.i64("offset")?,
+            group: fields.text("group")?,
+            delay_level: fields.i32("delayLevel")?,
+            origin_message_id: fields.text_optional("originMsgId"),
+            origin_topic: fields.text_optional("originTopic"),
+            unit_mode: fields.bool("unitMode"),
+            max_reconsume_times: fields.i32_optional("maxReconsumeTimes")?,
+            broker_name: fields.text_optional("bname"),
         })
     }
 }
@@ -118,10 +120,11 @@ impl<'a> UnregisterClientHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
         Ok(Self {
-            client_id: Field::find(command, "clientID").text()?,
-            producer_group: Field::find(command, "producerGroup").text_optional(),
-            consumer_group: Field::find(command, "consumerGroup").text_optional(),
+            client_id: fields.text("clientID")?,
+            producer_group: fields.text_optional("producerGroup"),
+            consumer_group: fields.text_optional("consumerGroup"),
         })
     }
 }
@@ -140,6 +143,6 @@ impl<'a> ConsumerListHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
-        Ok(Self { consumer_group: Field::find(command, "consumerGroup").text()? })
+        Ok(Self { consumer_group: Fields(command).text("consumerGroup")? })
     }
 }

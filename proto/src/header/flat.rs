@@ -21,13 +21,15 @@ const VERIFIER: VerifierOptions = VerifierOptions {
 
 /// Decodes a flatbuffers header.
 pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
-    let table = generated::root_as_command_with_opts(&VERIFIER, header)?;
+    let table = generated::root_as_command_with_opts(&VERIFIER, header)
+        .map_err(|error| HeaderError::FlatInvalid(Box::new(error)))?;
     let mut command = Command::over(header, Encoding::Flat);
-    command.code = table.code();
-    command.opaque = table.opaque();
-    command.flag = table.flag();
-    command.version = table.version();
-    command.language = Language::from_code(table.language());
+    let head = table.head();
+    command.code = head.code();
+    command.opaque = head.opaque();
+    command.flag = head.flag();
+    command.version = head.version();
+    command.language = Language::from_code(head.language());
     command.remark = table.remark().map(text);
     for field in table.ext_fields().iter().flatten() {
         command.ext.push(text(field.key()), text(field.value()))?;
@@ -63,7 +65,9 @@ mod tests {
     use flatbuffers::FlatBufferBuilder;
 
     use super::*;
-    use crate::generated::{CommandArgs, ExtField, ExtFieldArgs, SendRequest, SendRequestArgs};
+    use crate::generated::{
+        CommandArgs, CommandHead, ExtField, ExtFieldArgs, SendNumbers, SendRequest, SendRequestArgs,
+    };
     use crate::header::SendHeader;
 
     /// A command with its fields in a map, made by flatc's builder.
@@ -79,7 +83,8 @@ mod tests {
             .collect();
         let ext_fields = Some(builder.create_vector(&fields));
         let remark = Some(builder.create_string("why"));
-        let args = CommandArgs { code: 38, opaque: -1, ext_fields, remark, ..Default::default() };
+        let head = CommandHead::new(38, -1, 1, 479, 9);
+        let args = CommandArgs { head: Some(&head), ext_fields, remark, ..Default::default() };
         let root = generated::Command::create(&mut builder, &args);
         generated::finish_command_buffer(&mut builder, root);
         builder.finished_data().to_vec()
@@ -90,7 +95,8 @@ mod tests {
         let header = generic(&[("consumerGroup", "CG"), ("empty", "")]);
         let command = decode(&header).unwrap();
         assert_eq!((command.code, command.opaque), (38, -1));
-        assert_eq!(command.language, Some(Language::Java));
+        assert_eq!((command.flag, command.version), (1, 479));
+        assert_eq!(command.language, Some(Language::Go));
         assert_eq!(command.remark, Some(Text::plain(b"why")));
         assert_eq!(command.ext.get("consumerGroup"), Some(Text::plain(b"CG")));
         assert_eq!(command.ext.get("empty"), Some(Text::EMPTY));
@@ -99,17 +105,17 @@ mod tests {
     #[test]
     fn typed_table_that_flatc_builds_is_read() {
         let mut builder = FlatBufferBuilder::new();
+        let numbers = SendNumbers::new(1, 4, -1, 0, 0, 0, false, true);
         let args = SendRequestArgs {
             producer_group: Some(builder.create_string("PG")),
             topic: Some(builder.create_string("T")),
             default_topic: Some(builder.create_string("TBW102")),
-            queue_id: -1,
-            batch: true,
+            numbers: Some(&numbers),
             ..Default::default()
         };
         let send = SendRequest::create(&mut builder, &args).as_union_value();
         let args = CommandArgs {
-            code: 320,
+            head: Some(&CommandHead::new(320, 1, 0, 479, 0)),
             typed_type: Tag::SendRequest,
             typed: Some(send),
             ..Default::default()

@@ -9,30 +9,18 @@ use crate::command::Command;
 use crate::frame::Encoding;
 use crate::language::Language;
 use crate::limits::JSON_DEPTH_MAX;
+use crate::swar;
 use crate::text::{Escapes, Text};
 
 /// Decodes a JSON header.
 pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
     let mut command = Command::over(header, Encoding::Json);
-    let mut scanner = Scanner { bytes: header, at: 0 };
-    scanner.expect(b'{')?;
-    while let Some(key) = scanner.key()? {
-        match key.raw() {
-            b"code" => command.code = scanner.integer("code")?,
-            b"extFields" => scanner.ext_fields(&mut command)?,
-            b"flag" => command.flag = scanner.integer("flag")?,
-            b"language" => command.language = scanner.language()?,
-            b"opaque" => command.opaque = scanner.integer("opaque")?,
-            b"remark" => command.remark = scanner.value()?,
-            b"version" => command.version = scanner.integer("version")?,
-            _ => {
-                scanner.value()?;
-            }
-        }
-    }
-    scanner.end()?;
+    Scanner { bytes: header, at: 0 }.command(&mut command).map_err(|fault| *fault)?;
     Ok(command)
 }
+
+/// What is wrong, boxed so that the many small results of a scan stay small.
+type Fault = Box<HeaderError>;
 
 /// A position in the header.
 struct Scanner<'a> {
@@ -41,8 +29,27 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    fn command(mut self, command: &mut Command<'a>) -> Result<(), Fault> {
+        self.expect(b'{')?;
+        while let Some(key) = self.key()? {
+            match key.raw() {
+                b"code" => command.code = self.integer("code")?,
+                b"extFields" => self.ext_fields(command)?,
+                b"flag" => command.flag = self.integer("flag")?,
+                b"language" => command.language = self.language()?,
+                b"opaque" => command.opaque = self.integer("opaque")?,
+                b"remark" => command.remark = self.value()?,
+                b"version" => command.version = self.integer("version")?,
+                _ => {
+                    self.value()?;
+                }
+            }
+        }
+        self.end()
+    }
+
     /// The next key of the object that is open and the colon behind it, or `None` at its end.
-    fn key(&mut self) -> Result<Option<Text<'a>>, HeaderError> {
+    fn key(&mut self) -> Result<Option<Text<'a>>, Fault> {
         let mut next = self.token()?;
         while next == b',' {
             self.at += 1;
@@ -61,7 +68,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next value as text; `None` for null. A nested value is its own JSON text.
-    fn value(&mut self) -> Result<Option<Text<'a>>, HeaderError> {
+    fn value(&mut self) -> Result<Option<Text<'a>>, Fault> {
         match self.token()? {
             quote @ (b'"' | b'\'') => self.string(quote).map(Some),
             b'{' | b'[' => self.nested().map(Some),
@@ -77,27 +84,25 @@ impl<'a> Scanner<'a> {
     }
 
     /// A number, perhaps in quotes; null is 0.
-    fn integer(&mut self, field: &'static str) -> Result<i32, HeaderError> {
+    fn integer(&mut self, field: &'static str) -> Result<i32, Fault> {
         let Some(text) = self.value()? else { return Ok(0) };
-        text.parse_i32().map_err(|_| HeaderError::Invalid { field, found: Excerpt::of(text) })
+        text.parse_i32().map_err(|_| Self::invalid(field, text))
     }
 
     /// An enum name, or its ordinal as fastjson reads one.
-    fn language(&mut self) -> Result<Option<Language>, HeaderError> {
+    fn language(&mut self) -> Result<Option<Language>, Fault> {
         let Some(text) = self.value()? else { return Ok(None) };
         let by_name = text.as_str().and_then(Language::from_name);
         let code = || text.parse_i32().ok().and_then(|code| u8::try_from(code).ok());
         Ok(by_name.or_else(|| code().and_then(Language::from_code)))
     }
 
-    fn ext_fields(&mut self, command: &mut Command<'a>) -> Result<(), HeaderError> {
+    fn ext_fields(&mut self, command: &mut Command<'a>) -> Result<(), Fault> {
         command.ext.clear();
         if self.token()? != b'{' {
             return match self.value()? {
                 None => Ok(()),
-                Some(text) => {
-                    Err(HeaderError::Invalid { field: "extFields", found: Excerpt::of(text) })
-                }
+                Some(text) => Err(Self::invalid("extFields", text)),
             };
         }
         self.at += 1;
@@ -110,27 +115,25 @@ impl<'a> Scanner<'a> {
     }
 
     /// The string that begins at the quote under the cursor.
-    fn string(&mut self, quote: u8) -> Result<Text<'a>, HeaderError> {
+    #[inline]
+    fn string(&mut self, quote: u8) -> Result<Text<'a>, Fault> {
         let start = self.at + 1;
-        let mut at = start;
+        let mut from = start;
         let mut escapes = Escapes::None;
         loop {
-            match self.bytes.get(at) {
-                Some(&byte) if byte == quote => break,
-                Some(b'\\') => {
-                    escapes = Escapes::Json;
-                    at += 2;
-                }
-                Some(_) => at += 1,
-                None => return Err(self.truncated()),
+            let found = swar::find_either(self.bytes, from, quote, b'\\');
+            let Some(at) = found else { return Err(self.truncated()) };
+            if self.bytes.get(at) == Some(&quote) {
+                self.at = at + 1;
+                return Ok(Text::json(self.bytes.get(start..at).unwrap_or_default(), escapes));
             }
+            escapes = Escapes::Json;
+            from = at + 2;
         }
-        self.at = at + 1;
-        Ok(Text::json(self.bytes.get(start..at).unwrap_or_default(), escapes))
     }
 
     /// A number, a literal or an unquoted key: everything up to a separator.
-    fn bare(&mut self) -> Result<Text<'a>, HeaderError> {
+    fn bare(&mut self) -> Result<Text<'a>, Fault> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length =
             rest.iter().position(|&byte| !is_bare(byte)).ok_or_else(|| self.truncated())?;
@@ -142,7 +145,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// An object or array, skipped with whatever is in it; its text is the value.
-    fn nested(&mut self) -> Result<Text<'a>, HeaderError> {
+    fn nested(&mut self) -> Result<Text<'a>, Fault> {
         let start = self.at;
         // One bit for each open bracket: 1 for an object, 0 for an array.
         let mut open: u64 = 0;
@@ -152,7 +155,8 @@ impl<'a> Scanner<'a> {
             match byte {
                 b'{' | b'[' => {
                     if depth == JSON_DEPTH_MAX {
-                        return Err(HeaderError::TooDeep { at: self.at, max: JSON_DEPTH_MAX });
+                        let deep = HeaderError::TooDeep { at: self.at, max: JSON_DEPTH_MAX };
+                        return Err(Box::new(deep));
                     }
                     open = open << 1 | u64::from(byte == b'{');
                     depth += 1;
@@ -182,7 +186,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips white space and comments; the byte that the cursor then is on.
-    fn token(&mut self) -> Result<u8, HeaderError> {
+    #[inline]
+    fn token(&mut self) -> Result<u8, Fault> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte > b'/' || byte == b'"' || byte == b',' => Ok(byte),
+            _ => self.token_behind_space(),
+        }
+    }
+
+    fn token_behind_space(&mut self) -> Result<u8, Fault> {
         loop {
             match self.bytes.get(self.at) {
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
@@ -193,7 +205,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn comment(&mut self) -> Result<(), HeaderError> {
+    fn comment(&mut self) -> Result<(), Fault> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = match rest {
             [b'/', b'/', text @ ..] => {
@@ -209,7 +221,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn expect(&mut self, wanted: u8) -> Result<(), HeaderError> {
+    fn expect(&mut self, wanted: u8) -> Result<(), Fault> {
         if self.token()? != wanted {
             return Err(self.unexpected());
         }
@@ -218,25 +230,33 @@ impl<'a> Scanner<'a> {
     }
 
     /// Nothing but white space may follow.
-    fn end(&mut self) -> Result<(), HeaderError> {
+    fn end(&mut self) -> Result<(), Fault> {
         match self.token() {
             Ok(_) => Err(self.unexpected()),
-            Err(HeaderError::Truncated { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(fault) if matches!(*fault, HeaderError::Truncated { .. }) => Ok(()),
+            Err(fault) => Err(fault),
         }
     }
 
-    fn truncated(&self) -> HeaderError {
-        HeaderError::Truncated { at: self.bytes.len() }
+    #[cold]
+    fn invalid(field: &'static str, text: Text<'a>) -> Fault {
+        Box::new(HeaderError::Invalid { field, found: Excerpt::of(text) })
     }
 
-    fn unexpected(&self) -> HeaderError {
+    #[cold]
+    fn truncated(&self) -> Fault {
+        Box::new(HeaderError::Truncated { at: self.bytes.len() })
+    }
+
+    #[cold]
+    fn unexpected(&self) -> Fault {
         self.unexpected_at(self.at)
     }
 
-    fn unexpected_at(&self, at: usize) -> HeaderError {
+    #[cold]
+    fn unexpected_at(&self, at: usize) -> Fault {
         let found = self.bytes.get(at).copied().unwrap_or_default();
-        HeaderError::Unexpected { at, found }
+        Box::new(HeaderError::Unexpected { at, found })
     }
 }
 

@@ -60,27 +60,28 @@ impl<'a> PullHeader<'a> {
         if let Some(Typed::PullRequest(table)) = &command.typed {
             return Ok(Self::from_flat(table));
         }
-        let mut fields = Fields::NONE;
+        let mut fields = PullFields::default();
         for (key, value) in command.ext.iter() {
-            if let Some(field) = fields.named(key.raw()) {
-                field.set(value);
+            if let Some(field) = fields.slot(key.raw()) {
+                *field = Field(Some(value));
             }
         }
-        fields.parse()
+        fields.header()
     }
 
     fn from_flat(table: &generated::PullRequest<'a>) -> Self {
+        let numbers = table.numbers();
         Self {
             consumer_group: flat::text(table.consumer_group()),
             topic: flat::text(table.topic()),
-            queue_id: table.queue_id(),
-            queue_offset: table.queue_offset(),
-            message_count_max: table.message_count_max(),
-            sys_flag: table.sys_flag(),
-            commit_offset: table.commit_offset(),
-            suspend_timeout_ms: table.suspend_timeout_ms(),
+            queue_id: numbers.queue_id(),
+            queue_offset: numbers.queue_offset(),
+            message_count_max: numbers.message_count_max(),
+            sys_flag: numbers.sys_flag(),
+            commit_offset: numbers.commit_offset(),
+            suspend_timeout_ms: numbers.suspend_timeout_ms(),
             subscription: flat::text_optional(table.subscription()),
-            subscription_version: table.subscription_version(),
+            subscription_version: numbers.subscription_version(),
             expression_type: flat::text_optional(table.expression_type()),
             message_bytes_max: table.message_bytes_max(),
             request_source: table.request_source(),
@@ -105,7 +106,8 @@ impl<'a> PullHeader<'a> {
     }
 }
 
-struct Fields<'a> {
+#[derive(Default)]
+struct PullFields<'a> {
     consumer_group: Field<'a>,
     topic: Field<'a>,
     queue_id: Field<'a>,
@@ -123,26 +125,8 @@ struct Fields<'a> {
     broker_name: Field<'a>,
 }
 
-impl<'a> Fields<'a> {
-    const NONE: Self = Self {
-        consumer_group: Field::named("consumerGroup"),
-        topic: Field::named("topic"),
-        queue_id: Field::named("queueId"),
-        queue_offset: Field::named("queueOffset"),
-        message_count_max: Field::named("maxMsgNums"),
-        sys_flag: Field::named("sysFlag"),
-        commit_offset: Field::named("commitOffset"),
-        suspend_timeout_ms: Field::named("suspendTimeoutMillis"),
-        subscription: Field::named("subscription"),
-        subscription_version: Field::named("subVersion"),
-        expression_type: Field::named("expressionType"),
-        message_bytes_max: Field::named("maxMsgBytes"),
-        request_source: Field::named("requestSource"),
-        proxy_forward_client_id: Field::named("proxyFrowardClientId"),
-        broker_name: Field::named("bname"),
-    };
-
-    fn named(&mut self, key: &[u8]) -> Option<&mut Field<'a>> {
+impl<'a> PullFields<'a> {
+    fn slot(&mut self, key: &[u8]) -> Option<&mut Field<'a>> {
         Some(match key {
             b"consumerGroup" => &mut self.consumer_group,
             b"topic" => &mut self.topic,
@@ -163,21 +147,21 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn parse(self) -> Result<PullHeader<'a>, HeaderError> {
+    fn header(&self) -> Result<PullHeader<'a>, HeaderError> {
         Ok(PullHeader {
-            consumer_group: self.consumer_group.text()?,
-            topic: self.topic.text()?,
-            queue_id: self.queue_id.i32()?,
-            queue_offset: self.queue_offset.i64()?,
-            message_count_max: self.message_count_max.i32()?,
-            sys_flag: self.sys_flag.i32()?,
-            commit_offset: self.commit_offset.i64()?,
-            suspend_timeout_ms: self.suspend_timeout_ms.i64()?,
+            consumer_group: self.consumer_group.text("consumerGroup")?,
+            topic: self.topic.text("topic")?,
+            queue_id: self.queue_id.i32("queueId")?,
+            queue_offset: self.queue_offset.i64("queueOffset")?,
+            message_count_max: self.message_count_max.i32("maxMsgNums")?,
+            sys_flag: self.sys_flag.i32("sysFlag")?,
+            commit_offset: self.commit_offset.i64("commitOffset")?,
+            suspend_timeout_ms: self.suspend_timeout_ms.i64("suspendTimeoutMillis")?,
             subscription: self.subscription.text_optional(),
-            subscription_version: self.subscription_version.i64()?,
+            subscription_version: self.subscription_version.i64("subVersion")?,
             expression_type: self.expression_type.text_optional(),
-            message_bytes_max: self.message_bytes_max.i32_optional()?,
-            request_source: self.request_source.i32_optional()?,
+            message_bytes_max: self.message_bytes_max.i32_optional("maxMsgBytes")?,
+            request_source: self.request_source.i32_optional("requestSource")?,
             proxy_forward_client_id: self.proxy_forward_client_id.text_optional(),
             broker_name: self.broker_name.text_optional(),
         })

@@ -1,6 +1,6 @@
 //! Headers that ask about one queue: codes 29, 30, 31 and 32.
 
-use super::{Excerpt, Field, HeaderError};
+use super::{Field, Fields, HeaderError, invalid};
 use crate::command::Command;
 use crate::text::Text;
 
@@ -38,36 +38,25 @@ impl<'a> QueueHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
-        let mut topic = Field::named("topic");
-        let mut queue_id = Field::named("queueId");
-        let mut timestamp = Field::named("timestamp");
-        let mut boundary = Field::named("boundaryType");
-        let mut committed = Field::named("committed");
-        for (key, value) in command.ext.iter() {
-            match key.raw() {
-                b"topic" | b"Topic" => topic.set(value),
-                b"queueId" | b"QueueId" => queue_id.set(value),
-                b"timestamp" | b"Timestamp" => timestamp.set(value),
-                b"boundaryType" => boundary.set(value),
-                b"committed" => committed.set(value),
-                _ => {}
-            }
-        }
+        let fields = Fields(command);
+        let either = |name: &str, other: &str| {
+            Field(fields.text_optional(name).or_else(|| fields.text_optional(other)))
+        };
         Ok(Self {
-            topic: topic.text()?,
-            queue_id: queue_id.i32()?,
-            timestamp: timestamp.i64_optional()?,
-            boundary: boundary_of(boundary)?,
-            committed: committed.bool_optional(),
+            topic: either("topic", "Topic").text("topic")?,
+            queue_id: either("queueId", "QueueId").i32("queueId")?,
+            timestamp: either("timestamp", "Timestamp").i64_optional("timestamp")?,
+            boundary: boundary_of(fields.text_optional("boundaryType"))?,
+            committed: fields.bool_optional("committed"),
         })
     }
 }
 
-fn boundary_of(field: Field<'_>) -> Result<Boundary, HeaderError> {
-    match field.text_optional() {
+fn boundary_of(text: Option<Text<'_>>) -> Result<Boundary, HeaderError> {
+    match text {
         None => Ok(Boundary::Lower),
         Some(text) if text.raw().eq_ignore_ascii_case(b"lower") => Ok(Boundary::Lower),
         Some(text) if text.raw().eq_ignore_ascii_case(b"upper") => Ok(Boundary::Upper),
-        Some(text) => Err(HeaderError::Invalid { field: field.name, found: Excerpt::of(text) }),
+        Some(text) => Err(invalid("boundaryType", text)),
     }
 }

@@ -49,36 +49,38 @@ impl<'a> SendHeader<'a> {
         if let Some(Typed::SendRequest(table)) = &command.typed {
             return Ok(Self::from_flat(table));
         }
-        let mut fields = Fields::NONE;
+        let mut fields = SendFields::default();
         for (key, value) in command.ext.iter() {
-            if let Some(field) = fields.named(key.raw()) {
-                field.set(value);
+            if let Some(field) = fields.slot(key.raw()) {
+                *field = Field(Some(value));
             }
         }
-        fields.parse()
+        fields.header()
     }
 
     fn from_flat(table: &generated::SendRequest<'a>) -> Self {
+        let numbers = table.numbers();
         Self {
             producer_group: flat::text(table.producer_group()),
             topic: flat::text(table.topic()),
             default_topic: flat::text(table.default_topic()),
-            default_topic_queue_count: table.default_topic_queue_count(),
-            queue_id: table.queue_id(),
-            sys_flag: table.sys_flag(),
-            born_timestamp: table.born_timestamp(),
-            flag: table.flag(),
+            default_topic_queue_count: numbers.default_topic_queue_count(),
+            queue_id: numbers.queue_id(),
+            sys_flag: numbers.sys_flag(),
+            born_timestamp: numbers.born_timestamp(),
+            flag: numbers.flag(),
             properties: flat::bytes(table.properties()),
-            reconsume_times: table.reconsume_times(),
-            unit_mode: table.unit_mode(),
+            reconsume_times: numbers.reconsume_times(),
+            unit_mode: numbers.unit_mode(),
             max_reconsume_times: table.max_reconsume_times(),
-            batch: table.batch(),
+            batch: numbers.batch(),
             broker_name: flat::text_optional(table.broker_name()),
         }
     }
 }
 
-struct Fields<'a> {
+#[derive(Default)]
+struct SendFields<'a> {
     producer_group: Field<'a>,
     topic: Field<'a>,
     default_topic: Field<'a>,
@@ -95,58 +97,70 @@ struct Fields<'a> {
     broker_name: Field<'a>,
 }
 
-impl<'a> Fields<'a> {
-    const NONE: Self = Self {
-        producer_group: Field::named("producerGroup"),
-        topic: Field::named("topic"),
-        default_topic: Field::named("defaultTopic"),
-        default_topic_queue_count: Field::named("defaultTopicQueueNums"),
-        queue_id: Field::named("queueId"),
-        sys_flag: Field::named("sysFlag"),
-        born_timestamp: Field::named("bornTimestamp"),
-        flag: Field::named("flag"),
-        properties: Field::named("properties"),
-        reconsume_times: Field::named("reconsumeTimes"),
-        unit_mode: Field::named("unitMode"),
-        max_reconsume_times: Field::named("maxReconsumeTimes"),
-        batch: Field::named("batch"),
-        broker_name: Field::named("bname"),
-    };
+impl<'a> SendFields<'a> {
+    fn slot(&mut self, key: &[u8]) -> Option<&mut Field<'a>> {
+        match *key {
+            [letter] => self.slot_of_letter(letter),
+            _ => self.slot_of_name(key),
+        }
+    }
 
-    fn named(&mut self, key: &[u8]) -> Option<&mut Field<'a>> {
-        Some(match key {
-            b"a" | b"producerGroup" => &mut self.producer_group,
-            b"b" | b"topic" => &mut self.topic,
-            b"c" | b"defaultTopic" => &mut self.default_topic,
-            b"d" | b"defaultTopicQueueNums" => &mut self.default_topic_queue_count,
-            b"e" | b"queueId" => &mut self.queue_id,
-            b"f" | b"sysFlag" => &mut self.sys_flag,
-            b"g" | b"bornTimestamp" => &mut self.born_timestamp,
-            b"h" | b"flag" => &mut self.flag,
-            b"i" | b"properties" => &mut self.properties,
-            b"j" | b"reconsumeTimes" => &mut self.reconsume_times,
-            b"k" | b"unitMode" => &mut self.unit_mode,
-            b"l" | b"maxReconsumeTimes" => &mut self.max_reconsume_times,
-            b"m" | b"batch" => &mut self.batch,
-            b"n" | b"bname" => &mut self.broker_name,
+    fn slot_of_letter(&mut self, letter: u8) -> Option<&mut Field<'a>> {
+        Some(match letter {
+            b'a' => &mut self.producer_group,
+            b'b' => &mut self.topic,
+            b'c' => &mut self.default_topic,
+            b'd' => &mut self.default_topic_queue_count,
+            b'e' => &mut self.queue_id,
+            b'f' => &mut self.sys_flag,
+            b'g' => &mut self.born_timestamp,
+            b'h' => &mut self.flag,
+            b'i' => &mut self.properties,
+            b'j' => &mut self.reconsume_times,
+            b'k' => &mut self.unit_mode,
+            b'l' => &mut self.max_reconsume_times,
+            b'm' => &mut self.batch,
+            b'n' => &mut self.broker_name,
             _ => return None,
         })
     }
 
-    fn parse(self) -> Result<SendHeader<'a>, HeaderError> {
+    fn slot_of_name(&mut self, name: &[u8]) -> Option<&mut Field<'a>> {
+        Some(match name {
+            b"producerGroup" => &mut self.producer_group,
+            b"topic" => &mut self.topic,
+            b"defaultTopic" => &mut self.default_topic,
+            b"defaultTopicQueueNums" => &mut self.default_topic_queue_count,
+            b"queueId" => &mut self.queue_id,
+            b"sysFlag" => &mut self.sys_flag,
+            b"bornTimestamp" => &mut self.born_timestamp,
+            b"flag" => &mut self.flag,
+            b"properties" => &mut self.properties,
+            b"reconsumeTimes" => &mut self.reconsume_times,
+            b"unitMode" => &mut self.unit_mode,
+            b"maxReconsumeTimes" => &mut self.max_reconsume_times,
+            b"batch" => &mut self.batch,
+            b"bname" => &mut self.broker_name,
+            _ => return None,
+        })
+    }
+
+    fn header(&self) -> Result<SendHeader<'a>, HeaderError> {
         Ok(SendHeader {
-            producer_group: self.producer_group.text()?,
-            topic: self.topic.text()?,
-            default_topic: self.default_topic.text()?,
-            default_topic_queue_count: self.default_topic_queue_count.i32()?,
-            queue_id: self.queue_id.i32()?,
-            sys_flag: self.sys_flag.i32()?,
-            born_timestamp: self.born_timestamp.i64()?,
-            flag: self.flag.i32()?,
+            producer_group: self.producer_group.text("producerGroup")?,
+            topic: self.topic.text("topic")?,
+            default_topic: self.default_topic.text("defaultTopic")?,
+            default_topic_queue_count: self
+                .default_topic_queue_count
+                .i32("defaultTopicQueueNums")?,
+            queue_id: self.queue_id.i32("queueId")?,
+            sys_flag: self.sys_flag.i32("sysFlag")?,
+            born_timestamp: self.born_timestamp.i64("bornTimestamp")?,
+            flag: self.flag.i32("flag")?,
             properties: self.properties.text_optional().unwrap_or(Text::EMPTY),
-            reconsume_times: self.reconsume_times.i32_optional()?.unwrap_or(0),
+            reconsume_times: self.reconsume_times.i32_optional("reconsumeTimes")?.unwrap_or(0),
             unit_mode: self.unit_mode.bool(),
-            max_reconsume_times: self.max_reconsume_times.i32_optional()?,
+            max_reconsume_times: self.max_reconsume_times.i32_optional("maxReconsumeTimes")?,
             batch: self.batch.bool(),
             broker_name: self.broker_name.text_optional(),
         })

@@ -1,6 +1,6 @@
 //! Header of code 17.
 
-use super::{Field, HeaderError};
+use super::{Fields, HeaderError};
 use crate::command::Command;
 use crate::text::Text;
 
@@ -35,17 +35,18 @@ impl<'a> CreateTopicHeader<'a> {
     /// # Errors
     /// [`HeaderError::Missing`] and [`HeaderError::Invalid`].
     pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
         Ok(Self {
-            topic: Field::find(command, "topic").text()?,
-            default_topic: Field::find(command, "defaultTopic").text_optional(),
-            read_queue_count: Field::find(command, "readQueueNums").i32()?,
-            write_queue_count: Field::find(command, "writeQueueNums").i32()?,
-            perm: Field::find(command, "perm").i32()?,
-            topic_filter_type: Field::find(command, "topicFilterType").text_optional(),
-            topic_sys_flag: Field::find(command, "topicSysFlag").i32_optional()?.unwrap_or(0),
-            order: Field::find(command, "order").bool(),
-            attributes: Field::find(command, "attributes").text_optional(),
-            force: Field::find(command, "force").bool(),
+            topic: fields.text("topic")?,
+            default_topic: fields.text_optional("defaultTopic"),
+            read_queue_count: fields.i32("readQueueNums")?,
+            write_queue_count: fields.i32("writeQueueNums")?,
+            perm: fields.i32("perm")?,
+            topic_filter_type: fields.text_optional("topicFilterType"),
+            topic_sys_flag: fields.i32_optional("topicSysFlag")?.unwrap_or(0),
+            order: fields.bool("order"),
+            attributes: fields.text_optional("attributes"),
+            force: fields.bool("force"),
         })
     }
 }

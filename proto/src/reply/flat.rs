@@ -12,7 +12,10 @@
 use flatbuffers::VOffsetT;
 
 use super::{PullReply, PullRequest, SendReply, SendRequest};
-use crate::generated::{self, Command, ExtField, Typed};
+use crate::generated::{
+    self, Command, CommandHead, ExtField, PullAnswerNumbers, PullNumbers, SendAnswerNumbers,
+    SendNumbers, Typed,
+};
 use crate::header::Head;
 use crate::language::Language;
 use crate::version;
@@ -43,14 +46,13 @@ pub(super) fn write_send_reply(out: &mut Vec<u8>, head: &Head<'_>, reply: &SendR
     };
     let mut flat = Flat::begin(out);
     let typed_at = write_command(&mut flat, head, Content::Typed(Typed::SendAnswer));
-    let mut table = flat.table(Answer::VT_TRACE_ON);
-    table.i64(Answer::VT_QUEUE_OFFSET, stored.queue_offset);
-    table.i32(Answer::VT_QUEUE_ID, stored.queue_id);
+    let numbers = SendAnswerNumbers::new(stored.queue_offset, stored.queue_id, reply.trace_on);
+    let mut table = flat.table(Answer::VT_REGION);
+    table.numbers(Answer::VT_NUMBERS, numbers.0);
     let message_id_at = table.reference(Answer::VT_MESSAGE_ID);
     let transaction_id_at = table.reference(Answer::VT_TRANSACTION_ID);
     let handle_at = stored.recall_handle.map(|_| table.reference(Answer::VT_RECALL_HANDLE));
     let region_at = table.reference(Answer::VT_REGION);
-    table.u8(Answer::VT_TRACE_ON, u8::from(reply.trace_on));
     let table_at = table.end();
     flat.refer(typed_at, table_at);
     flat.string_of_bytes(message_id_at, stored.message_id);
@@ -66,13 +68,16 @@ pub(super) fn write_pull_reply(out: &mut Vec<u8>, head: &Head<'_>, reply: &PullR
     use generated::PullAnswer as Answer;
     let mut flat = Flat::begin(out);
     let typed_at = write_command(&mut flat, head, Content::Typed(Typed::PullAnswer));
-    let mut table = flat.table(Answer::VT_GROUP_SYS_FLAG);
-    table.i64(Answer::VT_SUGGEST_WHICH_BROKER_ID, reply.suggest_which_broker_id);
-    table.i64(Answer::VT_NEXT_BEGIN_OFFSET, reply.next_begin_offset);
-    table.i64(Answer::VT_MIN_OFFSET, reply.min_offset);
-    table.i64(Answer::VT_MAX_OFFSET, reply.max_offset);
-    table.i32(Answer::VT_TOPIC_SYS_FLAG, reply.topic_sys_flag);
-    table.i32(Answer::VT_GROUP_SYS_FLAG, reply.group_sys_flag);
+    let numbers = PullAnswerNumbers::new(
+        reply.suggest_which_broker_id,
+        reply.next_begin_offset,
+        reply.min_offset,
+        reply.max_offset,
+        reply.topic_sys_flag,
+        reply.group_sys_flag,
+    );
+    let mut table = flat.table(Answer::VT_NUMBERS);
+    table.numbers(Answer::VT_NUMBERS, numbers.0);
     let table_at = table.end();
     flat.refer(typed_at, table_at);
 }
@@ -82,13 +87,18 @@ pub(super) fn write_send_request(out: &mut Vec<u8>, head: &Head<'_>, send: &Send
     use generated::SendRequest as Request;
     let mut flat = Flat::begin(out);
     let typed_at = write_command(&mut flat, head, Content::Typed(Typed::SendRequest));
-    let mut table = flat.table(Request::VT_BATCH);
-    table.i64(Request::VT_BORN_TIMESTAMP, send.born_timestamp);
-    table.i32(Request::VT_DEFAULT_TOPIC_QUEUE_COUNT, send.default_topic_queue_count);
-    table.i32(Request::VT_QUEUE_ID, send.queue_id);
-    table.i32(Request::VT_SYS_FLAG, send.sys_flag);
-    table.i32(Request::VT_FLAG, send.flag);
-    table.i32(Request::VT_RECONSUME_TIMES, send.reconsume_times);
+    let numbers = SendNumbers::new(
+        send.born_timestamp,
+        send.default_topic_queue_count,
+        send.queue_id,
+        send.sys_flag,
+        send.flag,
+        send.reconsume_times,
+        send.unit_mode,
+        send.batch,
+    );
+    let mut table = flat.table(Request::VT_MAX_RECONSUME_TIMES);
+    table.numbers(Request::VT_NUMBERS, numbers.0);
     if let Some(max_reconsume_times) = send.max_reconsume_times {
         table.i32(Request::VT_MAX_RECONSUME_TIMES, max_reconsume_times);
     }
@@ -97,8 +107,6 @@ pub(super) fn write_send_request(out: &mut Vec<u8>, head: &Head<'_>, send: &Send
     let default_topic_at = table.reference(Request::VT_DEFAULT_TOPIC);
     let properties_at = table.reference(Request::VT_PROPERTIES);
     let broker_name_at = send.broker_name.map(|_| table.reference(Request::VT_BROKER_NAME));
-    table.u8(Request::VT_UNIT_MODE, u8::from(send.unit_mode));
-    table.u8(Request::VT_BATCH, u8::from(send.batch));
     let table_at = table.end();
     flat.refer(typed_at, table_at);
     flat.string(group_at, send.producer_group);
@@ -113,14 +121,17 @@ pub(super) fn write_pull_request(out: &mut Vec<u8>, head: &Head<'_>, pull: &Pull
     use generated::PullRequest as Request;
     let mut flat = Flat::begin(out);
     let typed_at = write_command(&mut flat, head, Content::Typed(Typed::PullRequest));
+    let numbers = PullNumbers::new(
+        pull.queue_offset,
+        pull.commit_offset,
+        pull.suspend_timeout_ms,
+        pull.subscription_version,
+        pull.queue_id,
+        pull.message_count_max,
+        pull.sys_flag,
+    );
     let mut table = flat.table(Request::VT_REQUEST_SOURCE);
-    table.i64(Request::VT_QUEUE_OFFSET, pull.queue_offset);
-    table.i64(Request::VT_COMMIT_OFFSET, pull.commit_offset);
-    table.i64(Request::VT_SUSPEND_TIMEOUT_MS, pull.suspend_timeout_ms);
-    table.i64(Request::VT_SUBSCRIPTION_VERSION, pull.subscription_version);
-    table.i32(Request::VT_QUEUE_ID, pull.queue_id);
-    table.i32(Request::VT_MESSAGE_COUNT_MAX, pull.message_count_max);
-    table.i32(Request::VT_SYS_FLAG, pull.sys_flag);
+    table.numbers(Request::VT_NUMBERS, numbers.0);
     if let Some(message_bytes_max) = pull.message_bytes_max {
         table.i32(Request::VT_MESSAGE_BYTES_MAX, message_bytes_max);
     }
@@ -147,11 +158,10 @@ enum Content {
 
 /// Writes the root table and returns where its reference to the content is.
 fn write_command(flat: &mut Flat<'_>, head: &Head<'_>, content: Content) -> usize {
+    let language = Language::Java.code();
+    let numbers = CommandHead::new(head.code, head.opaque, head.flag, version::CURRENT, language);
     let mut table = flat.table(Command::VT_TYPED);
-    table.i32(Command::VT_CODE, head.code);
-    table.i32(Command::VT_OPAQUE, head.opaque);
-    table.i32(Command::VT_FLAG, head.flag);
-    table.i32(Command::VT_VERSION, version::CURRENT);
+    table.numbers(Command::VT_HEAD, numbers.0);
     let remark_at = head.remark.map(|_| table.reference(Command::VT_REMARK));
     let content_at = match content {
         Content::Fields => table.reference(Command::VT_EXT_FIELDS),
@@ -161,7 +171,6 @@ fn write_command(flat: &mut Flat<'_>, head: &Head<'_>, content: Content) -> usiz
             typed_at
         }
     };
-    table.u8(Command::VT_LANGUAGE, Language::Java.code());
     let table_at = table.end();
     flat.refer(flat.base, table_at);
     flat.string_optional(remark_at, head.remark);
@@ -182,10 +191,10 @@ impl<'o> Flat<'o> {
         Self { out, base }
     }
 
-    /// Begins a table whose highest field is `last`; fields are added in order of falling size.
+    /// Begins a table whose highest field is `last`; fields are added in order of falling alignment.
     fn table(&mut self, last: VOffsetT) -> Table<'_> {
         let vtable_bytes = usize::from(last) + 2;
-        // The first field, 4 bytes into the table, may be an i64.
+        // The first field, 4 bytes into the table, is aligned to 8.
         let table_at = (self.out.len() - self.base + vtable_bytes).next_multiple_of(8) + 4;
         let table_at = self.base + table_at;
         let vtable_at = table_at - vtable_bytes;
@@ -252,27 +261,28 @@ struct Table<'b> {
 }
 
 impl Table<'_> {
-    fn i64(&mut self, slot: VOffsetT, value: i64) {
-        self.field(slot, value.to_le_bytes());
+    /// A struct, which must be the first field.
+    fn numbers<const N: usize>(&mut self, slot: VOffsetT, value: [u8; N]) {
+        self.field::<8, N>(slot, value);
     }
 
     fn i32(&mut self, slot: VOffsetT, value: i32) {
-        self.field(slot, value.to_le_bytes());
+        self.field::<4, 4>(slot, value.to_le_bytes());
     }
 
     fn u8(&mut self, slot: VOffsetT, value: u8) {
-        self.field(slot, [value]);
+        self.field::<1, 1>(slot, [value]);
     }
 
     /// A reference to be set later; returns its place.
     fn reference(&mut self, slot: VOffsetT) -> usize {
-        self.field(slot, [0; 4]);
+        self.field::<4, 4>(slot, [0; 4]);
         self.out.len() - 4
     }
 
-    fn field<const N: usize>(&mut self, slot: VOffsetT, value: [u8; N]) {
+    fn field<const ALIGNMENT: usize, const N: usize>(&mut self, slot: VOffsetT, value: [u8; N]) {
         let offset = self.out.len() - self.table_at;
-        assert!((offset + 4).is_multiple_of(N));
+        assert!((offset + 4).is_multiple_of(ALIGNMENT));
         self.patch(self.vtable_at + usize::from(slot), offset as u16);
         self.out.extend_from_slice(&value);
     }
