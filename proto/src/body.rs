@@ -1,11 +1,11 @@
 //! Typed bodies: the JSON documents in requests and responses.
 //!
-//! Each type is one class of Apache RocketMQ 5.3.3 and is named after it; its documentation says which
-//! and which request codes carry it. All have `parse(&[u8])`, which reads what fastjson would read
-//! (unknown fields ignored, absent fields at Java's defaults, null like absent, unknown enum names as
-//! nothing), and `write(&mut Vec<u8>)`, which writes what fastjson would write: fields in alphabetical
-//! order, nothing for what is `None`, no white space. Maps and sets are written in ascending order,
-//! where Java's order is that of a hash table and means nothing.
+//! Each type is one class of Apache RocketMQ 5.3.3 and is named after it; its documentation says
+//! which and which request codes carry it. All have `parse(&[u8])`, which reads what fastjson would
+//! read (unknown fields ignored, absent fields at Java's defaults, null like absent, unknown enum
+//! names as nothing), and `write(&mut Vec<u8>)`, which writes what fastjson would write: fields in
+//! alphabetical order, nothing for what is `None`, no white space. Maps and sets are written in
+//! ascending order, where Java's order is that of a hash table and means nothing.
 
 mod admin;
 mod base64;

@@ -5,7 +5,8 @@
 //! K a controller; "5.3.3 handles it nowhere" means that such a request is answered with
 //! [`response::REQUEST_CODE_NOT_SUPPORTED`].
 
-/// One table gives the constants, [`request::name`] and [`request::ALL`], so that they cannot differ.
+/// One table gives the constants, [`request::name`] and [`request::ALL`], so that they cannot
+/// differ.
 macro_rules! codes {
     ($($name:ident = $value:literal, $doc:literal;)*) => {
         $(
@@ -144,7 +145,7 @@ pub mod request {
         NOTIFY_MIN_BROKER_ID_CHANGE = 905, "N→B, oneway: the smallest live broker id changed.";
         EXCHANGE_BROKER_HA_INFO = 906, "B→B: addresses and offsets for replication.";
         GET_BROKER_HA_STATUS = 907, "A→B: state of replication.";
-        RESET_MASTER_FLUSH_OFFSET = 908, "A→B: set the flush offset a slave learnt from its master.";
+        RESET_MASTER_FLUSH_OFFSET = 908, "A→B: set the flush offset of a slave's master.";
         CONTROLLER_ALTER_SYNC_STATE_SET = 1001, "B→K: change the set of replicas in sync.";
         CONTROLLER_ELECT_MASTER = 1002, "B/A→K: elect a master.";
         CONTROLLER_REGISTER_BROKER = 1003, "B→K: register.";
@@ -177,7 +178,7 @@ pub mod request {
         AUTH_DELETE_ACL = 3008, "A→B: delete an access rule.";
         AUTH_GET_ACL = 3009, "A→B: the access rules of a subject.";
         AUTH_LIST_ACL = 3010, "A→B: all access rules.";
-        POP_MESSAGE = 200050, "C→B: take messages with a receipt each. Does not fit the binary header.";
+        POP_MESSAGE = 200050, "C→B: take messages. Too large for the binary header.";
         ACK_MESSAGE = 200051, "C→B: acknowledge one popped message.";
         PEEK_MESSAGE = 200052, "C→B: read without taking.";
         CHANGE_MESSAGE_INVISIBLETIME = 200053, "C→B: keep a popped message for longer.";
@@ -200,10 +201,10 @@ pub mod response {
         SYSTEM_BUSY = 2, "Flow control: clients retry.";
         REQUEST_CODE_NOT_SUPPORTED = 3, "Nobody handles this request code.";
         TRANSACTION_FAILED = 4, "Unused.";
-        FLUSH_DISK_TIMEOUT = 10, "Stored, but not synced in time; clients count it as sent.";
+        FLUSH_DISK_TIMEOUT = 10, "Stored, but not synced in time; counts as sent.";
         SLAVE_NOT_AVAILABLE = 11, "Sent to a slave; on a send: stored, but no slave has it.";
-        FLUSH_SLAVE_TIMEOUT = 12, "Stored, but no slave confirmed in time; clients count it as sent.";
-        MESSAGE_ILLEGAL = 13, "Body, properties or topic too large, or a forbidden combination. Final.";
+        FLUSH_SLAVE_TIMEOUT = 12, "Stored, but no slave confirmed in time; counts as sent.";
+        MESSAGE_ILLEGAL = 13, "Too large, or a forbidden combination. Final.";
         SERVICE_NOT_AVAILABLE = 14, "The store takes no writes: shut down, slave, disk full.";
         VERSION_NOT_SUPPORTED = 15, "Unused.";
         NO_PERMISSION = 16, "Broker, topic or group lacks the permission.";
@@ -214,7 +215,7 @@ pub mod response {
         PULL_OFFSET_MOVED = 21, "Offset outside the queue, or reset: take nextBeginOffset.";
         QUERY_NOT_FOUND = 22, "No consumer offset, key or message.";
         SUBSCRIPTION_PARSE_FAILED = 23, "The filter expression does not compile.";
-        SUBSCRIPTION_NOT_EXIST = 24, "No heartbeat brought a subscription for this group and topic.";
+        SUBSCRIPTION_NOT_EXIST = 24, "No heartbeat brought a subscription to this topic.";
         SUBSCRIPTION_NOT_LATEST = 25, "The broker's subscription is older than the pull's.";
         SUBSCRIPTION_GROUP_NOT_EXIST = 26, "No configuration of this group.";
         FILTER_DATA_NOT_EXIST = 27, "SQL filter not registered.";

@@ -10,8 +10,8 @@
 //! {"brokerAddrs":{0:"10.0.0.1:10911",1:"10.0.0.2:10911"},...}
 //! ```
 //!
-//! Bodies are not per message, so a document is affordable. Hostile input is not trusted with memory
-//! or stack: depth and number of values are bounded.
+//! Bodies are not per message, so a document is affordable. Hostile input is not trusted with
+//! memory or stack: depth and number of values are bounded.
 
 mod reader;
 #[cfg(test)]
@@ -135,9 +135,7 @@ impl<'a> Value<'a> {
     pub fn is_null(&self) -> bool {
         match self {
             Value::Null => true,
-            Value::Object(object) => {
-                matches!(object.entries.as_slice(), [(Key::Text(key), Value::Text(_))] if key == "$ref")
-            }
+            Value::Object(object) => object.is_reference(),
             _ => false,
         }
     }
@@ -170,6 +168,15 @@ impl<'a> Object<'a> {
             self.last(|key| {
                 alike(key, name) || key.strip_prefix("is").is_some_and(|rest| alike(rest, name))
             })
+        })
+    }
+
+    /// Whether this is `{"$ref":path}`, where a path is `..`, or begins with `$` or `@`.
+    fn is_reference(&self) -> bool {
+        let is_path = |text: &str| text.starts_with(['$', '@']) || text == "..";
+        self.entries.iter().any(|(key, value)| match (key, value) {
+            (Key::Text(key), Value::Text(path)) => key == "$ref" && is_path(path),
+            _ => false,
         })
     }
 

@@ -81,8 +81,8 @@ const FIRST_OF_4: i32 = 212;
 
 /// Apache's name of an ordinal, such as `V5_3_3`.
 ///
-/// Numbers past the enum's end read `HIGHER_VERSION`, as in `MQVersion.getVersionDesc`. Apache fails
-/// on negative numbers; here they read `UNKNOWN`.
+/// Numbers past the enum's end read `HIGHER_VERSION`, as in `MQVersion.getVersionDesc`. Apache
+/// fails on negative numbers; here they read `UNKNOWN`.
 pub fn describe(ordinal: i32) -> String {
     if ordinal < 0 {
         return "UNKNOWN".to_owned();

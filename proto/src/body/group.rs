@@ -121,8 +121,8 @@ json_object! {
 }
 
 json_object! {
-    /// Answer to 201. `remoting/protocol/body/SubscriptionGroupWrapper`, plus the forbidden table of
-    /// `SubscriptionGroupManager`, whose own encoding the broker sends.
+    /// Answer to 201. `remoting/protocol/body/SubscriptionGroupWrapper`, plus the forbidden table
+    /// of `SubscriptionGroupManager`, whose own encoding the broker sends.
     #[derive(Eq)]
     pub struct SubscriptionGroupWrapper {
         /// Version of the table.
@@ -130,7 +130,8 @@ json_object! {
         /// Group name to topic name to a bit set of what is forbidden; bit 2 is reading.
         "forbiddenTable" forbidden_table: BTreeMap<String, BTreeMap<String, i32>>,
         /// Group name to configuration.
-        "subscriptionGroupTable" subscription_group_table: BTreeMap<String, SubscriptionGroupConfig>,
+        "subscriptionGroupTable" subscription_group_table:
+            BTreeMap<String, SubscriptionGroupConfig>,
     }
 }
 

@@ -82,7 +82,8 @@ json_object! {
         "clientID" client_id: String,
         /// Consumer groups of the client.
         "consumerDataSet" consumer_data_set: Vec<ConsumerData>,
-        /// Fingerprint of everything but versions and the client id; 0 for heartbeats of the old kind.
+        /// Fingerprint of everything but versions and the client id; 0 for heartbeats of the old
+        /// kind.
         "heartbeatFingerprint" heartbeat_fingerprint: i32,
         /// Producer groups of the client.
         "producerDataSet" producer_data_set: Vec<ProducerData>,

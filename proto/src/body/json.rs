@@ -7,8 +7,8 @@ use crate::dialect::{Key, Object, Value, Writer};
 
 /// A type that fastjson's JSON can hold.
 pub trait Json: Sized {
-    /// Whether `null` is a value of this type. For all others null leaves the field as it is, which is
-    /// what fastjson does with a Java primitive.
+    /// Whether `null` is a value of this type. For all others null leaves the field as it is, which
+    /// is what fastjson does with a Java primitive.
     const NULLABLE: bool = false;
 
     /// Reads a value as leniently as fastjson's `TypeUtils` would.
@@ -32,9 +32,10 @@ pub trait JsonKey: Sized + Ord {
     fn emit_key(&self, writer: &mut Writer<'_>);
 }
 
-/// Declares a body: a struct whose fields are listed in alphabetical order of their JSON names, each
-/// with its name, another name that is read too where there is one (`@JSONField(alternateNames)`), its
-/// type and, where it is not the type's own, Java's initial value.
+/// Declares a body: a struct whose fields are listed in alphabetical order of their JSON names,
+/// each with its name, another name that is read too where there is one
+/// (`@JSONField(alternateNames)`), its type and, where it is not the type's own, Java's initial
+/// value.
 macro_rules! json_object {
     (
         $(#[$meta:meta])*
@@ -176,8 +177,8 @@ macro_rules! json_enum {
 }
 pub(super) use json_enum;
 
-/// Lets an enum be a field without an `Option`: what is no name of it becomes its `Default`, which is
-/// Java's initial value.
+/// Lets an enum be a field without an `Option`: what is no name of it becomes its `Default`, which
+/// is Java's initial value.
 macro_rules! defaulting {
     ($name:ident) => {
         impl $crate::body::json::Json for $name {
@@ -256,7 +257,8 @@ impl Json for i64 {
         let number = match value {
             Value::Integer(number) => Some(*number),
             Value::Text(text) => text.trim().parse().ok(),
-            // A fraction is cut off, as by BigDecimal.longValue; an integer beyond 64 bits is not taken.
+            // A fraction is cut off, as by BigDecimal.longValue; an integer beyond 64 bits is not
+            // taken.
             Value::Number(text) => text.split_once('.').and_then(|(whole, fraction)| {
                 let plain = fraction.bytes().all(|byte| byte.is_ascii_digit());
                 whole.parse().ok().filter(|_| plain)

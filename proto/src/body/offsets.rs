@@ -7,8 +7,9 @@ use super::queue::MessageQueue;
 use super::version::DataVersion;
 
 json_object! {
-    /// All consumer offsets: answer to 43. `remoting/protocol/body/ConsumerOffsetSerializeWrapper`, plus
-    /// the group table that `ConsumerOffsetManager`, whose own encoding the broker sends, has besides.
+    /// All consumer offsets: answer to 43. `remoting/protocol/body/ConsumerOffsetSerializeWrapper`,
+    /// plus the group table that `ConsumerOffsetManager`, whose own encoding the broker sends, has
+    /// besides.
     #[derive(Eq)]
     pub struct ConsumerOffsetSerializeWrapper {
         /// Version of the table.
@@ -90,7 +91,8 @@ json_object! {
 }
 
 json_object! {
-    /// Lowest offsets of other groups: answer to 308. `remoting/protocol/body/QueryCorrectionOffsetBody`.
+    /// Lowest offsets of other groups: answer to 308.
+    /// `remoting/protocol/body/QueryCorrectionOffsetBody`.
     #[derive(Eq)]
     pub struct QueryCorrectionOffsetBody {
         /// Queue id to offset.

@@ -42,7 +42,8 @@ json_object! {
     #[derive(Eq)]
     pub struct MessageRequestModeSerializeWrapper {
         /// Topic name to group name to mode.
-        "messageRequestModeMap" message_request_mode_map: BTreeMap<String, BTreeMap<String, SetMessageRequestModeRequestBody>>,
+        "messageRequestModeMap" message_request_mode_map:
+            BTreeMap<String, BTreeMap<String, SetMessageRequestModeRequestBody>>,
     }
 }
 
@@ -137,8 +138,8 @@ impl Json for BitSet {
 }
 
 json_object! {
-    /// Acknowledged messages of one pop. `remoting/protocol/body/BatchAck`, whose long field names are
-    /// read too.
+    /// Acknowledged messages of one pop. `remoting/protocol/body/BatchAck`, whose long field names
+    /// are read too.
     #[derive(Eq)]
     pub struct BatchAck {
         /// Which offsets from `so` on.

@@ -6,8 +6,8 @@ use crate::dialect::{self, Key, Style, Value, Writer};
 
 /// One queue. `common/message/MessageQueue`.
 ///
-/// As the key of a map it is written as an object: `{{"brokerName":..}:..}`. Orders by topic, broker
-/// name, queue id, as Java's `compareTo`.
+/// As the key of a map it is written as an object: `{{"brokerName":..}:..}`. Orders by topic,
+/// broker name, queue id, as Java's `compareTo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageQueue {
     /// Name of the topic.

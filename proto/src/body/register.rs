@@ -3,7 +3,8 @@
 //! ```text
 //! compressed: one zlib stream of
 //!   i32 length; DataVersion as JSON
-//!   i32 topics; for each: i32 length; "name readQueueNums writeQueueNums perm filterType {attributes}"
+//!   i32 topics; for each: i32 length;
+//!     "name readQueueNums writeQueueNums perm filterType {attributes}"
 //!   i32 length; filter server list as JSON
 //!   from brokers since 5.0.0: i32 mappings; for each: i32 length; TopicQueueMappingInfo as JSON
 //! ```
@@ -25,10 +26,12 @@ use crate::dialect;
 use crate::version::{V3_0_11, V5_0_0};
 
 /// Most bytes that a compressed body may inflate to. Plain bodies end at the frame limit of 16 MiB;
-/// topics in text form are a third of their JSON, so this is six times what a broker can say plainly.
+/// topics in text form are a third of their JSON, so this is six times what a broker can say
+/// plainly.
 pub const INFLATED_BYTES_MAX: usize = 32 << 20;
 
-/// Most topics or mappings in a compressed body. The plain form ends at about 93 000 for want of space.
+/// Most topics or mappings in a compressed body. The plain form ends at about 93 000 for want of
+/// space.
 pub const INFLATED_ENTRIES_MAX: usize = 1 << 18;
 
 /// First byte of a zlib stream with the usual window. No JSON text begins so.
@@ -41,15 +44,17 @@ json_object! {
         /// Filter servers: gone.
         "filterServerList" filter_server_list: Vec<String>,
         /// The topics.
-        "topicConfigSerializeWrapper" topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper,
+        "topicConfigSerializeWrapper" topic_config_serialize_wrapper:
+            TopicConfigAndMappingSerializeWrapper,
     }
 }
 
 impl RegisterBrokerBody {
-    /// Reads the body of a REGISTER_BROKER request as `DefaultRequestProcessor.registerBroker` does:
-    /// by the header's `compressed` and the version of the broker. A body that begins like zlib is
-    /// inflated whatever the header says, because brokers of 5.3.3 with `compressedRegister` say
-    /// `compressed=false` (and never get registered at Apache's NameServer). No body is an empty one.
+    /// Reads the body of a REGISTER_BROKER request as `DefaultRequestProcessor.registerBroker`
+    /// does: by the header's `compressed` and the version of the broker. A body that begins like
+    /// zlib is inflated whatever the header says, because brokers of 5.3.3 with
+    /// `compressedRegister` say `compressed=false` (and never get registered at Apache's
+    /// NameServer). No body is an empty one.
     ///
     /// # Errors
     /// As `parse`; for compressed bodies also what does not inflate, or inflates beyond

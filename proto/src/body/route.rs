@@ -57,7 +57,8 @@ json_object! {
         /// Their queues.
         "queueDatas" queue_datas: Vec<QueueData>,
         /// Broker name to static mapping. Leave out where there is none.
-        "topicQueueMappingByBroker" topic_queue_mapping_by_broker: Option<BTreeMap<String, TopicQueueMappingInfo>>,
+        "topicQueueMappingByBroker" topic_queue_mapping_by_broker:
+            Option<BTreeMap<String, TopicQueueMappingInfo>>,
     }
 }
 

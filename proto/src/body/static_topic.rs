@@ -55,7 +55,8 @@ json_object! {
 }
 
 json_object! {
-    /// A whole mapping. `remoting/protocol/statictopic/TopicQueueMappingDetail`; in 21, 103, 351, 513.
+    /// A whole mapping. `remoting/protocol/statictopic/TopicQueueMappingDetail`; in 21, 103, 351,
+    /// 513.
     #[derive(Eq)]
     pub struct TopicQueueMappingDetail {
         /// The broker that holds it.

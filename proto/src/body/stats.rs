@@ -93,8 +93,9 @@ json_object! {
 }
 
 json_object! {
-    /// Times in one queue, ms and as text `2026-01-31#10:05:11:650` in the broker's time zone, which
-    /// Java derives when writing and ignores when reading. `remoting/protocol/body/QueueTimeSpan`.
+    /// Times in one queue, ms and as text `2026-01-31#10:05:11:650` in the broker's time zone,
+    /// which Java derives when writing and ignores when reading.
+    /// `remoting/protocol/body/QueueTimeSpan`.
     #[derive(Eq)]
     pub struct QueueTimeSpan {
         /// Store time of the last consumed message.
@@ -147,7 +148,8 @@ json_object! {
 }
 
 json_object! {
-    /// Consume queue entries: answer to 321. `remoting/protocol/body/QueryConsumeQueueResponseBody`.
+    /// Consume queue entries: answer to 321.
+    /// `remoting/protocol/body/QueryConsumeQueueResponseBody`.
     #[derive(Eq)]
     pub struct QueryConsumeQueueResponseBody {
         /// The SQL filter as text; the text `null` without one.

@@ -15,8 +15,8 @@ pub const SQL92: &str = "SQL92";
 pub const SUB_ALL: &str = "*";
 
 json_object! {
-    /// Subscription of a group to a topic. `remoting/protocol/heartbeat/SubscriptionData`; in 34, 46,
-    /// 203, 345.
+    /// Subscription of a group to a topic. `remoting/protocol/heartbeat/SubscriptionData`; in 34,
+    /// 46, 203, 345.
     #[derive(Eq)]
     pub struct SubscriptionData {
         /// Filter by a class on a filter server: gone, always false.
@@ -49,8 +49,9 @@ pub enum SubscriptionError {
 }
 
 impl SubscriptionData {
-    /// Compiles a TAG expression (`FilterAPI.buildSubscriptionData`): `*` or nothing for everything,
-    /// else tags separated by `||`. `sub_version` is the clock in Apache; here the caller says.
+    /// Compiles a TAG expression (`FilterAPI.buildSubscriptionData`): `*` or nothing for
+    /// everything, else tags separated by `||`. `sub_version` is the clock in Apache; here the
+    /// caller says.
     ///
     /// # Errors
     /// An expression of separators only.
@@ -80,8 +81,8 @@ impl SubscriptionData {
         Ok(subscription)
     }
 
-    /// Compiles an expression of any type (`FilterAPI.build`); none means TAG. The text of other types
-    /// is kept as it is.
+    /// Compiles an expression of any type (`FilterAPI.build`); none means TAG. The text of other
+    /// types is kept as it is.
     ///
     /// # Errors
     /// As [`SubscriptionData::tags`], or an empty expression of another type.

@@ -295,8 +295,9 @@ fn heartbeats_are_read_leniently() {
         "heartbeatFingerprint":null,"withoutSub":null}"#;
     assert_eq!(parse(nulls), Ok(HeartbeatData::default()));
 
-    let old_go = r#"{"clientID":"c","consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY",
-        "messageModel":"Clustering","consumeFromWhere":"NOWHERE","extra":{"a":[1]},
+    let old_go = r#"{"clientID":"c","consumerDataSet":[{"groupName":"g",
+        "consumeType":"CONSUME_PASSIVELY","messageModel":"Clustering",
+        "consumeFromWhere":"NOWHERE","extra":{"a":[1]},
         "subscriptionDataSet":[{"topic":"t","subString":"*","tagsSet":null,"codeSet":null,
         "subVersion":"15","filterClassSource":null}]}]}"#;
     let consumer = &parse(old_go).unwrap().consumer_data_set[0];
@@ -352,7 +353,8 @@ fn defaults_are_javas() {
         &|out| group.write(out),
         concat!(
             r#"{"attributes":{},"brokerId":0,"consumeBroadcastEnable":true,"consumeEnable":true,"#,
-            r#""consumeFromMinEnable":true,"consumeMessageOrderly":false,"consumeTimeoutMinute":15,"#,
+            r#""consumeFromMinEnable":true,"consumeMessageOrderly":false,"#,
+            r#""consumeTimeoutMinute":15,"#,
             r#""groupName":"G","groupRetryPolicy":{"type":"CUSTOMIZED"},"groupSysFlag":0,"#,
             r#""notifyConsumerIdsChangedEnable":true,"retryMaxTimes":16,"retryQueueNums":1,"#,
             r#""whichBrokerWhenConsumeSlowly":1}"#
@@ -363,7 +365,8 @@ fn defaults_are_javas() {
         &|out| topic.write(out),
         concat!(
             r#"{"attributes":{},"order":false,"perm":6,"readQueueNums":16,"#,
-            r#""topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":16}"#
+            r#""topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"#,
+            r#""writeQueueNums":16}"#
         ),
     );
     check(
@@ -469,7 +472,9 @@ proptest! {
     }
 
     #[test]
-    fn routes_mean_the_same_to_all_clients(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn routes_mean_the_same_to_all_clients(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
         let route = TopicRouteData::sample(&mut Source::new(&bytes));
         for version in [V4_9_3, V4_9_4] {
             let mut written = Vec::new();

@@ -98,8 +98,8 @@ json_object! {
 }
 
 json_object! {
-    /// Topics with their version. `remoting/protocol/body/TopicConfigSerializeWrapper`: body of 103 from
-    /// brokers older than 3.0.11.
+    /// Topics with their version. `remoting/protocol/body/TopicConfigSerializeWrapper`: body of 103
+    /// from brokers older than 3.0.11.
     #[derive(Eq)]
     pub struct TopicConfigSerializeWrapper {
         /// Version of the table.
@@ -121,14 +121,17 @@ json_object! {
         /// Topic name to configuration.
         "topicConfigTable" topic_config_table: BTreeMap<String, TopicConfig>,
         /// Topic name to the whole mapping.
-        "topicQueueMappingDetailMap" topic_queue_mapping_detail_map: BTreeMap<String, TopicQueueMappingDetail>,
+        "topicQueueMappingDetailMap" topic_queue_mapping_detail_map:
+            BTreeMap<String, TopicQueueMappingDetail>,
         /// Topic name to what the NameServer needs of it.
-        "topicQueueMappingInfoMap" topic_queue_mapping_info_map: BTreeMap<String, TopicQueueMappingInfo>,
+        "topicQueueMappingInfoMap" topic_queue_mapping_info_map:
+            BTreeMap<String, TopicQueueMappingInfo>,
     }
 }
 
 json_object! {
-    /// Topic names: answer to 206, 224, 304, 305, 311 to 313, 343. `remoting/protocol/body/TopicList`.
+    /// Topic names: answer to 206, 224, 304, 305, 311 to 313, 343.
+    /// `remoting/protocol/body/TopicList`.
     #[derive(Eq)]
     pub struct TopicList {
         /// Some broker's address for 304, the answering broker's for 343.

@@ -1,6 +1,6 @@
-//! Text to values: fastjson's `DefaultJSONParser` and `JSONLexerBase` (1.2.83), as far as a body can
-//! meet them. Type names (`@type`), `Set[..]` and number suffixes, which only appear when a writer
-//! asks for Java class names, are not read.
+//! Text to values: fastjson's `DefaultJSONParser` and `JSONLexerBase` (1.2.83), as far as a body
+//! can meet them. Type names (`@type`), `Set[..]` and number suffixes, which only appear when a
+//! writer asks for Java class names, are not read.
 
 use std::borrow::Cow;
 
@@ -178,8 +178,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows a backslash. `\0` to `\7` are the characters 0 to 7; `\v`, `\F`, `\'` and `\xHH`
-    /// exist besides JSON's (`JSONLexerBase.scanString`).
+    /// What follows a backslash. `\0` to `\7` are the characters 0 to 7; `\v`, `\F`, `\'` and
+    /// `\xHH` exist besides JSON's (`JSONLexerBase.scanString`).
     fn escape(&mut self) -> Result<char, Error> {
         let Some(byte) = self.peek() else {
             return self.expected("an escape");
@@ -195,8 +195,7 @@ impl<'a> Reader<'a> {
             b'"' | b'\'' | b'/' | b'\\' => char::from(byte),
             b'x' => {
                 self.position += 1;
-                let unit = self.hex(2)?;
-                return Ok(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER));
+                return Ok(char::from_u32(self.hex(2)?).unwrap_or('?'));
             }
             b'u' => {
                 self.position += 1;
@@ -209,7 +208,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The digits of `\uXXXX`, and of a second one if the first is the high half of a pair. A half
-    /// without its other half becomes U+FFFD: Java keeps it, but cannot write it as UTF-8 either.
+    /// without its other half becomes `?`, which is what Java's UTF-8 encoder makes of it.
     fn unicode(&mut self) -> Result<char, Error> {
         let first = self.hex(4)?;
         if (0xd800..0xdc00).contains(&first) && self.rest().starts_with(b"\\u") {
@@ -218,11 +217,11 @@ impl<'a> Reader<'a> {
             let second = self.hex(4)?;
             if (0xdc00..0xe000).contains(&second) {
                 let scalar = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-                return Ok(char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER));
+                return Ok(char::from_u32(scalar).unwrap_or('?'));
             }
             self.position = after_first;
         }
-        Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
+        Ok(char::from_u32(first).unwrap_or('?'))
     }
 
     fn hex(&mut self, digits: usize) -> Result<u32, Error> {
@@ -299,7 +298,8 @@ impl<'a> Reader<'a> {
         self.slice(start, self.position)
     }
 
-    /// Part of the input. Both ends are at ASCII bytes or the input's ends, never inside a character.
+    /// Part of the input. Both ends are at ASCII bytes or the input's ends, never inside a
+    /// character.
     fn slice(&self, start: usize, end: usize) -> &'a str {
         self.text.get(start..end).unwrap_or_default()
     }

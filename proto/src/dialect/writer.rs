@@ -1,12 +1,13 @@
-//! Values to text, byte for byte as fastjson 1.2.83 writes them: `SerializeWriter`, `MapSerializer`.
+//! Values to text, byte for byte as fastjson 1.2.83 writes them: `SerializeWriter`,
+//! `MapSerializer`.
 
 use std::io::Write as _;
 
 /// How to write what fastjson's features change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// `JSON.toJSONString(object)`: all bodies but one. Characters outside ASCII stay, map keys that
-    /// are numbers or objects are not quoted.
+    /// `JSON.toJSONString(object)`: all bodies but one. Characters outside ASCII stay, map keys
+    /// that are numbers or objects are not quoted.
     Plain,
     /// With `SerializerFeature.BrowserCompatible`: the route for clients from 4.9.4 on. ASCII only,
     /// `/` escaped, every key quoted, integers that JavaScript cannot hold quoted.
@@ -16,8 +17,8 @@ pub enum Style {
 /// Largest integer that BrowserCompatible leaves unquoted, 2^53 - 1 (`SerializeWriter.writeLong`).
 const BROWSER_INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// Appends one document to a buffer. Commas are placed by looking at what was written last, so calls
-/// need only be properly nested.
+/// Appends one document to a buffer. Commas are placed by looking at what was written last, so
+/// calls need only be properly nested.
 #[derive(Debug)]
 pub struct Writer<'b> {
     out: &'b mut Vec<u8>,
@@ -109,9 +110,10 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// A floating-point number as fastjson's `RyuDouble` prints it: `0.0`, `12.5`, `1.0E10`. What is not
-    /// a number or infinite is written `null`. Where two shortest texts lie equally near (one value in
-    /// four thousand, all above 10^13) the last digit may differ by one; both read back alike.
+    /// A floating-point number as fastjson's `RyuDouble` prints it: `0.0`, `12.5`, `1.0E10`. What
+    /// is not a number or infinite is written `null`. Where two shortest texts lie equally near
+    /// (one value in four thousand, all above 10^13) the last digit may differ by one; both read
+    /// back alike.
     pub fn double(&mut self, value: f64) {
         if !value.is_finite() {
             return self.null();
@@ -164,12 +166,8 @@ impl<'b> Writer<'b> {
     fn escape_plain(&mut self, text: &str) {
         let mut plain_from = 0;
         for (index, c) in text.char_indices() {
-            let escape = match c {
-                '"' | '\\' => true,
-                '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => true,
-                _ => false,
-            };
-            if escape {
+            let control = matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}');
+            if control || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}') {
                 self.plain(text, plain_from, index);
                 self.escape(c);
                 plain_from = index + c.len_utf8();
