@@ -25,6 +25,7 @@ class RetryTest {
     final Clients clients = new Clients();
 
     @Test
+    @Tag("slow")
     void failedMessageComesBackAfterTenSeconds() throws Exception {
         String topic = clients.topic(1);
         String group = Clients.name("group");
@@ -59,6 +60,7 @@ class RetryTest {
     }
 
     @Test
+    @Tag("slow")
     void messageOutOfRetriesGoesToTheDeadLetterTopic() throws Exception {
         String topic = clients.topic(1);
         String group = Clients.name("group");
