@@ -8,7 +8,7 @@ use super::subscription::SubscriptionData;
 json_object! {
     /// A table of texts: answer to 28, 103, 219. `remoting/protocol/body/KVTable`.
     #[derive(Eq)]
-    pub struct KVTable {
+    pub struct KVTable up to TABLE_VALUES_MAX values {
         /// The entries.
         "table" table: BTreeMap<String, String>,
     }

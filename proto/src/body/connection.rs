@@ -94,7 +94,7 @@ json_object! {
 json_object! {
     /// Answer to 328. `remoting/protocol/body/ProducerTableInfo`.
     #[derive(Eq)]
-    pub struct ProducerTableInfo {
+    pub struct ProducerTableInfo up to TABLE_VALUES_MAX values {
         /// Group name to producers.
         "data" data: BTreeMap<String, Vec<ProducerInfo>>,
     }

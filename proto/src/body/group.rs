@@ -114,7 +114,7 @@ nullable!(Vec<SimpleSubscriptionData>);
 json_object! {
     /// Body of 225. `remoting/protocol/body/SubscriptionGroupList`.
     #[derive(Eq)]
-    pub struct SubscriptionGroupList {
+    pub struct SubscriptionGroupList up to TABLE_VALUES_MAX values {
         /// The configurations.
         "groupConfigList" group_config_list: Vec<SubscriptionGroupConfig>,
     }
@@ -124,7 +124,7 @@ json_object! {
     /// Answer to 201. `remoting/protocol/body/SubscriptionGroupWrapper`, plus the forbidden table
     /// of `SubscriptionGroupManager`, whose own encoding the broker sends.
     #[derive(Eq)]
-    pub struct SubscriptionGroupWrapper {
+    pub struct SubscriptionGroupWrapper up to TABLE_VALUES_MAX values {
         /// Version of the table.
         "dataVersion" data_version: DataVersion,
         /// Group name to topic name to a bit set of what is forbidden; bit 2 is reading.

@@ -35,11 +35,11 @@ pub trait JsonKey: Sized + Ord {
 /// Declares a body: a struct whose fields are listed in alphabetical order of their JSON names,
 /// each with its name, another name that is read too where there is one
 /// (`@JSONField(alternateNames)`), its type and, where it is not the type's own, Java's initial
-/// value.
+/// value. `up to TABLE_VALUES_MAX values` is for what grows with a whole broker.
 macro_rules! json_object {
     (
         $(#[$meta:meta])*
-        pub struct $name:ident {
+        pub struct $name:ident $(up to $values_max:ident values)? {
             $(
                 $(#[$field_meta:meta])*
                 $json:literal $(| $alias:literal)? $field:ident: $type:ty $(= $default:expr)?,
@@ -85,7 +85,9 @@ macro_rules! json_object {
             /// # Errors
             /// Malformed text, or a field of the wrong type.
             pub fn parse(bytes: &[u8]) -> Result<Self, $crate::body::BodyError> {
-                $crate::body::json::Json::read(&$crate::dialect::parse(bytes)?)
+                let values_max = json_object!(@values_max $($values_max)?);
+                let value = $crate::dialect::parse_up_to(values_max, bytes)?;
+                $crate::body::json::Json::read(&value)
             }
 
             /// Appends the body to `out`.
@@ -104,6 +106,8 @@ macro_rules! json_object {
     };
     (@default $default:expr) => { $default };
     (@default) => { Default::default() };
+    (@values_max $values_max:ident) => { $crate::dialect::$values_max };
+    (@values_max) => { $crate::dialect::VALUES_MAX };
 }
 pub(super) use json_object;
 

@@ -11,7 +11,7 @@ json_object! {
     /// plus the group table that `ConsumerOffsetManager`, whose own encoding the broker sends, has
     /// besides.
     #[derive(Eq)]
-    pub struct ConsumerOffsetSerializeWrapper {
+    pub struct ConsumerOffsetSerializeWrapper up to TABLE_VALUES_MAX values {
         /// Version of the table.
         "dataVersion" data_version: DataVersion,
         /// Group name to topic names: derived from the offsets, ignored by readers.

@@ -40,7 +40,7 @@ json_object! {
 json_object! {
     /// Answer to 402. `remoting/protocol/body/MessageRequestModeSerializeWrapper`.
     #[derive(Eq)]
-    pub struct MessageRequestModeSerializeWrapper {
+    pub struct MessageRequestModeSerializeWrapper up to TABLE_VALUES_MAX values {
         /// Topic name to group name to mode.
         "messageRequestModeMap" message_request_mode_map:
             BTreeMap<String, BTreeMap<String, SetMessageRequestModeRequestBody>>,

@@ -40,7 +40,7 @@ const ZLIB_MAGIC: u8 = 0x78;
 json_object! {
     /// Registration of a broker. `remoting/protocol/body/RegisterBrokerBody`.
     #[derive(Eq)]
-    pub struct RegisterBrokerBody {
+    pub struct RegisterBrokerBody up to TABLE_VALUES_MAX values {
         /// Filter servers: gone.
         "filterServerList" filter_server_list: Vec<String>,
         /// The topics.
@@ -108,8 +108,8 @@ impl RegisterBrokerBody {
     }
 
     /// Appends the compressed form (`RegisterBrokerBody.encode`), which carries neither order nor
-    /// topicSysFlag nor whole mappings. `with_mappings` is for brokers since 5.0.0.
-    pub fn write_compressed(&self, with_mappings: bool, out: &mut Vec<u8>) {
+    /// topicSysFlag nor whole mappings; mappings at all only from brokers since 5.0.0.
+    pub fn write_compressed(&self, broker_version: i32, out: &mut Vec<u8>) {
         let topics = &self.topic_config_serialize_wrapper;
         let mut plain = Vec::new();
         write_entry(&mut plain, |out| topics.data_version.write(out));
@@ -121,7 +121,7 @@ impl RegisterBrokerBody {
             let mut writer = dialect::Writer::new(out, dialect::Style::Plain);
             self.filter_server_list.emit(&mut writer);
         });
-        if with_mappings {
+        if broker_version >= V5_0_0 {
             write_count(&mut plain, topics.topic_queue_mapping_info_map.len());
             for mapping in topics.topic_queue_mapping_info_map.values() {
                 write_entry(&mut plain, |out| mapping.write(out));

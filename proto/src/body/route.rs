@@ -79,7 +79,7 @@ impl TopicRouteData {
 json_object! {
     /// All clusters and brokers: answer to 106. `remoting/protocol/body/ClusterInfo`.
     #[derive(Eq)]
-    pub struct ClusterInfo {
+    pub struct ClusterInfo up to TABLE_VALUES_MAX values {
         /// Broker name to replicas.
         "brokerAddrTable" broker_addr_table: BTreeMap<String, BrokerData>,
         /// Cluster name to broker names.

@@ -56,7 +56,7 @@ json_object! {
 
 json_object! {
     /// How far every group is: answer to 317. `remoting/protocol/body/ConsumeStatsList`.
-    pub struct ConsumeStatsList {
+    pub struct ConsumeStatsList up to TABLE_VALUES_MAX values {
         /// The broker.
         "brokerAddr" broker_addr: Option<String>,
         /// Maps of one group each.

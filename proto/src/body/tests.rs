@@ -187,12 +187,12 @@ fn compressed_registration_of_a_5_3_3_broker() {
     assert!(body.topic_config_serialize_wrapper.data_version.timestamp > 1_690_000_000_000);
 
     let mut again = Vec::new();
-    body.write_compressed(true, &mut again);
+    body.write_compressed(V5_3_3, &mut again);
     assert_eq!(RegisterBrokerBody::parse_request(&again, true, V5_3_3), Ok(body.clone()));
 
     // A broker before 5.0.0 ends after the filter servers; asking it for mappings would fail.
     let mut old = Vec::new();
-    body.write_compressed(false, &mut old);
+    body.write_compressed(V5_0_0 - 1, &mut old);
     assert_eq!(RegisterBrokerBody::parse_request(&old, true, V5_0_0 - 1), Ok(body));
     assert!(RegisterBrokerBody::parse_request(&old, true, V5_0_0).is_err());
 }
@@ -205,6 +205,19 @@ fn registrations_of_other_ages() {
     let body = RegisterBrokerBody::parse_request(ancient, false, 36).unwrap();
     assert_eq!(body.topic_config_serialize_wrapper.data_version.counter, 3);
     assert_eq!(body.topic_config_serialize_wrapper.topic_config_table["T"].perm, 6);
+}
+
+/// A flood of empty entries costs a hundred bytes for each of theirs; a broker's tables are large.
+#[test]
+fn only_tables_of_brokers_may_be_large() {
+    let entries = |count: usize| vec!["{}"; count].join(",");
+    let heartbeat = format!(r#"{{"producerDataSet":[{}]}}"#, entries(dialect::VALUES_MAX));
+    let error = HeartbeatData::parse(heartbeat.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "malformed body: more than 65536 values at byte 196622");
+
+    let topics: Vec<String> = (0..dialect::VALUES_MAX).map(|id| format!("\"T{id}\"")).collect();
+    let topics = format!(r#"{{"topicList":[{}]}}"#, topics.join(","));
+    assert_eq!(TopicList::parse(topics.as_bytes()).unwrap().topic_list.len(), dialect::VALUES_MAX);
 }
 
 /// 32 MiB of zeros fit in 32 KiB of zlib.
@@ -507,7 +520,7 @@ proptest! {
         }
         body.filter_server_list = Vec::sample(source);
         let mut written = Vec::new();
-        body.write_compressed(true, &mut written);
+        body.write_compressed(V5_3_3, &mut written);
         prop_assert_eq!(RegisterBrokerBody::parse_request(&written, true, V5_3_3), Ok(body));
     }
 

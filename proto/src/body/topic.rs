@@ -91,7 +91,7 @@ impl From<TopicConfig> for TopicConfigAndQueueMapping {
 json_object! {
     /// Body of 18. `remoting/protocol/body/CreateTopicListRequestBody`.
     #[derive(Eq)]
-    pub struct CreateTopicListRequestBody {
+    pub struct CreateTopicListRequestBody up to TABLE_VALUES_MAX values {
         /// The configurations.
         "topicConfigList" topic_config_list: Vec<TopicConfig>,
     }
@@ -101,7 +101,7 @@ json_object! {
     /// Topics with their version. `remoting/protocol/body/TopicConfigSerializeWrapper`: body of 103
     /// from brokers older than 3.0.11.
     #[derive(Eq)]
-    pub struct TopicConfigSerializeWrapper {
+    pub struct TopicConfigSerializeWrapper up to TABLE_VALUES_MAX values {
         /// Version of the table.
         "dataVersion" data_version: DataVersion,
         /// Topic name to configuration.
@@ -113,7 +113,7 @@ json_object! {
     /// Topics and static mappings: answer to 21, part of 103.
     /// `remoting/protocol/body/TopicConfigAndMappingSerializeWrapper`.
     #[derive(Eq)]
-    pub struct TopicConfigAndMappingSerializeWrapper {
+    pub struct TopicConfigAndMappingSerializeWrapper up to TABLE_VALUES_MAX values {
         /// Version of the table.
         "dataVersion" data_version: DataVersion,
         /// Version of the mappings.
@@ -133,7 +133,7 @@ json_object! {
     /// Topic names: answer to 206, 224, 304, 305, 311 to 313, 343.
     /// `remoting/protocol/body/TopicList`.
     #[derive(Eq)]
-    pub struct TopicList {
+    pub struct TopicList up to TABLE_VALUES_MAX values {
         /// Some broker's address for 304, the answering broker's for 343.
         "brokerAddr" broker_addr: Option<String>,
         /// The names.

@@ -4,11 +4,11 @@
 
 use std::borrow::Cow;
 
-use super::{DEPTH_MAX, Error, Key, Object, Problem, VALUES_MAX, Value};
+use super::{DEPTH_MAX, Error, Key, Object, Problem, Value};
 
 /// Reads a whole document.
-pub(super) fn read_document(text: &str) -> Result<Value<'_>, Error> {
-    let mut reader = Reader { text, position: 0, depth: 0, values: 0 };
+pub(super) fn read_document(text: &str, values_max: usize) -> Result<Value<'_>, Error> {
+    let mut reader = Reader { text, position: 0, depth: 0, values: 0, values_max };
     reader.skip_blank()?;
     let value = reader.value()?;
     reader.skip_blank()?;
@@ -23,13 +23,14 @@ struct Reader<'a> {
     position: usize,
     depth: usize,
     values: usize,
+    values_max: usize,
 }
 
 impl<'a> Reader<'a> {
     fn value(&mut self) -> Result<Value<'a>, Error> {
         self.values += 1;
-        if self.values > VALUES_MAX {
-            return self.fail(Problem::TooManyValues);
+        if self.values > self.values_max {
+            return self.fail(Problem::TooManyValues { max: self.values_max });
         }
         match self.peek() {
             Some(b'{') => self.nested(Reader::object),

@@ -126,7 +126,8 @@ fn bounds() {
     let many = |values: usize| format!("[{}]", "0,".repeat(values - 1));
     assert!(parse(many(VALUES_MAX).as_bytes()).is_ok());
     let too_many = parse(many(VALUES_MAX + 1).as_bytes()).unwrap_err();
-    assert_eq!(too_many.problem, Problem::TooManyValues);
+    assert_eq!(too_many.problem, Problem::TooManyValues { max: VALUES_MAX });
+    assert!(parse_up_to(VALUES_MAX + 1, many(VALUES_MAX + 1).as_bytes()).is_ok());
 }
 
 /// Comments and white space must not recurse or rescan.
