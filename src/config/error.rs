@@ -39,7 +39,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// The file of `-c` is no configuration file.
-    #[error("{}: {found_bytes} bytes are too many, expected at most {expected_bytes}", path.display())]
+    #[error("{}: expected at most {expected_bytes} bytes, found {found_bytes}", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,

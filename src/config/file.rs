@@ -228,9 +228,13 @@ mod tests {
 
         #[test]
         fn plain_entries_survive(
-            pairs in prop::collection::vec(("[a-zA-Z][a-zA-Z0-9.]{0,20}", "[!-~&&[^\\\\]]{0,20}"), 0..20)
+            pairs in prop::collection::vec(
+                ("[a-zA-Z][a-zA-Z0-9.]{0,20}", "[!-~&&[^\\\\]]{0,20}"),
+                0..20,
+            )
         ) {
-            let text: String = pairs.iter().map(|(key, value)| format!("{key} = {value} \n")).collect();
+            let lines = pairs.iter().map(|(key, value)| format!("{key} = {value} \n"));
+            let text: String = lines.collect();
             let (entries, malformed) = parse(text.as_bytes());
             prop_assert!(malformed.is_empty());
             let found: Vec<_> = entries.into_iter().map(|e| (e.key, e.value)).collect();

@@ -42,6 +42,17 @@ pub enum Unit {
     Seconds,
 }
 
+/// Which numbers of a range are values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// All.
+    One,
+    /// Multiples of this.
+    Of(i64),
+    /// Powers of two.
+    PowerOfTwo,
+}
+
 /// The type of a value, with its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -57,8 +68,8 @@ pub enum Kind {
         min: i64,
         /// Largest value.
         max: i64,
-        /// The value is a multiple of this.
-        multiple_of: i64,
+        /// Which numbers between them.
+        step: Step,
         /// What it counts.
         unit: Unit,
     },
@@ -121,7 +132,7 @@ impl Group {
         let kind = if matches!(default, "true" | "false") {
             Kind::Boolean
         } else if default.parse::<i64>().is_ok() {
-            Kind::Integer { min: i64::MIN, max: i64::MAX, multiple_of: 1, unit: Unit::None }
+            Kind::Integer { min: i64::MIN, max: i64::MAX, step: Step::One, unit: Unit::None }
         } else {
             Kind::Text
         };

@@ -17,18 +17,10 @@ pub const DELAY_LEVELS_MAX: usize = 64;
 /// Most NameServers to register with; each costs a connection and a registration per period.
 pub const NAME_SERVERS_MAX: usize = 16;
 
-/// Longest frame on RocketMQ's wire in bytes (`com.rocketmq.remoting.frameMaxLength`).
-const FRAME_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Upper end of the bytes of one pull answer: the last message may be as long as any, and all of
+/// them have to fit a frame.
+pub const PULL_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What a frame or a record holds beside the body: the command header, at most 32 KiB of
-/// properties, topic and fixed fields.
-pub const RECORD_OVERHEAD_BYTES: u64 = 64 * 1024;
-
-/// Upper end of `maxMessageSize` in bytes.
-pub const MESSAGE_BYTES_MAX: u64 = 16 * 1024 * 1024 - RECORD_OVERHEAD_BYTES;
-
-/// Upper end of the bytes of one pull answer, so that the last message still fits a frame.
-pub const PULL_BYTES_MAX: u64 = 8 * 1024 * 1024;
-
-const _: () = assert!(MESSAGE_BYTES_MAX + RECORD_OVERHEAD_BYTES <= FRAME_BYTES_MAX);
-const _: () = assert!(PULL_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(
+    PULL_BYTES_MAX + engine::limits::PAYLOAD_BYTES_MAX as usize <= proto::limits::FRAME_BYTES_MAX
+);

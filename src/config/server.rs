@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, Place};
 use super::host::Host;
 use super::keys::{Class, RETENTION};
-use super::limits::RECORD_OVERHEAD_BYTES;
 use super::settings::{Effective, Settings};
 use super::value::{Endpoint, Value};
 use crate::namesrv::NameServerConfig;
@@ -51,7 +50,7 @@ pub struct ServerConfig {
     pub shard_count: Option<u16>,
     /// Threads that run shards.
     pub core_count: u16,
-    /// Size of a segment; a multiple of 4096.
+    /// Size of a segment; a multiple of 1 MiB.
     pub segment_bytes: u64,
     /// When a send is acknowledged.
     pub flush: FlushMode,
@@ -59,13 +58,13 @@ pub struct ServerConfig {
     pub flush_interval_ms: u64,
     /// `syncFlushTimeout`.
     pub sync_flush_timeout_ms: u64,
-    /// In-memory tail of each shard's log; a multiple of 1 MiB.
+    /// In-memory tail of each shard's log; a power of two.
     pub write_buffer_bytes: u64,
     /// Read cache of each core; a multiple of 1 MiB.
     pub read_cache_bytes: u64,
 
     /// `maxMessageSize`.
-    pub message_bytes_max: u64,
+    pub message_bytes_max: usize,
     /// Delay of level 1, level 2 and so on; never empty.
     pub delay_levels_ms: Vec<u64>,
     /// `rejectTransactionMessage`.
@@ -73,7 +72,7 @@ pub struct ServerConfig {
     /// Most messages of a pull answer.
     pub pull_messages_max: u32,
     /// Most bytes of a pull answer, unless its first message is longer.
-    pub pull_bytes_max: u64,
+    pub pull_bytes_max: u32,
     /// `longPollingEnable`.
     pub long_polling: bool,
     /// `shortPollingTimeMills`.
@@ -84,9 +83,9 @@ pub struct ServerConfig {
     /// `autoCreateSubscriptionGroup`.
     pub auto_create_group: bool,
     /// `defaultTopicQueueNums`.
-    pub default_topic_queue_count: u32,
+    pub default_topic_queue_count: i32,
     /// `brokerPermission`: a sum of 4 read, 2 write, 1 inherit.
-    pub broker_permission: u8,
+    pub broker_permission: i32,
     /// `traceTopicEnable`.
     pub trace_topic: bool,
     /// `msgTraceTopicName`.
@@ -249,26 +248,8 @@ fn keep_commit_log_path(settings: &mut Settings) {
     }
 }
 
-/// A record has to fit where it goes.
+/// What one connection may use is within what all may.
 fn keep_sizes(settings: &mut Settings) {
-    let record = |settings: &Settings| integer(settings, "maxMessageSize") + RECORD_OVERHEAD_BYTES;
-    let rules = [
-        ("mappedFileSizeCommitLog", 1, "a segment holds at least one message of maxMessageSize"),
-        // One is written while the next is appended.
-        ("ringmqWriteBufferBytes", 2, "the buffer holds at least two messages of maxMessageSize"),
-    ];
-    for (key, records, rule) in rules {
-        if !settings.are_good(&[key, "maxMessageSize"]) {
-            continue;
-        }
-        let (found, expected) = (integer(settings, key), records * record(settings));
-        if found < expected {
-            let place = settings.place(key);
-            let reason = format!("{rule}: expected at least {expected} bytes");
-            let found = found.to_string();
-            settings.refuse(ConfigError::Conflict { place, key, found, reason });
-        }
-    }
     let (one, all) = ("ringmqInFlightBytesPerConnection", "ringmqInFlightBytesPerCore");
     if settings.are_good(&[one, all]) && integer(settings, one) > integer(settings, all) {
         settings.refuse(ConfigError::Conflict {
@@ -300,6 +281,7 @@ fn build(settings: &Settings) -> ServerConfig {
     let flag = |name| boolean(settings, name);
     let number = |name| integer(settings, name);
     let small = |name| u32::try_from(number(name)).expect("the range of the key fits");
+    let small_signed = |name| i32::try_from(number(name)).expect("the range of the key fits");
     let port = |name| u16::try_from(number(name)).expect("the range of the key fits");
     let word = |name| text(settings, name);
     let shard_count = Some(port("ringmqShards")).filter(|count| *count != 0);
@@ -323,17 +305,17 @@ fn build(settings: &Settings) -> ServerConfig {
         sync_flush_timeout_ms: number("syncFlushTimeout"),
         write_buffer_bytes: number("ringmqWriteBufferBytes"),
         read_cache_bytes: number("ringmqReadCacheBytes"),
-        message_bytes_max: number("maxMessageSize"),
+        message_bytes_max: small("maxMessageSize") as usize,
         delay_levels_ms: delays(settings, "messageDelayLevel"),
         reject_transaction_message: flag("rejectTransactionMessage"),
         pull_messages_max: small("maxTransferCountOnMessageInMemory"),
-        pull_bytes_max: number("maxTransferBytesOnMessageInMemory"),
+        pull_bytes_max: small("maxTransferBytesOnMessageInMemory"),
         long_polling: flag("longPollingEnable"),
         short_polling_ms: number("shortPollingTimeMills"),
         auto_create_topic: flag("autoCreateTopicEnable"),
         auto_create_group: flag("autoCreateSubscriptionGroup"),
-        default_topic_queue_count: small("defaultTopicQueueNums"),
-        broker_permission: u8::try_from(number("brokerPermission")).expect("at most 7"),
+        default_topic_queue_count: small_signed("defaultTopicQueueNums"),
+        broker_permission: small_signed("brokerPermission"),
         trace_topic: flag("traceTopicEnable"),
         trace_topic_name: word("msgTraceTopicName"),
         trace_on: flag("traceOn"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::keys::{Kind, Unit};
+use super::keys::{Kind, Step, Unit};
 use super::limits::{DELAY_LEVELS_MAX, NAME_BYTES_MAX, NAME_SERVERS_MAX};
 
 /// Host and port of a server; the host is a name or an address.
@@ -116,16 +116,17 @@ pub fn expected(kind: Kind) -> String {
         Kind::Delays => {
             format!("1 to {DELAY_LEVELS_MAX} delays such as 30s 5m 2h 1d joined by blanks")
         }
-        Kind::Integer { min, max, multiple_of, unit } => {
+        Kind::Integer { min, max, step, unit } => {
             let unit = match unit {
                 Unit::None => "",
                 Unit::Bytes => " bytes",
                 Unit::Milliseconds => " ms",
                 Unit::Seconds => " s",
             };
-            let step = match multiple_of {
-                1 => String::new(),
-                step => format!(" in steps of {step}"),
+            let step = match step {
+                Step::One => String::new(),
+                Step::Of(step) => format!(" in steps of {step}"),
+                Step::PowerOfTwo => ", a power of two".to_owned(),
             };
             match (min, max) {
                 (i64::MIN, i64::MAX) => format!("a whole number{unit}"),
@@ -149,7 +150,7 @@ fn parse_name(text: &str) -> Result<String, Wrong> {
 }
 
 fn parse_integer(kind: Kind, text: &str) -> Result<i64, Wrong> {
-    let Kind::Integer { min, max, multiple_of, .. } = kind else {
+    let Kind::Integer { min, max, step, .. } = kind else {
         unreachable!("only called for integers")
     };
     // Wider than any range, so that a number with too many digits is out of range, not no number.
@@ -157,8 +158,13 @@ fn parse_integer(kind: Kind, text: &str) -> Result<i64, Wrong> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Wrong::Type(expected(kind)));
     }
+    let is_step = |number: i64| match step {
+        Step::One => true,
+        Step::Of(step) => number % step == 0,
+        Step::PowerOfTwo => number.count_ones() == 1,
+    };
     match text.parse() {
-        Ok(number) if number >= min && number <= max && number % multiple_of == 0 => Ok(number),
+        Ok(number) if (min..=max).contains(&number) && is_step(number) => Ok(number),
         _ => Err(Wrong::Range(expected(kind))),
     }
 }
@@ -220,9 +226,9 @@ fn delay_text(delay_ms: u64) -> String {
 mod tests {
     use super::*;
 
-    const PORT: Kind = Kind::Integer { min: 0, max: 65_535, multiple_of: 1, unit: Unit::None };
+    const PORT: Kind = Kind::Integer { min: 0, max: 65_535, step: Step::One, unit: Unit::None };
     const PAGES: Kind =
-        Kind::Integer { min: 4096, max: 1 << 40, multiple_of: 4096, unit: Unit::Bytes };
+        Kind::Integer { min: 4096, max: 1 << 40, step: Step::Of(4096), unit: Unit::Bytes };
 
     #[track_caller]
     fn check(kind: Kind, text: &str, expect: &str) {
@@ -246,6 +252,10 @@ mod tests {
         }
         check(PAGES, "8192", "8192");
         check(PAGES, "8193", "out of range");
+        let power = Kind::Integer { min: 2, max: 9, step: Step::PowerOfTwo, unit: Unit::None };
+        check(power, "8", "8");
+        check(power, "6", "out of range");
+        check(power, "16", "out of range");
     }
 
     #[test]

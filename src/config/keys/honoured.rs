@@ -1,7 +1,9 @@
 //! The keys that do what they say.
 
-use super::super::limits::{MESSAGE_BYTES_MAX, PULL_BYTES_MAX};
-use super::{Class, Fallback, Key, Kind, Unit};
+use engine::limits::{BODY_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
+
+use super::super::limits::PULL_BYTES_MAX;
+use super::{Class, Fallback, Key, Kind, Step, Unit};
 
 const MIB: i64 = 1024 * 1024;
 const GIB: i64 = 1024 * MIB;
@@ -10,11 +12,11 @@ const HOUR_MS: i64 = 3_600_000;
 const PORT: Kind = integer(0, 65_535, Unit::None);
 
 const fn integer(min: i64, max: i64, unit: Unit) -> Kind {
-    Kind::Integer { min, max, multiple_of: 1, unit }
+    Kind::Integer { min, max, step: Step::One, unit }
 }
 
-const fn aligned(min: i64, max: i64, multiple_of: i64) -> Kind {
-    Kind::Integer { min, max, multiple_of, unit: Unit::Bytes }
+const fn bytes(min: u64, max: i64, step: Step) -> Kind {
+    Kind::Integer { min: min as i64, max, step, unit: Unit::Bytes }
 }
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
@@ -56,7 +58,7 @@ pub(super) const KEYS: &[Key] = &[
         "shards of a new store; 0 is one per core left beside the control thread"),
     key("ringmqCores", integer(1, 256, Unit::None), "1",
         "threads that run shards"),
-    key("mappedFileSizeCommitLog", aligned(MIB, 2 * GIB, 4096), "1073741824",
+    key("mappedFileSizeCommitLog", bytes(SEGMENT_BYTES_MIN, 2 * GIB, Step::Of(MIB)), "1073741824",
         "size of a segment of the commit log"),
     key("flushDiskType", Kind::Choice(&["SYNC_FLUSH", "ASYNC_FLUSH"]), "SYNC_FLUSH",
         "whether a send is acknowledged after it is durable or before (RocketMQ: ASYNC_FLUSH)"),
@@ -66,13 +68,14 @@ pub(super) const KEYS: &[Key] = &[
         "with SYNC_FLUSH, how long a send waits for the disk before it is answered code 10"),
     key("transientStorePoolEnable", Kind::Boolean, "false",
         "with ASYNC_FLUSH, acknowledge what is in memory only: a crash loses it"),
-    key("ringmqWriteBufferBytes", aligned(4 * MIB, 64 * GIB, MIB), "67108864",
+    key("ringmqWriteBufferBytes", bytes(WRITE_BUFFER_BYTES_MIN, 64 * GIB, Step::PowerOfTwo),
+        "67108864",
         "size of the in-memory tail of each shard's commit log; consumers near the tail read it"),
-    key("ringmqReadCacheBytes", aligned(MIB, 1024 * GIB, MIB), "67108864",
+    key("ringmqReadCacheBytes", bytes(8 << 20, 1024 * GIB, Step::Of(MIB)), "67108864",
         "size of each core's cache for consumers behind the tail"),
 
     // Messages.
-    key("maxMessageSize", integer(1024, MESSAGE_BYTES_MAX as i64, Unit::Bytes), "4194304",
+    key("maxMessageSize", bytes(1024, BODY_BYTES_MAX as i64, Step::One), "4194304",
         "longest message body; a longer one is answered code 13"),
     key("messageDelayLevel", Kind::Delays,
         "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h",
@@ -81,7 +84,7 @@ pub(super) const KEYS: &[Key] = &[
         "answer half messages with code 16"),
     key("maxTransferCountOnMessageInMemory", integer(1, 1024, Unit::None), "32",
         "most messages of one pull answer"),
-    key("maxTransferBytesOnMessageInMemory", integer(4096, PULL_BYTES_MAX as i64, Unit::Bytes),
+    key("maxTransferBytesOnMessageInMemory", bytes(4096, PULL_BYTES_MAX as i64, Step::One),
         "262144", "most bytes of one pull answer, unless its first message is longer"),
     key("longPollingEnable", Kind::Boolean, "true",
         "let a pull wait for messages as long as its client asks"),
@@ -113,9 +116,9 @@ pub(super) const KEYS: &[Key] = &[
         "tell the members of a group when one comes or goes"),
     key("ringmqConnectionsMax", integer(1, 1_000_000, Unit::None), "10000",
         "most connections; one more is closed at once"),
-    key("ringmqInFlightBytesPerConnection", integer(65_536, GIB, Unit::Bytes), "16777216",
+    key("ringmqInFlightBytesPerConnection", bytes(65_536, GIB, Step::One), "16777216",
         "unanswered request bytes at which a connection is no longer read"),
-    key("ringmqInFlightBytesPerCore", integer(16 * MIB, 64 * GIB, Unit::Bytes), "268435456",
+    key("ringmqInFlightBytesPerCore", bytes(1 << 24, 64 * GIB, Step::One), "268435456",
         "unanswered request bytes at which no connection of a core is read"),
     key("ringmqLogLevel", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "info",
         "how much to log"),
