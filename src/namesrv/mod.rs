@@ -126,8 +126,9 @@ impl NameServer {
         }
     }
 
-    /// Forgets at once what registered over a connection that is no more.
-    pub fn connection_closed(&mut self, connection: ConnectionKey) {
+    /// Forgets at once what registered over a connection that is no more. Every event comes with
+    /// its time; nothing here depends on it so far.
+    pub fn connection_closed(&mut self, _now_ms: u64, connection: ConnectionKey) {
         let leaving = self.brokers.of_connection(connection);
         if !leaving.is_empty() {
             self.depart(leaving);

@@ -162,6 +162,10 @@ impl Desk {
         self.ask(request::UNREGISTER_BROKER, &ext, b"")
     }
 
+    fn close(&mut self, connection: ConnectionKey) {
+        self.server.connection_closed(self.now_ms, connection);
+    }
+
     fn route(&mut self, topic: &str) -> Option<TopicRouteData> {
         let answer = self.ask(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)], b"");
         match answer.code {

@@ -63,7 +63,7 @@ fn play(desk: &mut Desk, visitors: &[Visitor], event: &Event) {
             let ext = [("clusterName", cluster), ("brokerName", name), ("brokerAddr", address)];
             desk.ask(request::BROKER_HEARTBEAT, &ext, b"");
         }
-        Event::Close { connection } => desk.server.connection_closed(ConnectionKey(connection)),
+        Event::Close { connection } => desk.close(ConnectionKey(connection)),
         Event::Wait { ms } => {
             desk.now_ms += ms;
             desk.server.tick(desk.now_ms);

@@ -172,14 +172,14 @@ fn a_closed_connection_takes_its_brokers_along_and_no_others() {
     desk.register(&master());
     desk.connection = ConnectionKey(2);
     desk.register(&slave());
-    desk.server.connection_closed(ConnectionKey(3));
-    desk.server.connection_closed(ConnectionKey(1));
+    desk.close(ConnectionKey(3));
+    desk.close(ConnectionKey(1));
     assert_eq!(desk.shown("T"), "a 6 1=a1:1");
     desk.connection = ConnectionKey(4);
     desk.register(&slave());
-    desk.server.connection_closed(ConnectionKey(2));
+    desk.close(ConnectionKey(2));
     assert_eq!(desk.shown("T"), "a 6 1=a1:1", "it has come back over another one");
-    desk.server.connection_closed(ConnectionKey(4));
+    desk.close(ConnectionKey(4));
     assert_eq!(desk.shown("T"), "none");
 }
 
