@@ -25,6 +25,7 @@ pub use spsc::{Receiver, Sender, ring};
 
 mod sleep;
 mod spsc;
+mod sync;
 
 #[cfg(all(test, loom))]
 mod loom_tests;

@@ -119,7 +119,7 @@ fn two_peers_wake_one_sleeper() {
 
 #[test]
 fn a_full_ring_wakes_its_sender_when_there_is_room() {
-    check(Some(3), || {
+    check(Some(4), || {
         let (from, to) = (SleepFlag::new(EventFd::new()), SleepFlag::new(EventFd::new()));
         let (mut peer, mut inbox) = pair(&from, &to, 1);
         let sender = loom::thread::spawn(move || {

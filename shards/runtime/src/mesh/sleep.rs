@@ -15,23 +15,11 @@
 //! Of the two fences one comes first. If it is the sleeper's, the peer reads `true` and signals; if it
 //! is the peer's, the sleeper reads the new tail and does not park. With less than a full fence both
 //! could read the old values: the write of each may still wait in its own store buffer.
+//!
+//! Every change of a flag is a swap, though a store would do: loom puts stores of two threads in no
+//! order unless one has seen the other, and then finds wake-ups lost that no machine can lose.
 
-#[cfg(not(loom))]
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering, fence},
-};
-
-#[cfg(loom)]
-use loom::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering, fence},
-};
-
-#[cfg(loom)]
-use super::loom_tests::EventFd;
-#[cfg(not(loom))]
-use crate::eventfd::EventFd;
+use super::sync::{Arc, AtomicBool, EventFd, Ordering, fence};
 
 /// One participant's sleeping flag and eventfd. Clones are handles to the same.
 #[derive(Debug, Clone)]
@@ -60,14 +48,14 @@ impl SleepFlag {
     /// First step to sleep, by the participant itself: peers signal from here on. Afterwards it must
     /// look once more at everything that peers write, and park only if nothing is there.
     pub fn prepare_to_sleep(&self) {
-        self.shared.sleeping.store(true, Ordering::Relaxed);
+        self.shared.sleeping.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// The participant is awake, or does not park after all: peers need not signal. A signal already
     /// under way makes its next wait return at once, which does no harm.
     pub fn wake_up(&self) {
-        self.shared.sleeping.store(false, Ordering::Relaxed);
+        self.shared.sleeping.swap(false, Ordering::Relaxed);
     }
 
     /// By a peer, after it wrote what the participant should see: signals if it sleeps. Returns

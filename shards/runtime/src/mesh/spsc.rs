@@ -6,21 +6,9 @@
 //!             while `blocked` is up the sender found the ring full; only the receiver takes it down,
 //!             after it has made room.
 
-#[cfg(not(loom))]
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
-};
 use std::{fmt, mem::MaybeUninit};
 
-#[cfg(loom)]
-use loom::{
-    cell::UnsafeCell,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
-    },
-};
+use super::sync::{Arc, AtomicBool, AtomicUsize, Ordering, UnsafeCell, fence};
 
 /// Two cache lines: the prefetcher of x86 fetches them in pairs, and some ARM cores have lines of 128.
 #[repr(align(128))]
@@ -141,7 +129,7 @@ impl<T> Sender<T> {
     pub(super) fn push_or_wait(&mut self, message: T) -> Result<(), T> {
         let Err(message) = self.push(message) else { return Ok(()) };
         // Raise the flag, then look again: the same pattern as in sleep.rs, for the other direction.
-        self.shared.blocked.0.store(true, Ordering::Relaxed);
+        self.shared.blocked.0.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let result = self.push(message);
         self.waits = result.is_err();
@@ -228,11 +216,9 @@ impl<T> Receiver<T> {
     pub fn release(&mut self) -> bool {
         self.shared.head.0.store(self.head, Ordering::Release);
         fence(Ordering::SeqCst);
-        if !self.shared.blocked.0.load(Ordering::Relaxed) {
-            return false;
-        }
-        self.shared.blocked.0.store(false, Ordering::Relaxed);
-        true
+        // Read before the swap, as in sleep.rs: mostly nobody waits.
+        self.shared.blocked.0.load(Ordering::Relaxed)
+            && self.shared.blocked.0.swap(false, Ordering::Relaxed)
     }
 
     /// Whether nothing is there to take.
@@ -264,24 +250,5 @@ impl<T> fmt::Debug for Receiver<T> {
             .field("capacity", &self.shared.slots.len())
             .field("head", &self.head)
             .finish_non_exhaustive()
-    }
-}
-
-/// std's cell with the access functions of loom's, which records each access.
-#[cfg(not(loom))]
-struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-#[cfg(not(loom))]
-impl<T> UnsafeCell<T> {
-    fn new(value: T) -> UnsafeCell<T> {
-        UnsafeCell(std::cell::UnsafeCell::new(value))
-    }
-
-    fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
-        look(self.0.get())
-    }
-
-    fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
-        change(self.0.get())
     }
 }

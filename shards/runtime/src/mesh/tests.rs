@@ -10,7 +10,7 @@ use crate::executor::{CoreOptions, spawn_core};
 use crate::placement::Placement;
 
 fn sleep_flag() -> SleepFlag {
-    SleepFlag::new(EventFd::new().unwrap())
+    SleepFlag::new(EventFd::new().expect("one more descriptor"))
 }
 
 /// Parks the thread as a core does, on the eventfd, when the last look finds nothing. A lost wake-up
@@ -20,7 +20,8 @@ fn park_unless(sleep: &SleepFlag, has_work: impl FnOnce() -> bool) {
     if !has_work() {
         let mut events = [PollFd::new(sleep.event(), PollFlags::IN)];
         let minute = rustix::time::Timespec { tv_sec: 60, tv_nsec: 0 };
-        assert!(poll(&mut events, Some(&minute)).unwrap() == 1, "a wake-up was lost");
+        let rung = poll(&mut events, Some(&minute)).expect("poll an eventfd");
+        assert!(rung == 1, "a wake-up was lost");
         sleep.event().drain();
     }
     sleep.wake_up();
