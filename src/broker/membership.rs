@@ -1,0 +1,403 @@
+//! Who produces and who consumes: the members of each group, by their connections.
+//! Owns: consumer groups with what they subscribe to, producer groups, when each member was heard.
+//! Lives on: every core
+//! Kind: machine
+//! Invariants:
+//! - a group exists as long as it has a member, and is told to nobody but its members;
+//! - each connection knows its groups and each group its connections: neither without the other;
+//! - a heartbeat that finds no room changes nothing.
+//!
+//! The rules are those of `ConsumerManager`, `ConsumerGroupInfo` and `ProducerManager` of Apache
+//! RocketMQ 5.3.3. Two differences: whoever asks to leave a group that it is not in disturbs nobody,
+//! and members hear of one that fell silent, because its connection is closed like any other.
+
+mod group;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use proto::body::{ConsumerData, SubscriptionData};
+use proto::language::Language;
+
+pub use group::{ConsumerGroup, Subscription};
+
+/// Most pairs of a group and a member. One takes half a kilobyte, so all of them 64 MiB. A machine
+/// with Apache's broker holds some ten thousand.
+pub const MEMBERS_MAX: usize = 1 << 17;
+
+/// Most groups of one connection, so that one client cannot fill the table. Clients share a
+/// connection between all groups of a process, which has some tens of them.
+pub const GROUPS_PER_CONNECTION_MAX: usize = 1024;
+
+/// Most memory of one group's subscriptions in bytes: thousands of topics, or of tags.
+pub const GROUP_SUBSCRIPTION_BYTES_MAX: usize = 1 << 20;
+
+/// Most memory of all subscriptions together in bytes. One to a single tag takes 0.6 KiB.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 128 << 20;
+
+/// Longest client id and group name in bytes. Java's ids are `address@process#nanoseconds@unit`.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Time between looks for members that fell silent, ms (`ClientHousekeepingService`).
+pub const SCAN_INTERVAL_MS: u64 = 10_000;
+
+/// Silence after which a member is gone, ms (`channelExpiredTimeout`): four heartbeats of a client.
+const EXPIRED_MS_DEFAULT: u64 = 120_000;
+
+const _: () = assert!(GROUPS_PER_CONNECTION_MAX <= MEMBERS_MAX);
+const _: () = assert!(GROUP_SUBSCRIPTION_BYTES_MAX <= SUBSCRIPTION_BYTES_MAX);
+const _: () = assert!(SCAN_INTERVAL_MS < EXPIRED_MS_DEFAULT);
+
+/// What a client says of itself in a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Client id; several connections may have the same.
+    pub id: String,
+    /// Language of its frames.
+    pub language: Option<Language>,
+    /// Version of its frames, `MQVersion` ordinal.
+    pub version: i32,
+}
+
+/// What a heartbeat did to a consumer group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The group's members are to be told (40), the new one too. The group's own
+    /// `notifyConsumerIdsChangedEnable` is the caller's to ask.
+    pub notify: bool,
+    /// `IS_SUB_CHANGE` of the answer, if true for any group: the client is to send all
+    /// subscriptions the next time.
+    pub sub_changed: bool,
+}
+
+/// A heartbeat that finds no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no room in the broker's membership: more than {limit} {what}")]
+pub struct MembershipFull {
+    /// What is limited.
+    pub what: &'static str,
+    /// The limit.
+    pub limit: usize,
+}
+
+/// All groups. See the module's first lines.
+#[derive(Debug)]
+pub struct Membership {
+    expired_ms: u64,
+    notifies: bool,
+    consumers: HashMap<Arc<str>, ConsumerGroup, RandomState>,
+    producers: HashMap<Arc<str>, BTreeMap<u64, Client>, RandomState>,
+    seats: BTreeMap<u64, Seat>,
+    member_count: usize,
+    subscription_bytes: usize,
+    scan_at_ms: u64,
+}
+
+/// The groups of one connection, with when it was last heard in each, ms. A client that leaves a
+/// group without saying so is silent in it, whatever it says elsewhere.
+#[derive(Debug, Default)]
+struct Seat {
+    consumer_groups: BTreeMap<Arc<str>, u64>,
+    producer_groups: BTreeMap<Arc<str>, u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Consumer,
+    Producer,
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self::new(EXPIRED_MS_DEFAULT, true)
+    }
+}
+
+impl Membership {
+    /// No groups yet. `consumer_expired_ms` is `channelExpiredTimeout`, `notify_consumer_ids_changed`
+    /// the broker's `notifyConsumerIdsChangedEnable`: without it nobody is ever told of a change.
+    pub fn new(consumer_expired_ms: u64, notify_consumer_ids_changed: bool) -> Self {
+        Self {
+            expired_ms: consumer_expired_ms,
+            notifies: notify_consumer_ids_changed,
+            consumers: HashMap::default(),
+            producers: HashMap::default(),
+            seats: BTreeMap::new(),
+            member_count: 0,
+            subscription_bytes: 0,
+            scan_at_ms: 0,
+        }
+    }
+
+    /// One consumer group of a heartbeat, whose configuration and retry topic exist.
+    ///
+    /// `fingerprint` and `without_sub` are the heartbeat's: with a fingerprint that is not 0 the
+    /// subscriptions may be left out, and those that are known stay.
+    ///
+    /// # Errors
+    /// There is no room; nothing changed, and a known member stays as old as it was.
+    pub fn heartbeat_consumer(
+        &mut self,
+        now_ms: u64,
+        connection: u64,
+        client: &Client,
+        data: &ConsumerData,
+        fingerprint: i32,
+        without_sub: bool,
+    ) -> Result<Change, MembershipFull> {
+        let name = data.group_name.as_str();
+        let is_without = fingerprint != 0 && without_sub;
+        self.check_room(connection, Role::Consumer, name, client)?;
+        if !is_without {
+            self.check_subscription_room(name, &data.subscription_data_set)?;
+        }
+
+        let shared = shared_name(&self.consumers, name);
+        let is_new = self.hear(now_ms, connection, Role::Consumer, shared.clone());
+        let group = self.consumers.entry(shared).or_default();
+        group.enter(connection, client, data);
+        let mut is_changed = is_new;
+        if !is_without {
+            self.subscription_bytes -= group.subscription_bytes();
+            is_changed |= group.subscribe(&data.subscription_data_set);
+            self.subscription_bytes += group.subscription_bytes();
+        }
+        if is_changed {
+            let (client, topics) = (client.id.as_str(), group.subscription_count());
+            tracing::info!(group = name, client, connection, is_new, topics, "consumers changed");
+        }
+        let notify = is_changed && self.notifies && !group.is_broadcasting();
+        let sub_changed = match group.replace_fingerprint(fingerprint) {
+            _ if fingerprint == 0 => true,
+            Some(known) => known != fingerprint,
+            // Apache says false and never asks for what the group's first client left out because
+            // it had told it to the broker before this one's restart.
+            None => is_without,
+        };
+        Ok(Change { notify, sub_changed })
+    }
+
+    /// One producer group of a heartbeat.
+    ///
+    /// # Errors
+    /// There is no room; nothing changed.
+    pub fn heartbeat_producer(
+        &mut self,
+        now_ms: u64,
+        connection: u64,
+        client: &Client,
+        group: &str,
+    ) -> Result<(), MembershipFull> {
+        self.check_room(connection, Role::Producer, group, client)?;
+        let shared = shared_name(&self.producers, group);
+        if self.hear(now_ms, connection, Role::Producer, shared.clone()) {
+            tracing::info!(group, client = client.id, connection, "new producer");
+            self.producers.entry(shared).or_default().insert(connection, client.clone());
+        }
+        Ok(())
+    }
+
+    /// A client leaves groups (35). Returns the consumer group if its members are to be told (40).
+    pub fn unregister(
+        &mut self,
+        connection: u64,
+        client_id: &str,
+        producer_group: Option<&str>,
+        consumer_group: Option<&str>,
+    ) -> Option<String> {
+        let seat = self.seats.get_mut(&connection)?;
+        let produced = producer_group.and_then(|group| seat.producer_groups.remove_entry(group));
+        let consumed = consumer_group.and_then(|group| seat.consumer_groups.remove_entry(group));
+        if seat.is_empty() {
+            self.seats.remove(&connection);
+        }
+        if let Some((group, _)) = produced {
+            tracing::info!(%group, client = client_id, connection, "producer unregistered");
+            self.leave_producer(connection, &group);
+        }
+        let (group, _) = consumed?;
+        tracing::info!(%group, client = client_id, connection, "consumer unregistered");
+        self.leave_consumer(connection, &group).then(|| group.to_string())
+    }
+
+    /// A connection is no more. Returns the groups whose members are to be told (40).
+    pub fn closed(&mut self, connection: u64) -> Vec<String> {
+        let Some(seat) = self.seats.remove(&connection) else { return Vec::new() };
+        for group in seat.producer_groups.keys() {
+            self.leave_producer(connection, group);
+        }
+        let mut to_notify = Vec::new();
+        for group in seat.consumer_groups.keys() {
+            if self.leave_consumer(connection, group) {
+                to_notify.push(group.to_string());
+            }
+        }
+        to_notify
+    }
+
+    /// Looks for members that fell silent, once every [`SCAN_INTERVAL_MS`], and returns their
+    /// connections. These are to be closed; until [`closed`](Self::closed) they remain members.
+    pub fn expire(&mut self, now_ms: u64) -> Vec<u64> {
+        if now_ms < self.scan_at_ms {
+            return Vec::new();
+        }
+        self.scan_at_ms = now_ms.saturating_add(SCAN_INTERVAL_MS);
+        let is_silent = |heard_ms: u64| now_ms.saturating_sub(heard_ms) > self.expired_ms;
+        let silent = self.seats.iter().filter(|(_, seat)| seat.heard_ms().any(is_silent));
+        silent.map(|(connection, _)| *connection).collect()
+    }
+
+    /// When [`expire`](Self::expire) has something to look at.
+    pub fn wake_at_ms(&self) -> Option<u64> {
+        (!self.seats.is_empty()).then_some(self.scan_at_ms)
+    }
+
+    /// Client ids of a group's members, one twice if it has two connections; none of an unknown
+    /// group.
+    pub fn consumer_ids(&self, group: &str) -> Option<Vec<String>> {
+        let group = self.consumers.get(group)?;
+        Some(group.members().map(|(_, client)| client.id.clone()).collect())
+    }
+
+    /// Connections of a consumer group's members.
+    pub fn members(&self, group: &str) -> impl Iterator<Item = u64> + '_ {
+        let group = self.consumers.get(group);
+        group.into_iter().flat_map(ConsumerGroup::members).map(|(connection, _)| connection)
+    }
+
+    /// Connections that a change of the group is told to (40): none of a broadcasting group.
+    pub fn notify_targets(&self, group: &str) -> impl Iterator<Item = u64> + '_ {
+        let group = self.consumers.get(group).filter(|group| !group.is_broadcasting());
+        let group = group.filter(|_| self.notifies);
+        group.into_iter().flat_map(ConsumerGroup::members).map(|(connection, _)| connection)
+    }
+
+    /// A consumer group that has members.
+    pub fn group(&self, group: &str) -> Option<&ConsumerGroup> {
+        self.consumers.get(group)
+    }
+
+    /// All consumer groups that have members, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &ConsumerGroup)> {
+        self.consumers.iter().map(|(name, group)| (&**name, group))
+    }
+
+    /// What a group wants of a topic. Asked for each pull: two look-ups, nothing allocated.
+    pub fn subscription(&self, group: &str, topic: &str) -> Option<&Subscription> {
+        self.consumers.get(group)?.subscription(topic)
+    }
+
+    /// Members of a producer group by connection.
+    pub fn producers(&self, group: &str) -> impl Iterator<Item = (u64, &Client)> {
+        let group = self.producers.get(group);
+        group.into_iter().flatten().map(|(connection, client)| (*connection, client))
+    }
+
+    fn check_room(
+        &self,
+        connection: u64,
+        role: Role,
+        group: &str,
+        client: &Client,
+    ) -> Result<(), MembershipFull> {
+        let seat = self.seats.get(&connection);
+        let is_member = seat.is_some_and(|seat| seat.groups(role).contains_key(group));
+        let seat_count = seat.map_or(0, Seat::group_count);
+        keep_limit(group.len(), NAME_BYTES_MAX, "bytes of a group's name")?;
+        keep_limit(client.id.len(), NAME_BYTES_MAX, "bytes of a client id")?;
+        if is_member {
+            return Ok(());
+        }
+        keep_limit(self.member_count + 1, MEMBERS_MAX, "members of groups")?;
+        keep_limit(seat_count + 1, GROUPS_PER_CONNECTION_MAX, "groups of a connection")
+    }
+
+    fn check_subscription_room(
+        &self,
+        group: &str,
+        stated: &[SubscriptionData],
+    ) -> Result<(), MembershipFull> {
+        let group = self.consumers.get(group);
+        let old_bytes = group.map_or(0, ConsumerGroup::subscription_bytes);
+        let bytes = group::bytes_after(group, stated);
+        keep_limit(bytes, GROUP_SUBSCRIPTION_BYTES_MAX, "bytes of a group's subscriptions")?;
+        let all_bytes = self.subscription_bytes - old_bytes + bytes;
+        keep_limit(all_bytes, SUBSCRIPTION_BYTES_MAX, "bytes of subscriptions")
+    }
+
+    /// Notes that a connection was heard in a group, and says whether for the first time.
+    fn hear(&mut self, now_ms: u64, connection: u64, role: Role, group: Arc<str>) -> bool {
+        let seat = self.seats.entry(connection).or_default();
+        let is_new = seat.groups_mut(role).insert(group, now_ms).is_none();
+        self.member_count += usize::from(is_new);
+        is_new
+    }
+
+    /// Takes a member out of a group, and says whether the others are to be told.
+    fn leave_consumer(&mut self, connection: u64, name: &str) -> bool {
+        let group = self.consumers.get_mut(name).expect("a seat's groups exist");
+        let is_left = group.leave(connection);
+        assert!(is_left, "a group has the members that say so");
+        self.member_count -= 1;
+        let is_told = self.notifies && !group.is_broadcasting();
+        if group.is_empty() {
+            self.subscription_bytes -= group.subscription_bytes();
+            self.consumers.remove(name);
+            tracing::info!(group = name, "consumer group has no members any more");
+            return false;
+        }
+        is_told
+    }
+
+    fn leave_producer(&mut self, connection: u64, name: &str) {
+        let members = self.producers.get_mut(name).expect("a seat's groups exist");
+        let left = members.remove(&connection);
+        assert!(left.is_some(), "a group has the members that say so");
+        self.member_count -= 1;
+        if members.is_empty() {
+            self.producers.remove(name);
+        }
+    }
+}
+
+impl Seat {
+    fn groups(&self, role: Role) -> &BTreeMap<Arc<str>, u64> {
+        match role {
+            Role::Consumer => &self.consumer_groups,
+            Role::Producer => &self.producer_groups,
+        }
+    }
+
+    fn groups_mut(&mut self, role: Role) -> &mut BTreeMap<Arc<str>, u64> {
+        match role {
+            Role::Consumer => &mut self.consumer_groups,
+            Role::Producer => &mut self.producer_groups,
+        }
+    }
+
+    fn group_count(&self) -> usize {
+        self.consumer_groups.len() + self.producer_groups.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.group_count() == 0
+    }
+
+    fn heard_ms(&self) -> impl Iterator<Item = u64> + '_ {
+        self.consumer_groups.values().chain(self.producer_groups.values()).copied()
+    }
+}
+
+/// The one copy of a group's name, made if the group is new.
+fn shared_name<T>(groups: &HashMap<Arc<str>, T, RandomState>, group: &str) -> Arc<str> {
+    groups.get_key_value(group).map_or_else(|| Arc::from(group), |(name, _)| name.clone())
+}
+
+fn keep_limit(found: usize, limit: usize, what: &'static str) -> Result<(), MembershipFull> {
+    if found <= limit { Ok(()) } else { Err(MembershipFull { what, limit }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,400 @@
+//! Heartbeats, departures and silence as scripts; members that come and go at random.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proto::body::{ConsumeType, MessageModel, SQL92};
+
+use super::*;
+
+/// Runs a script: each line is an action and what comes of it. Time starts at 0.
+///
+/// ```text
+/// beat <connection> <client> <group> [broadcast] [fp=<fingerprint>] [without] [T=<expression>@<version>]..
+/// produce <connection> <client> <group>
+/// leave <connection> <consumer group>        stop <connection> <producer group>
+/// close <connection>                         at <ms>: time passes, the silent are told
+/// ids, told, topics, producers <group>       wants <group> <topic>
+/// ```
+fn check(script: &[(&str, &str)]) {
+    let mut room = Room { membership: Membership::default(), now_ms: 0 };
+    for (line, (action, expect)) in script.iter().enumerate() {
+        assert_eq!(room.act(action), *expect, "line {line}: {action}");
+        room.membership.assert_consistent();
+    }
+}
+
+struct Room {
+    membership: Membership,
+    now_ms: u64,
+}
+
+impl Room {
+    fn act(&mut self, action: &str) -> String {
+        let words: Vec<&str> = action.split_whitespace().collect();
+        let number = |text: &str| text.parse::<u64>().unwrap();
+        let membership = &mut self.membership;
+        match words.as_slice() {
+            ["beat", connection, client, group, rest @ ..] => {
+                let (data, fingerprint, without_sub) = consumer(group, rest);
+                let change = membership.heartbeat_consumer(
+                    self.now_ms,
+                    number(connection),
+                    &client_of(client),
+                    &data,
+                    fingerprint,
+                    without_sub,
+                );
+                change.map_or_else(|full| full.to_string(), shown)
+            }
+            ["produce", connection, client, group] => membership
+                .heartbeat_producer(self.now_ms, number(connection), &client_of(client), group)
+                .map_or_else(|full| full.to_string(), |()| String::new()),
+            ["leave", connection, group] => membership
+                .unregister(number(connection), "c", None, Some(group))
+                .unwrap_or_default(),
+            ["stop", connection, group] => membership
+                .unregister(number(connection), "c", Some(group), Some(""))
+                .unwrap_or_default(),
+            ["close", connection] => membership.closed(number(connection)).join(" "),
+            ["at", ms] => {
+                self.now_ms = number(ms);
+                joined(membership.expire(self.now_ms))
+            }
+            ["ids", group] => {
+                membership.consumer_ids(group).map_or("none".to_owned(), |ids| ids.join(" "))
+            }
+            ["told", group] => joined(membership.notify_targets(group)),
+            ["members", group] => joined(membership.members(group)),
+            ["producers", group] => joined(membership.producers(group).map(|(at, _)| at)),
+            ["topics", group] => {
+                let group = membership.group(group).unwrap();
+                let topics: BTreeSet<_> = group.subscriptions().map(|s| &s.data.topic).collect();
+                joined(topics)
+            }
+            ["wants", group, topic] => {
+                membership.subscription(group, topic).map_or("nothing".to_owned(), wanted)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn client_of(id: &str) -> Client {
+    Client { id: id.to_owned(), language: Some(Language::Java), version: 479 }
+}
+
+fn consumer(group: &str, words: &[&str]) -> (ConsumerData, i32, bool) {
+    let mut data = ConsumerData {
+        group_name: group.to_owned(),
+        message_model: Some(MessageModel::Clustering),
+        consume_type: Some(ConsumeType::ConsumePassively),
+        ..ConsumerData::default()
+    };
+    let (mut fingerprint, mut without_sub) = (0, false);
+    for word in words {
+        if let Some(number) = word.strip_prefix("fp=") {
+            fingerprint = number.parse().unwrap();
+        } else if *word == "without" {
+            without_sub = true;
+        } else if *word == "broadcast" {
+            data.message_model = Some(MessageModel::Broadcasting);
+        } else {
+            let (topic, rest) = word.split_once('=').unwrap();
+            let (expression, version) = rest.rsplit_once('@').unwrap();
+            let version = version.parse().unwrap();
+            let subscription = if expression.contains('>') {
+                SubscriptionData::build(topic, expression, Some(SQL92), version)
+            } else {
+                SubscriptionData::tags(topic, expression, version)
+            };
+            data.subscription_data_set.push(subscription.unwrap());
+        }
+    }
+    (data, fingerprint, without_sub)
+}
+
+fn shown(change: Change) -> String {
+    let told = if change.notify { "told" } else { "quiet" };
+    let asked = if change.sub_changed { " all" } else { "" };
+    format!("{told}{asked}")
+}
+
+fn wanted(subscription: &Subscription) -> String {
+    let filter = match &subscription.filter {
+        engine::filter::TagFilter::All => "all".to_owned(),
+        engine::filter::TagFilter::Codes(codes) => format!("{codes:?}"),
+    };
+    format!("{} @{} {filter}", subscription.data.sub_string, subscription.version)
+}
+
+fn joined(items: impl IntoIterator<Item = impl ToString>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(" ")
+}
+
+#[test]
+fn members_are_told_of_new_members_and_topics() {
+    check(&[
+        ("ids G", "none"),
+        ("beat 1 c1 G T=*@5", "told all"),
+        ("beat 1 c1 G T=*@5", "quiet all"),
+        ("beat 2 c2 G T=*@5", "told all"),
+        ("told G", "1 2"),
+        ("ids G", "c1 c2"),
+        // A new topic, a topic that is gone: the last heartbeat decides for the group.
+        ("beat 2 c2 G T=*@5 U=A@6", "told all"),
+        ("topics G", "T U"),
+        ("beat 1 c1 G T=*@5", "told all"),
+        ("topics G", "T"),
+        ("wants G U", "nothing"),
+        ("wants H T", "nothing"),
+    ]);
+}
+
+#[test]
+fn newer_expression_replaces_and_is_no_change() {
+    check(&[
+        ("beat 1 c1 G T=A||B@5", "told all"),
+        ("wants G T", "A||B @5 [65, 66]"),
+        ("beat 1 c1 G T=B@4", "quiet all"),
+        ("wants G T", "A||B @5 [65, 66]"),
+        ("beat 1 c1 G T=B@5", "quiet all"),
+        ("wants G T", "A||B @5 [65, 66]"),
+        ("beat 1 c1 G T=B@6", "quiet all"),
+        ("wants G T", "B @6 [66]"),
+        ("beat 1 c1 G T=*@7", "quiet all"),
+        ("wants G T", "* @7 all"),
+        // SQL is not a matter of tags.
+        ("beat 1 c1 G T=a>5@8", "quiet all"),
+        ("wants G T", "a>5 @8 all"),
+    ]);
+}
+
+#[test]
+fn broadcasting_groups_are_told_nothing() {
+    check(&[
+        ("beat 1 c1 G broadcast T=*@5", "quiet all"),
+        ("beat 2 c2 G broadcast T=*@5 U=*@5", "quiet all"),
+        ("told G", ""),
+        ("members G", "1 2"),
+        ("ids G", "c1 c2"),
+        ("close 2", ""),
+        ("beat 3 c3 G broadcast T=*@5", "quiet all"),
+        ("leave 3 G", ""),
+        // The last heartbeat decides of that as well.
+        ("beat 4 c4 G T=*@5", "told all"),
+        ("told G", "1 4"),
+    ]);
+}
+
+#[test]
+fn who_leaves_is_gone_and_the_others_are_told() {
+    check(&[
+        ("beat 1 c1 G T=*@5", "told all"),
+        ("beat 1 c1 H T=*@5", "told all"),
+        ("beat 2 c2 G T=*@5", "told all"),
+        ("produce 1 c1 P", ""),
+        ("produce 2 c2 P", ""),
+        ("leave 3 G", ""),
+        ("leave 2 H", ""),
+        ("leave 1 X", ""),
+        ("leave 1 G", "G"),
+        ("leave 1 G", ""),
+        ("ids G", "c2"),
+        ("ids H", "c1"),
+        // The last one takes the group along, with what it wanted.
+        ("leave 2 G", ""),
+        ("ids G", "none"),
+        ("wants G T", "nothing"),
+        ("stop 1 P", ""),
+        ("producers P", "2"),
+        ("stop 2 P", ""),
+        ("producers P", ""),
+    ]);
+}
+
+#[test]
+fn closed_connection_leaves_all_its_groups() {
+    check(&[
+        ("beat 1 c1 G T=*@5", "told all"),
+        ("beat 1 c1 H T=*@5", "told all"),
+        ("beat 1 c1 I broadcast T=*@5", "quiet all"),
+        ("produce 1 c1 G", ""),
+        ("beat 2 c2 G T=*@5", "told all"),
+        ("beat 2 c2 I broadcast T=*@5", "quiet all"),
+        ("close 1", "G"),
+        ("close 1", ""),
+        ("ids G", "c2"),
+        ("ids H", "none"),
+        ("ids I", "c2"),
+        ("producers G", ""),
+    ]);
+}
+
+#[test]
+fn silent_members_are_to_be_closed() {
+    check(&[
+        ("beat 1 c1 G T=*@5", "told all"),
+        ("beat 2 c2 G T=*@5", "told all"),
+        ("produce 3 c3 P", ""),
+        ("produce 3 c3 Q", ""),
+        ("at 20000", ""),
+        ("beat 2 c2 G T=*@5", "quiet all"),
+        ("produce 3 c3 P", ""),
+        ("at 120000", ""),
+        // Looks only every 10 s.
+        ("at 120001", ""),
+        // Silent in one group is silent.
+        ("at 130000", "1 3"),
+        ("at 140000", "1 3"),
+        ("at 150000", "1 2 3"),
+        ("ids G", "c1 c2"),
+        ("close 1", "G"),
+        ("beat 2 c2 G T=*@5", "quiet all"),
+        ("close 3", ""),
+        ("at 160000", ""),
+    ]);
+}
+
+#[test]
+fn client_id_may_have_several_connections_and_change() {
+    check(&[
+        ("beat 1 c G T=*@5", "told all"),
+        ("beat 2 c G T=*@5", "told all"),
+        ("ids G", "c c"),
+        ("beat 2 d G T=*@5", "quiet all"),
+        ("ids G", "c d"),
+        ("close 1", "G"),
+        ("ids G", "d"),
+    ]);
+}
+
+#[test]
+fn fingerprints_tell_whether_subscriptions_are_wanted_again() {
+    check(&[
+        ("beat 1 c1 G fp=7 T=*@5", "told"),
+        ("beat 1 c1 G fp=7 without", "quiet"),
+        ("wants G T", "* @5 all"),
+        ("beat 2 c2 G fp=7 without", "told"),
+        // Someone subscribes to something else: each is asked for all of it in turn.
+        ("beat 2 c2 G fp=8 T=*@5 U=*@6", "told all"),
+        ("beat 1 c1 G fp=7 without", "quiet all"),
+        ("topics G", "T U"),
+        // Without a fingerprint nothing is left out.
+        ("beat 1 c1 G without", "told all"),
+        ("topics G", ""),
+        ("close 1", "G"),
+        ("close 2", ""),
+        // What the broker never knew it asks for.
+        ("beat 3 c3 G fp=8 without", "told all"),
+        ("beat 3 c3 G fp=8 T=*@5", "told"),
+    ]);
+}
+
+#[test]
+fn broker_that_does_not_notify_tells_nobody() {
+    let mut room = Room { membership: Membership::new(1, false), now_ms: 0 };
+    assert_eq!(room.act("beat 1 c1 G T=*@5"), "quiet all");
+    assert_eq!(room.act("beat 2 c2 G T=*@5"), "quiet all");
+    assert_eq!(room.act("told G"), "");
+    assert_eq!(room.act("leave 1 G"), "");
+    assert_eq!(room.act("beat 1 c1 G T=*@5"), "quiet all");
+    assert_eq!(room.act("close 1"), "");
+}
+
+#[test]
+fn what_finds_no_room_changes_nothing() {
+    let mut room = Room { membership: Membership::default(), now_ms: 0 };
+    for group in 0..GROUPS_PER_CONNECTION_MAX {
+        assert_eq!(room.act(&format!("produce 1 c P{group}")), "");
+    }
+    let full = "no room in the broker's membership: more than 1024 groups of a connection";
+    assert_eq!(room.act("produce 1 c Q"), full);
+    assert_eq!(room.act("beat 1 c G T=*@5"), full);
+    assert_eq!(room.act("produce 1 c P0"), "");
+    assert_eq!(room.act("beat 2 c G T=*@5"), "told all");
+
+    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    let full = "no room in the broker's membership: more than 255 bytes of a client id";
+    assert_eq!(room.act(&format!("beat 3 {long} G T=*@5")), full);
+
+    let tags = "x".repeat(GROUP_SUBSCRIPTION_BYTES_MAX);
+    let full =
+        "no room in the broker's membership: more than 1048576 bytes of a group's subscriptions";
+    assert_eq!(room.act(&format!("beat 3 c G U={tags}@6")), full);
+    assert_eq!(room.act("ids G"), "c");
+    assert_eq!(room.act("topics G"), "T");
+    room.membership.assert_consistent();
+}
+
+impl Membership {
+    /// The invariants of the module's first lines.
+    fn assert_consistent(&self) {
+        let mut seated = BTreeSet::new();
+        for (connection, seat) in &self.seats {
+            assert!(!seat.is_empty());
+            seated.extend(seat.consumer_groups.keys().map(|group| ("c", &**group, *connection)));
+            seated.extend(seat.producer_groups.keys().map(|group| ("p", &**group, *connection)));
+        }
+        let mut members = BTreeSet::new();
+        let mut bytes = 0;
+        for (name, group) in self.groups() {
+            assert!(!group.is_empty());
+            members.extend(group.members().map(|(connection, _)| ("c", name, connection)));
+            bytes += group.subscription_bytes();
+            let stated: Vec<_> = group.subscriptions().map(|s| s.data.clone()).collect();
+            assert_eq!(group.subscription_bytes(), group::bytes_after(None, &stated));
+        }
+        for (name, producers) in &self.producers {
+            assert!(!producers.is_empty());
+            members.extend(producers.keys().map(|connection| ("p", &**name, *connection)));
+        }
+        assert_eq!(seated, members);
+        assert_eq!(self.member_count, members.len());
+        assert_eq!(self.subscription_bytes, bytes);
+    }
+}
+
+proptest! {
+    /// Against a plain list of who is in which group.
+    #[test]
+    fn members_are_those_that_came_and_did_not_leave(
+        acts in prop::collection::vec((0..4u8, 0..4u64, 0..3u8, 0..4u8), 0..60),
+    ) {
+        let mut room = Room { membership: Membership::default(), now_ms: 0 };
+        let mut model = BTreeSet::new();
+        for (act, connection, group, topics) in acts {
+            let name = format!("G{group}");
+            match act {
+                0 => {
+                    let mut beat = format!("beat {connection} c{connection} {name}");
+                    for topic in 0..topics {
+                        beat.push_str(&format!(" T{topic}=A@{topics}"));
+                    }
+                    let is_new = model.insert((name.clone(), connection));
+                    prop_assert!(room.act(&beat).starts_with("told") || !is_new);
+                }
+                1 => {
+                    room.act(&format!("produce {connection} c {name}"));
+                }
+                2 => {
+                    let told = room.act(&format!("leave {connection} {name}"));
+                    let was_in = model.remove(&(name.clone(), connection));
+                    let has_others = model.iter().any(|(group, _)| *group == name);
+                    prop_assert_eq!(told == name, was_in && has_others);
+                }
+                _ => {
+                    room.act(&format!("close {connection}"));
+                    model.retain(|(_, member)| *member != connection);
+                }
+            }
+            room.membership.assert_consistent();
+            for group in 0..3 {
+                let name = format!("G{group}");
+                let expect = model.iter().filter(|(group, _)| *group == name);
+                prop_assert_eq!(room.act(&format!("told {name}")), joined(expect.map(|(_, at)| at)));
+            }
+        }
+    }
+}
