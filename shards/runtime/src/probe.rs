@@ -32,6 +32,9 @@ pub const OPEN_FILES_WANTED: u64 = 65_536;
 /// CAP_IPC_LOCK: with it no memory is charged to RLIMIT_MEMLOCK (linux/capability.h).
 const CAP_IPC_LOCK: u32 = 14;
 
+/// The calling thread's: seccomp filters and capabilities are a thread's, /proc/self is the first one's.
+const STATUS_PATH: &str = "/proc/thread-self/status";
+
 /// What a process is about to need of the system.
 #[derive(Debug, Clone)]
 pub struct Needs<'a> {
@@ -107,7 +110,7 @@ pub fn probe(store_dir: Option<&Path>) -> Result<Report, ProbeError> {
 /// # Errors
 /// Everything that forbids it, at once.
 pub fn probe_for(needs: &Needs<'_>) -> Result<Report, ProbeError> {
-    let status = read_text("/proc/self/status");
+    let status = read_text(STATUS_PATH);
     let mut report = Report {
         kernel: kernel_release(),
         memlock: limit(Resource::Memlock),
@@ -192,7 +195,7 @@ fn check_io_uring() -> Result<(), Finding> {
     Err(explain_io_uring(
         error,
         kernel_release(),
-        &read_text("/proc/self/status"),
+        &read_text(STATUS_PATH),
         &read_text("/proc/sys/kernel/io_uring_disabled"),
         &read_text("/proc/sys/kernel/io_uring_group"),
     ))
@@ -238,7 +241,7 @@ fn read_text(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The value of `Name:` in /proc/self/status.
+/// The value of `Name:` in a thread's status.
 fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
 }
@@ -252,6 +255,8 @@ fn has_capability(status: &str, capability: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executor::{CoreOptions, spawn_core};
+    use crate::placement::Placement;
 
     const STATUS: &str =
         "Name:\tringmq\nCapEff:\t0000000000004000\nSeccomp:\t2\nSeccomp_filters:\t1\n";
@@ -340,5 +345,42 @@ mod tests {
         assert!(!report.kernel.is_empty());
         assert_eq!(report.store, None);
         check_executor().unwrap();
+    }
+
+    /// Denies io_uring_setup to the calling thread and those it starts, as a container's profile does.
+    fn deny_io_uring() {
+        let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        let equals = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        let answer = (libc::BPF_RET | libc::BPF_K) as u16;
+        let instruction = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+        let mut program = [
+            // The number of the system call is the first field of seccomp_data.
+            instruction(load, 0, 0),
+            instruction(equals, libc::SYS_io_uring_setup as u32, 1),
+            instruction(answer, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0),
+            instruction(answer, libc::SECCOMP_RET_ALLOW, 0),
+        ];
+        let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+        // SAFETY: takes numbers only; a thread without new privileges may filter itself.
+        let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        assert!(result == 0, "{}", io::Error::last_os_error());
+        // SAFETY: the filter and its program outlive the call, which copies them.
+        let result =
+            unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter) };
+        assert!(result == 0, "{}", io::Error::last_os_error());
+    }
+
+    /// And not with a panic: that is what glommio does when it is denied.
+    #[test]
+    fn a_core_that_is_denied_io_uring_says_why() {
+        let error = std::thread::spawn(|| {
+            deny_io_uring();
+            let options = CoreOptions::new(Placement::Free);
+            spawn_core("core-0", options, || async { Ok::<_, io::Error>(()) }).unwrap_err()
+        })
+        .join()
+        .unwrap();
+        let expect = "start the executor of core-0: a seccomp filter denies io_uring_setup";
+        assert!(error.to_string().starts_with(expect), "{error}");
     }
 }

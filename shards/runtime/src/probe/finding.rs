@@ -102,7 +102,11 @@ pub enum Finding {
         needed: u64,
     },
     /// The store cannot be looked at or written to.
-    #[error("{action} {}: {source} (the user that runs this must own the store)", path.display())]
+    #[error(
+        "{action} {}: {source} (the store's directory must be there, or able to be made, and writable \
+         for the user that runs this)",
+        path.display()
+    )]
     StoreUnusable {
         /// What was tried.
         action: &'static str,
