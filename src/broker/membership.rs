@@ -8,8 +8,9 @@
 //! - a heartbeat that finds no room changes nothing.
 //!
 //! The rules are those of `ConsumerManager`, `ConsumerGroupInfo` and `ProducerManager` of Apache
-//! RocketMQ 5.3.3. Two differences: whoever asks to leave a group that it is not in disturbs nobody,
-//! and members hear of one that fell silent, because its connection is closed like any other.
+//! RocketMQ 5.3.3. Two differences: whoever asks to leave a group that it is not in disturbs
+//! nobody, and members hear of one that fell silent, because its connection is closed like any
+//! other.
 
 mod group;
 
@@ -116,8 +117,9 @@ impl Default for Membership {
 }
 
 impl Membership {
-    /// No groups yet. `consumer_expired_ms` is `channelExpiredTimeout`, `notify_consumer_ids_changed`
-    /// the broker's `notifyConsumerIdsChangedEnable`: without it nobody is ever told of a change.
+    /// No groups yet. `consumer_expired_ms` is `channelExpiredTimeout`; without
+    /// `notify_consumer_ids_changed`, the broker's `notifyConsumerIdsChangedEnable`, nobody is ever
+    /// told of a change.
     pub fn new(consumer_expired_ms: u64, notify_consumer_ids_changed: bool) -> Self {
         Self {
             expired_ms: consumer_expired_ms,

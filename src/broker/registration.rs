@@ -86,6 +86,10 @@ pub enum RegistrationFailure {
     /// It does not know this broker, so that the whole table must come before a change to it.
     #[error("it does not know this broker: the whole topic table must be sent")]
     WholeTableNeeded,
+    /// It did not take the last whole table, so a change to it was not sent. The next whole table
+    /// will show whether it is back; sending one for each change would only add to its trouble.
+    #[error("it did not take the last whole topic table")]
+    Unregistered,
     /// It refuses.
     #[error("it refuses with code {code}: {remark}")]
     Refused {
@@ -168,7 +172,7 @@ impl Registrar {
     /// permissions of the topics are as they shall be seen.
     ///
     /// A NameServer that says [`RegistrationFailure::WholeTableNeeded`] to changes wants
-    /// [`Coverage::Whole`] now; the others come back with the next period's registration.
+    /// [`Coverage::Whole`] now; whatever else failed is tried again with the next period's.
     pub async fn register(
         &mut self,
         topics: &[TopicConfig],
@@ -240,7 +244,10 @@ impl Link {
         let kept = self.connection.take();
         if coverage == Coverage::Changed && !(was_registered && kept.is_some()) {
             self.connection = kept;
-            return Err(RegistrationFailure::WholeTableNeeded);
+            return Err(match self.health {
+                Health::Down => RegistrationFailure::Unregistered,
+                Health::Untried | Health::Up => RegistrationFailure::WholeTableNeeded,
+            });
         }
         let answer = match kept {
             Some(connection) => match self.ask(connection, request).await {

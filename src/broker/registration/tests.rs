@@ -1,4 +1,4 @@
-//! Registering with real NameServers on loopback that restart, forget, keep silent or talk nonsense.
+//! Registering with real NameServers on loopback that restart, forget, keep silent, talk nonsense.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -286,7 +286,12 @@ fn name_server_that_fails_costs_the_others_nothing() {
             assert!(failed(&nonsense).starts_with("it speaks another protocol: "));
             assert_eq!(failed(&rude), "the connection broke: unexpected end of file");
         }
-        assert!(texts(&registrar.unregister().await).is_empty());
+        // Changes are for those that took the whole table; nobody waits for the others.
+        let change = topics(&[("V", 2)]);
+        let errors = registrar.register(&change, Coverage::Changed, version(2)).await;
+        assert_eq!(texts(&errors), ["it did not take the last whole topic table"; 4]);
+        assert_eq!(place.queues("V"), Some(2));
+        assert!(registrar.unregister().await.is_empty());
         assert_eq!(place.queues("T"), None);
     });
 }
