@@ -296,6 +296,7 @@ mod tests {
             count_max: 1,
             filter: TagFilter::All,
             deadline_ms: 0,
+            is_first: true,
         }
     }
 

@@ -31,6 +31,8 @@ pub struct HeldPull {
     pub filter: TagFilter,
     /// When it is answered with nothing, ms.
     pub deadline_ms: u64,
+    /// It was not held before, so it may be: a pull is held once at the most.
+    pub is_first: bool,
 }
 
 /// All held pulls of a shard. See the module's first lines.
@@ -46,10 +48,14 @@ pub struct HeldPulls {
 
 impl HeldPulls {
     /// Holds a pull; gives it back when as many as allowed are held.
-    pub fn hold(&mut self, pull: HeldPull) -> Result<(), HeldPull> {
+    ///
+    /// # Errors
+    /// The pull.
+    pub fn hold(&mut self, mut pull: HeldPull) -> Result<(), HeldPull> {
         if self.len() >= HELD_PULLS_MAX {
             return Err(pull);
         }
+        pull.is_first = false;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.generations.push(0);
@@ -168,7 +174,15 @@ mod tests {
 
     fn pull(connection: u64, deadline_ms: u64, filter: TagFilter) -> HeldPull {
         let ticket = Ticket { connection, ..Ticket::default() };
-        HeldPull { ticket, queue: QUEUE, from: 0, count_max: 32, filter, deadline_ms }
+        HeldPull {
+            ticket,
+            queue: QUEUE,
+            from: 0,
+            count_max: 32,
+            filter,
+            deadline_ms,
+            is_first: true,
+        }
     }
 
     fn woken(held: &mut HeldPulls) -> Vec<u64> {

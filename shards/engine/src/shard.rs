@@ -20,11 +20,11 @@ pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
 pub use open::{OpenError, Opening};
 use proto::ids::{LogOffset, Position, ShardIndex};
-pub use read::{Answer, Lookup, Piece, PullRequest, PullStatus, Replies};
+pub use read::{Answer, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies};
 pub use settle::{Due, SCHEDULE_TOPIC_INCARNATION};
 
 use crate::coldread::ColdReads;
-use crate::commitlog::{CommitLog, PREFIX_BYTES};
+use crate::commitlog::CommitLog;
 use crate::consumequeue::{ConsumeQueues, QueueKey, QueueSlot};
 use crate::delay::Delays;
 use crate::hold::{HeldPull, HeldPulls};
@@ -161,13 +161,12 @@ impl Shard {
         self.log.tail_bytes(payload, size_bytes as usize).expect("pinned until the turn ends")
     }
 
-    fn line_is_full(&self) -> bool {
-        self.line.len() >= LINE_RECORDS_MAX
+    /// Whether nothing waits for confirmation.
+    pub fn is_settled(&self) -> bool {
+        self.line.is_empty()
     }
 
-    /// The record (prefix included) at a payload's log offset, if the tail's memory still has it.
-    fn tail_record(&self, payload: u64, size_bytes: u32) -> Option<&[u8]> {
-        let start = payload.checked_sub(PREFIX_BYTES as u64)?;
-        self.log.tail_bytes(start, PREFIX_BYTES + size_bytes as usize)
+    fn line_is_full(&self) -> bool {
+        self.line.len() >= LINE_RECORDS_MAX
     }
 }

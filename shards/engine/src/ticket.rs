@@ -11,4 +11,6 @@ pub struct Ticket {
     pub encoding: u8,
     /// What to answer: the broker's own number.
     pub form: u8,
+    /// The queue id to name in the answer: the one asked for, where messages take a detour.
+    pub queue_id: i32,
 }

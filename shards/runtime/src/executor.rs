@@ -210,7 +210,6 @@ fn make_executor(name: &str, options: &CoreOptions) -> Result<LocalExecutor, Cor
     probe::check_executor()
         .map_err(|source| CoreError::System { name: name.to_owned(), source })?;
     let mut builder = LocalExecutorBuilder::new(place_in_glommio(name, options)?)
-        .name(name)
         .io_memory(options.io_memory_bytes)
         .ring_depth(options.ring_depth)
         .preempt_timer(options.preempt_after);

@@ -2,9 +2,16 @@
 //!
 //! The only crate with `unsafe`, and it knows nothing of RocketMQ: bytes come in, bytes go out.
 
+pub mod clock;
+pub mod eventfd;
+pub mod executor;
 pub mod file;
 pub mod limits;
 pub mod memory;
+pub mod memory_limit;
+pub mod mesh;
+pub mod placement;
+pub mod probe;
 pub mod reactor;
 mod receive;
 pub mod socket;

@@ -109,10 +109,10 @@ impl Replay {
         self.at
     }
 
-    /// Bytes from the offset that was asked for. Fewer than asked for: the files end there.
-    pub fn supply(&mut self, bytes: &[u8], wanted: usize) {
+    /// Bytes from the offset that was asked for; none: the log's files end there.
+    pub fn supply(&mut self, bytes: &[u8]) {
         self.window.extend_from_slice(bytes);
-        self.files_end = bytes.len() < wanted;
+        self.files_end = bytes.is_empty();
     }
 
     /// Goes on.
@@ -389,7 +389,7 @@ mod tests {
                 ReplayStep::Need { offset, bytes } => {
                     let from = (offset as usize).min(disk.len());
                     let to = (from + bytes).min(disk.len());
-                    replay.supply(&disk[from..to], bytes);
+                    replay.supply(&disk[from..to]);
                 }
                 ReplayStep::Record { offset, prefix, payload } => {
                     if prefix.kind == Kind::Offsets {

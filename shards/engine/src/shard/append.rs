@@ -85,6 +85,13 @@ impl NewMessage<'_> {
 
 impl Shard {
     /// Whether payloads of so many bytes together can be appended now.
+    ///
+    /// # Errors
+    /// [`AppendRefused`], as appending them would say.
+    pub fn has_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
+        self.check_room(payload_bytes)
+    }
+
     pub(super) fn check_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
         if let Some(poison) = self.log.poisoned() {
             return Err(AppendRefused::Poisoned(poison.clone()));
@@ -250,10 +257,10 @@ impl Shard {
     ///
     /// # Errors
     /// [`AppendRefused`]; nothing changed then.
-    pub fn append_end(&mut self, ticket: Ticket) -> Result<(), AppendRefused> {
+    pub fn append_end(&mut self) -> Result<(), AppendRefused> {
         self.check_room(0)?;
         let entry = Entry { kind: Kind::End, flags: 0, topic: 0, queue: 0 };
-        self.put_own(entry, &[], Some(ticket));
+        self.put_own(entry, &[], None);
         Ok(())
     }
 }

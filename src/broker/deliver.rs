@@ -1,0 +1,100 @@
+//! Deliver: delayed messages that are due go to their real queue (ScheduleMessageService).
+//! Kind: machine
+
+use engine::consumequeue::QueueKey;
+use engine::shard::{Due, NewMessage};
+use proto::ids::java_hash;
+use proto::names;
+use proto::properties::{self, name};
+use proto::record::Record;
+use runtime::clock::Now;
+
+use super::Broker;
+use super::dispatch::Stop;
+use super::handlers::unique_key_range;
+
+/// Messages delivered per shard and turn, so that a heap of due ones does not delay the others.
+const PER_TURN_MAX: usize = 256;
+
+impl Broker {
+    /// Delivers what is due. Whether some is left for the next turn.
+    pub fn deliver_due(&mut self, now: Now) -> bool {
+        let mut record = std::mem::take(&mut self.scratch.record);
+        let mut is_left = false;
+        for owner in 0..self.shards.len() {
+            let mut count = 0;
+            while let Some(due) = self.shards[owner].next_due(now.wall_ms, &mut record) {
+                match self.deliver(now, owner, due, &record) {
+                    Ok(()) => {}
+                    Err(Stop::Wait) => break,
+                    Err(Stop::Refuse(refusal)) => {
+                        tracing::warn!(reason = refusal.remark, "a delayed message waits");
+                        break;
+                    }
+                }
+                count += 1;
+                if count == PER_TURN_MAX {
+                    is_left = true;
+                    break;
+                }
+            }
+        }
+        self.scratch.record = record;
+        is_left
+    }
+
+    fn deliver(&mut self, now: Now, owner: usize, due: Due, record: &[u8]) -> Result<(), Stop> {
+        let Ok((message, _)) = Record::decode(record) else {
+            tracing::error!(
+                level = due.level,
+                offset = due.queue_offset,
+                "a delayed message is gone"
+            );
+            return Ok(self.shards[owner].settle(now.wall_ms, due, None)?);
+        };
+        let fields = *message.fields();
+        let Some((topic, queue)) = self.real_queue(now, &fields)? else {
+            tracing::warn!(
+                level = due.level,
+                offset = due.queue_offset,
+                "a delayed message's topic was deleted, it is dropped"
+            );
+            return Ok(self.shards[owner].settle(now.wall_ms, due, None)?);
+        };
+        let text = fields.properties;
+        let delivered = NewMessage {
+            queue,
+            topic: topic.as_bytes(),
+            flag: fields.flag,
+            sys_flag: fields.sys_flag,
+            born_timestamp: fields.born_timestamp,
+            born_host: fields.born_host,
+            store_host: self.settings.advertised,
+            reconsume_times: fields.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: fields.body,
+            properties: text,
+            tag: properties::find(text, name::TAGS).map_or(0, java_hash),
+            unique_key: unique_key_range(text),
+        };
+        Ok(self.shards[owner].settle(now.wall_ms, due, Some(&delivered))?)
+    }
+
+    /// Where a delayed message belongs; `None`: its topic is no more.
+    fn real_queue(
+        &mut self,
+        now: Now,
+        fields: &proto::record::RecordFields<'_>,
+    ) -> Result<Option<(String, QueueKey)>, Stop> {
+        let topic = properties::find(fields.properties, name::REAL_TOPIC).unwrap_or_default();
+        let Ok(topic) = std::str::from_utf8(topic) else { return Ok(None) };
+        if names::is_retry_topic(topic) && self.catalog.topic(topic).is_none() {
+            self.ensure_group_topic(now, topic, 1)?;
+        }
+        let queue_id = properties::find(fields.properties, name::REAL_QID)
+            .and_then(proto::text::parse_i64)
+            .and_then(|queue_id| i32::try_from(queue_id).ok())
+            .unwrap_or(0);
+        Ok(self.queue_key(topic, queue_id).map(|queue| (topic.to_owned(), queue)))
+    }
+}

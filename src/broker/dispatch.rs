@@ -1,0 +1,141 @@
+//! Dispatch: a frame becomes a command, a command finds its handler, a refusal becomes an answer.
+//! Kind: machine
+
+use std::net::SocketAddr;
+
+use engine::shard::AppendRefused;
+use proto::code::{request, response};
+use proto::command::Command;
+use proto::frame::Frame;
+use proto::header::HeaderError;
+use proto::reply::{ResponseHead, write_response};
+use runtime::ConnectionId;
+use runtime::clock::Now;
+
+use super::{Asker, Broker, Flow, Refusal};
+use crate::net::outbox::Outboxes;
+
+/// Why a handler stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The request is answered with this.
+    Refuse(Refusal),
+    /// The log has no room now: the frame is to come again. Nothing was changed.
+    Wait,
+}
+
+/// A handler answered, left a ticket or parked the request.
+pub(super) type Handled = Result<(), Stop>;
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refuse(refusal)
+    }
+}
+
+impl From<HeaderError> for Stop {
+    fn from(error: HeaderError) -> Stop {
+        Stop::Refuse(error.into())
+    }
+}
+
+impl From<AppendRefused> for Stop {
+    fn from(refused: AppendRefused) -> Stop {
+        Stop::Refuse(match refused {
+            AppendRefused::Wait => return Stop::Wait,
+            AppendRefused::Poisoned(poison) => Refusal::new(
+                response::SERVICE_NOT_AVAILABLE,
+                format!("service not available now: {poison}"),
+            ),
+            AppendRefused::TooLarge { found_bytes } => Refusal::new(
+                response::MESSAGE_ILLEGAL,
+                format!(
+                    "the message is illegal: it takes {found_bytes} bytes in the log, more than a batch may"
+                ),
+            ),
+        })
+    }
+}
+
+impl Broker {
+    /// Handles one frame of a connection.
+    ///
+    /// # Errors
+    /// The header cannot be decoded: the connection is to be closed.
+    pub fn handle(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        peer: SocketAddr,
+        frame: &Frame<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Result<Flow, HeaderError> {
+        let command = Command::decode(frame)?;
+        if command.is_response() {
+            return Ok(Flow::Done); // nobody here waits for one yet
+        }
+        let asker = Asker {
+            connection,
+            peer,
+            opaque: command.opaque,
+            encoding: frame.encoding,
+            is_oneway: command.is_oneway(),
+            version: command.version,
+        };
+        let handled = match command.code {
+            request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
+                return Ok(self.send(now, &asker, &command, frame.body, outboxes));
+            }
+            request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => {
+                self.pull(now, &asker, &command, outboxes)
+            }
+            request::QUERY_CONSUMER_OFFSET => self.query_offset(&asker, &command, outboxes),
+            request::UPDATE_CONSUMER_OFFSET => self.update_offset(now, &asker, &command, outboxes),
+            request::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(&asker, &command, outboxes),
+            request::GET_MAX_OFFSET => self.max_offset(&asker, &command, outboxes),
+            request::GET_MIN_OFFSET => self.min_offset(&asker, &command, outboxes),
+            request::GET_EARLIEST_MSG_STORETIME => {
+                self.earliest_store_time(&asker, &command, outboxes)
+            }
+            request::HEART_BEAT => self.heartbeat(now, &asker, &command, frame.body, outboxes),
+            request::UNREGISTER_CLIENT => self.unregister_client(&asker, &command, outboxes),
+            request::CONSUMER_SEND_MSG_BACK => self.send_back(now, &asker, &command, outboxes),
+            request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(&asker, &command, outboxes),
+            request::UPDATE_AND_CREATE_TOPIC => self.create_topic(now, &asker, &command, outboxes),
+            code => Err(Stop::Refuse(Refusal::new(
+                response::REQUEST_CODE_NOT_SUPPORTED,
+                format!(" request type {code} not supported"),
+            ))),
+        };
+        Ok(match handled {
+            Ok(()) => Flow::Done,
+            Err(Stop::Wait) => Flow::Wait,
+            Err(Stop::Refuse(refusal)) => {
+                refuse(&asker, &refusal, outboxes);
+                Flow::Done
+            }
+        })
+    }
+}
+
+/// Turns a refusal into an answer: the one place for requests other than sends.
+pub(super) fn refuse(asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) {
+    answer(asker, refusal.code, Some(&refusal.remark), None, &[], outboxes);
+}
+
+/// Answers a request, if anybody waits.
+pub(super) fn answer(
+    asker: &Asker,
+    code: i32,
+    remark: Option<&str>,
+    ext: Option<&[(&str, &str)]>,
+    body: &[u8],
+    outboxes: &mut Outboxes,
+) {
+    if asker.is_oneway {
+        return;
+    }
+    let Some(outbox) = outboxes.of(asker.connection) else { return };
+    let head = ResponseHead { opaque: asker.opaque, code, remark };
+    write_response(outbox.bytes(), asker.encoding, &head, ext, body);
+}

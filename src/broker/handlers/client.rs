@@ -1,0 +1,147 @@
+//! Clients: 34 HEART_BEAT, 35 UNREGISTER_CLIENT, 38 GET_CONSUMER_LIST_BY_GROUP; 40 to the members.
+//! Kind: machine
+//!
+//! Source: ClientManageProcessor and ConsumerManager of 5.3.3.
+
+use proto::body::{ConsumerData, ConsumerList, HeartbeatData};
+use proto::code::{request, response};
+use proto::command::{Command, FLAG_ONEWAY};
+use proto::frame::Encoding;
+use proto::header::{ConsumerListHeader, UnregisterClientHeader};
+use proto::names;
+use proto::reply::{RequestHead, write_request};
+use runtime::ConnectionId;
+use runtime::clock::Now;
+
+use super::super::dispatch::{Handled, Stop, answer};
+use super::super::membership::Client;
+use super::super::{Asker, Broker, Refusal};
+use crate::net::outbox::Outboxes;
+
+impl Broker {
+    pub(in crate::broker) fn heartbeat(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        command: &Command<'_>,
+        body: &[u8],
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let data = HeartbeatData::parse(body)
+            .map_err(|error| Refusal::new(response::SYSTEM_ERROR, format!("heartbeat: {error}")))?;
+        // What may have to wait for room in the log comes first: a frame that comes again must find
+        // nothing half done.
+        for consumer in &data.consumer_data_set {
+            self.prepare_group(now, consumer)?;
+        }
+        let client = Client {
+            id: data.client_id.clone(),
+            language: command.language,
+            version: command.version,
+        };
+        let connection = asker.connection.to_bits();
+        let full = |error: super::super::membership::MembershipFull| {
+            Stop::Refuse(Refusal::new(response::SYSTEM_ERROR, error.to_string()))
+        };
+        let mut sub_changed = data.heartbeat_fingerprint == 0;
+        for consumer in &data.consumer_data_set {
+            if self.catalog.group(&consumer.group_name).is_none() {
+                continue; // may not be created: skipped in silence, as in RocketMQ
+            }
+            let change = self
+                .membership
+                .heartbeat_consumer(
+                    now.wall_ms,
+                    connection,
+                    &client,
+                    consumer,
+                    data.heartbeat_fingerprint,
+                    data.without_sub,
+                )
+                .map_err(full)?;
+            sub_changed |= change.sub_changed;
+            if change.notify {
+                self.notify_members(&consumer.group_name, outboxes);
+            }
+        }
+        for producer in &data.producer_data_set {
+            self.membership
+                .heartbeat_producer(now.wall_ms, connection, &client, &producer.group_name)
+                .map_err(full)?;
+        }
+        let changed = if sub_changed { "true" } else { "false" };
+        let ext = [("IS_SUPPORT_HEART_BEAT_V2", "true"), ("IS_SUB_CHANGE", changed)];
+        answer(asker, response::SUCCESS, None, Some(&ext), &[], outboxes);
+        Ok(())
+    }
+
+    /// Makes sure that a consumer group and its retry topic exist, if they may.
+    fn prepare_group(&mut self, now: Now, consumer: &ConsumerData) -> Result<(), Stop> {
+        let group = &consumer.group_name;
+        if self.ensure_group(now, group)? {
+            let queues = self.catalog.group(group).map_or(1, |config| config.retry_queue_nums);
+            self.ensure_group_topic(now, &names::retry_topic(group), queues)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the members of a group to look at their queues again (40).
+    pub(in crate::broker) fn notify_members(&self, group: &str, outboxes: &mut Outboxes) {
+        let head = RequestHead {
+            code: request::NOTIFY_CONSUMER_IDS_CHANGED,
+            opaque: 0,
+            flag: FLAG_ONEWAY,
+        };
+        for member in self.membership.notify_targets(group) {
+            if let Some(outbox) = outboxes.of(ConnectionId::from_bits(member)) {
+                let ext = [("consumerGroup", group)];
+                // JSON, whatever the client speaks: every client reads it.
+                write_request(outbox.bytes(), Encoding::Json, &head, Some(&ext), &[]);
+            }
+        }
+    }
+
+    pub(in crate::broker) fn unregister_client(
+        &mut self,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = UnregisterClientHeader::parse(command)?;
+        let producer = header.producer_group.map(|group| group.to_cow());
+        let consumer = header.consumer_group.map(|group| group.to_cow());
+        let not_empty = |group: &&str| !group.is_empty();
+        let changed = self.membership.unregister(
+            asker.connection.to_bits(),
+            &header.client_id.to_cow(),
+            producer.as_deref().filter(not_empty),
+            consumer.as_deref().filter(not_empty),
+        );
+        if let Some(group) = changed {
+            self.notify_members(&group, outboxes);
+        }
+        answer(asker, response::SUCCESS, None, None, &[], outboxes);
+        Ok(())
+    }
+
+    pub(in crate::broker) fn consumer_list(
+        &mut self,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = ConsumerListHeader::parse(command)?;
+        let group = header.consumer_group.to_cow();
+        let Some(consumer_id_list) = self.membership.consumer_ids(&group) else {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("no consumer for this group, {group}"),
+            )
+            .into());
+        };
+        let mut body = Vec::new();
+        ConsumerList { consumer_id_list }.write(&mut body);
+        answer(asker, response::SUCCESS, None, Some(&[]), &body, outboxes);
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! One file per family of requests: checks against this core's catalog, then the shard that owns it.
+
+mod client;
+mod offset;
+mod pull;
+mod send;
+mod sendback;
+mod topic;
+
+pub(super) use send::unique_key_range;
+pub(super) use sendback::ParkedSendBack;
+
+/// What a ticket's answer is.
+pub(super) mod form {
+    /// A send: `SendMessageResponseHeader`.
+    pub const SEND: u8 = 1;
+    /// A batch: the same, naming the batch's own key.
+    pub const SEND_BATCH: u8 = 5;
+    /// Code 0 and nothing else.
+    pub const PLAIN: u8 = 2;
+    /// Code 0 when the NameServers know, too.
+    pub const REGISTERED: u8 = 3;
+    /// A pull.
+    pub const PULL: u8 = 4;
+}

@@ -1,0 +1,194 @@
+//! Offsets: 14, 15 of consumer groups; 29, 30, 31, 32 of queues.
+//! Kind: machine
+//!
+//! Source: ConsumerManageProcessor and AdminBrokerProcessor of 5.3.3.
+
+use engine::consumequeue::{ConsumeQueue, ConsumeQueues, QueueKey};
+use proto::code::response;
+use proto::command::Command;
+use proto::header::{Boundary, QueryOffsetHeader, QueueHeader, UpdateOffsetHeader};
+use runtime::clock::Now;
+
+use super::super::dispatch::{Handled, answer};
+use super::super::limits::IN_MEMORY_RAM_PERCENT;
+use super::super::{Asker, Broker, Refusal};
+use super::form;
+use crate::net::outbox::Outboxes;
+
+impl Broker {
+    pub(in crate::broker) fn query_offset(
+        &mut self,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = QueryOffsetHeader::parse(command)?;
+        let queue = self.queue_key(&header.topic.to_cow(), header.queue_id);
+        let group = header.consumer_group.to_cow();
+        let committed = queue
+            .and_then(|queue| self.shards[self.owner_of(queue)].offsets().committed(&group, queue));
+        let offset = match committed {
+            Some(offset) => Some(offset),
+            None if header.set_zero_if_not_found && self.is_young(queue) => Some(0),
+            None => None,
+        };
+        let Some(offset) = offset else {
+            return Err(Refusal::new(
+                response::QUERY_NOT_FOUND,
+                "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first",
+            )
+            .into());
+        };
+        self.answer_number(asker, "offset", offset as i64, outboxes);
+        Ok(())
+    }
+
+    /// Whether the queue still has its first message, and that near enough to the log's end to count
+    /// as in memory: then a new group starts at 0 (protocol fact 3.4).
+    fn is_young(&self, queue: Option<QueueKey>) -> bool {
+        let Some(queue) = queue else { return false };
+        let shard = &self.shards[self.owner_of(queue)];
+        let first = shard.queues().find(queue).and_then(|queue| queue.entry(0));
+        first.is_some_and(|entry| {
+            let distance = shard.log().appended().saturating_sub(entry.payload);
+            distance <= self.settings.memory_bytes / 100 * IN_MEMORY_RAM_PERCENT
+        })
+    }
+
+    pub(in crate::broker) fn update_offset(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = UpdateOffsetHeader::parse(command)?;
+        let group = header.consumer_group.to_cow();
+        let topic = header.topic.to_cow();
+        if self.catalog.group(&group).is_none() {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format!("subscription group not exist, {group}"),
+            )
+            .into());
+        }
+        let Some(queue) = self.queue_key(&topic, header.queue_id) else {
+            return Err(Refusal::no_topic(&topic, self.settings.advertised).into());
+        };
+        let Ok(offset) = u64::try_from(header.commit_offset) else {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!("commitOffset {} is negative", header.commit_offset),
+            )
+            .into());
+        };
+        let owner = self.owner_of(queue);
+        if asker.is_oneway {
+            return self.commit(now, owner, &group, queue, offset);
+        }
+        // Who waits for the answer gets it when the offset is as safe as a message.
+        self.shards[owner].has_room(0)?;
+        self.commit(now, owner, &group, queue, offset)?;
+        if self.shards[owner].offsets().is_dirty() {
+            self.shards[owner].append_offsets(Some(asker.ticket(form::PLAIN)))?;
+        } else {
+            answer(asker, response::SUCCESS, None, None, &[], outboxes);
+        }
+        Ok(())
+    }
+
+    /// Commits an offset in memory; the log gets it within half a second.
+    pub(in crate::broker) fn commit(
+        &mut self,
+        now: Now,
+        owner: usize,
+        group: &str,
+        queue: QueueKey,
+        offset: u64,
+    ) -> Handled {
+        self.shards[owner]
+            .offsets_mut()
+            .commit(now.wall_ms, group, queue, offset)
+            .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
+    }
+
+    /// The key of a topic's queue; `None`: there is no such topic or the id is negative.
+    pub(in crate::broker) fn queue_key(&self, topic: &str, queue_id: i32) -> Option<QueueKey> {
+        let topic = self.catalog.topic(topic)?;
+        Some(QueueKey { topic: topic.incarnation, queue: u32::try_from(queue_id).ok()? })
+    }
+
+    fn queue_of(&self, header: &QueueHeader<'_>) -> Option<&ConsumeQueue> {
+        let key = self.queue_key(&header.topic.to_cow(), header.queue_id)?;
+        self.shards[self.owner_of(key)].queues().find(key)
+    }
+
+    pub(in crate::broker) fn max_offset(
+        &mut self,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = QueueHeader::parse(command)?;
+        let max = self.queue_of(&header).map_or(0, ConsumeQueue::max);
+        self.answer_number(asker, "offset", max as i64, outboxes);
+        Ok(())
+    }
+
+    pub(in crate::broker) fn min_offset(
+        &mut self,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = QueueHeader::parse(command)?;
+        let min = self.queue_of(&header).map_or(0, ConsumeQueue::min);
+        self.answer_number(asker, "offset", min as i64, outboxes);
+        Ok(())
+    }
+
+    pub(in crate::broker) fn search_offset(
+        &mut self,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = QueueHeader::parse(command)?;
+        let Some(timestamp) = header.timestamp else {
+            return Err(Refusal::new(response::SYSTEM_ERROR, "timestamp is missing").into());
+        };
+        let timestamp = timestamp.max(0) as u64;
+        let found = self.queue_of(&header).map_or(0, |queue| match header.boundary {
+            Boundary::Lower => {
+                ConsumeQueues::partition_point(queue, |entry| entry.stored_ms < timestamp)
+            }
+            // The last at or before the time; before all of them the first.
+            Boundary::Upper => {
+                let behind =
+                    ConsumeQueues::partition_point(queue, |entry| entry.stored_ms <= timestamp);
+                behind.saturating_sub(1).max(queue.min())
+            }
+        });
+        self.answer_number(asker, "offset", found as i64, outboxes);
+        Ok(())
+    }
+
+    pub(in crate::broker) fn earliest_store_time(
+        &mut self,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = QueueHeader::parse(command)?;
+        let first = self.queue_of(&header).and_then(|queue| queue.entry(queue.min()));
+        let timestamp = first.map_or(-1, |entry| entry.stored_ms as i64);
+        self.answer_number(asker, "timestamp", timestamp, outboxes);
+        Ok(())
+    }
+
+    fn answer_number(&self, asker: &Asker, key: &str, value: i64, outboxes: &mut Outboxes) {
+        let mut digits = itoa::Buffer::new();
+        let ext = [(key, digits.format(value))];
+        answer(asker, response::SUCCESS, None, Some(&ext), &[], outboxes);
+    }
+}

@@ -1,0 +1,281 @@
+//! Pulls: 11 PULL_MESSAGE, 361 LITE_PULL_MESSAGE; held, woken and answered.
+//! Kind: machine
+//!
+//! Order of checks and codes: PullMessageProcessor of 5.3.3.
+
+use engine::consumequeue::QueueKey;
+use engine::filter::TagFilter;
+use engine::hold::HeldPull;
+use engine::shard::{Answer, PullRequest, PullStatus, Pulled};
+use proto::body::SubscriptionData;
+use proto::code::response;
+use proto::command::Command;
+use proto::header::PullHeader;
+use proto::names::perm;
+use proto::reply::{PullReply, write_pull_response};
+use runtime::ConnectionId;
+use runtime::clock::Now;
+
+use super::super::dispatch::{Handled, Stop, refuse};
+use super::super::limits::SUSPEND_MS_MAX;
+use super::super::{Asker, Broker, Refusal};
+use super::form;
+use crate::net::outbox::Outboxes;
+
+impl Broker {
+    pub(in crate::broker) fn pull(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = PullHeader::parse(command)?;
+        let group = header.consumer_group.to_cow();
+        let topic = header.topic.to_cow();
+        let queue = self.check_pull(now, asker, &header, &group, &topic)?;
+        let filter = self.pull_filter(&header, &group, &topic)?;
+        let owner = self.owner_of(queue);
+        if header.commits() && header.commit_offset >= 0 {
+            self.commit(now, owner, &group, queue, header.commit_offset as u64)?;
+        }
+        let suspend_ms = match (header.may_suspend(), self.settings.long_polling) {
+            (false, _) => 0,
+            (true, true) => (header.suspend_timeout_ms.max(0) as u64).min(SUSPEND_MS_MAX),
+            (true, false) => self.settings.short_polling_ms,
+        };
+        let pull = HeldPull {
+            ticket: asker.ticket(form::PULL),
+            queue,
+            from: header.queue_offset.max(0) as u64,
+            count_max: header.message_count_max.max(1) as u32,
+            filter,
+            deadline_ms: now.wall_ms + suspend_ms,
+            is_first: true,
+        };
+        self.execute_pull(owner, pull, suspend_ms > 0, outboxes);
+        Ok(())
+    }
+
+    fn check_pull(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        header: &PullHeader<'_>,
+        group: &str,
+        topic: &str,
+    ) -> Result<QueueKey, Stop> {
+        let host = self.settings.advertised;
+        if !perm::readable(self.settings.permission) {
+            return Err(forbidden(format!("the broker[{host}] pulling message is forbidden")));
+        }
+        if !self.ensure_group(now, group)? {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format!("subscription group [{group}] does not exist"),
+            )
+            .into());
+        }
+        if !self.catalog.group(group).expect("made sure above").consume_enable {
+            return Err(forbidden(format!("subscription group no permission, {group}")));
+        }
+        let Some(found) = self.catalog.topic(topic) else {
+            return Err(Refusal::no_topic(topic, host).into());
+        };
+        if !perm::readable(found.config.perm) {
+            return Err(forbidden(format!("the topic[{topic}] pulling message is forbidden")));
+        }
+        let count = found.config.read_queue_nums;
+        if !(0..count).contains(&header.queue_id) {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!(
+                    "queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{count}] consumer:[{}]",
+                    header.queue_id, asker.peer
+                ),
+            )
+            .into());
+        }
+        Ok(QueueKey { topic: found.incarnation, queue: header.queue_id as u32 })
+    }
+
+    fn pull_filter(
+        &self,
+        header: &PullHeader<'_>,
+        group: &str,
+        topic: &str,
+    ) -> Result<TagFilter, Stop> {
+        let is_tag =
+            header.expression_type.is_none_or(|kind| kind.is_empty() || kind.eq_str("TAG"));
+        if header.has_subscription() {
+            if !is_tag {
+                return Err(no_sql());
+            }
+            let text = header.subscription.map(|text| text.to_cow()).unwrap_or_default();
+            let subscription = SubscriptionData::tags(topic, &text, 0).map_err(|error| {
+                Refusal::new(
+                    response::SUBSCRIPTION_PARSE_FAILED,
+                    format!("parse the consumer's subscription failed: {error}"),
+                )
+            })?;
+            return Ok(TagFilter::from_codes(subscription.code_set));
+        }
+        let Some(consumers) = self.membership.group(group) else {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_NOT_EXIST,
+                "the consumer's group info not exist",
+            )
+            .into());
+        };
+        let config = self.catalog.group(group).expect("checked before");
+        if consumers.is_broadcasting() && !config.consume_broadcast_enable {
+            return Err(forbidden(format!(
+                "the consumer group[{group}] can not consume by broadcast way"
+            )));
+        }
+        let Some(subscription) = self.membership.subscription(group, topic) else {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_NOT_EXIST,
+                "the consumer's subscription not exist",
+            )
+            .into());
+        };
+        if subscription.version < header.subscription_version {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_NOT_LATEST,
+                "the consumer's subscription not latest",
+            )
+            .into());
+        }
+        if !subscription.data.is_tag_type() {
+            return Err(no_sql());
+        }
+        Ok(subscription.filter.clone())
+    }
+
+    /// Looks for messages and answers, holds or has them read.
+    fn execute_pull(
+        &mut self,
+        owner: usize,
+        pull: HeldPull,
+        may_hold: bool,
+        outboxes: &mut Outboxes,
+    ) {
+        let request = PullRequest {
+            queue: pull.queue,
+            from: pull.from,
+            count_max: pull.count_max.min(self.settings.pull_messages_max),
+            bytes_max: self.settings.pull_bytes_max,
+            filter: &pull.filter,
+        };
+        let mut replies = std::mem::take(&mut self.scratch.replies);
+        match self.shards[owner].pull(&request, &mut replies) {
+            Pulled::Cold(range) => self.shards[owner].wait_cold(pull, range),
+            Pulled::Failed(reason) => {
+                let remark = format!("the messages cannot be read from disk now: {reason}");
+                let refusal = Refusal::new(response::SYSTEM_ERROR, remark);
+                refuse(&self.asker_of(&pull), &refusal, outboxes);
+            }
+            Pulled::Answered(answer) => {
+                let is_new = pull_code(&answer, pull.from) == response::PULL_NOT_FOUND;
+                let held = may_hold && is_new;
+                let pull = if held { self.shards[owner].hold(pull).err() } else { Some(pull) };
+                if let Some(pull) = pull {
+                    self.answer_pull(owner, &pull, &answer, &replies, outboxes);
+                }
+            }
+        }
+        replies.clear();
+        self.scratch.replies = replies;
+    }
+
+    fn asker_of(&self, pull: &HeldPull) -> Asker {
+        Asker {
+            connection: ConnectionId::from_bits(pull.ticket.connection),
+            peer: self.settings.advertised,
+            opaque: pull.ticket.opaque,
+            encoding: super::super::confirm::encoding_of(&pull.ticket),
+            is_oneway: false,
+            version: 0,
+        }
+    }
+
+    fn answer_pull(
+        &self,
+        owner: usize,
+        pull: &HeldPull,
+        answer: &Answer,
+        replies: &engine::shard::Replies,
+        outboxes: &mut Outboxes,
+    ) {
+        let asker = self.asker_of(pull);
+        let Some(outbox) = outboxes.of(asker.connection) else { return };
+        let topic = self.catalog.topic_name(pull.queue.topic).and_then(|it| self.catalog.topic(it));
+        let reply = PullReply {
+            code: pull_code(answer, pull.from),
+            remark: Some(status_name(answer.status)),
+            opaque: asker.opaque,
+            suggest_which_broker_id: 0,
+            next_begin_offset: answer.next_begin as i64,
+            min_offset: answer.min as i64,
+            max_offset: answer.max as i64,
+            topic_sys_flag: topic.map_or(0, |topic| topic.config.topic_sys_flag),
+            group_sys_flag: 0,
+        };
+        write_pull_response(outbox.bytes(), asker.encoding, &reply, replies.total_bytes);
+        outbox.bytes().extend_from_slice(&replies.bytes);
+        for piece in &replies.pieces {
+            outbox.piece(owner, *piece);
+        }
+    }
+
+    /// Executes pulls again whose message arrived, whose time is up or whose blocks were read.
+    pub fn answer_woken(&mut self, now: Now, outboxes: &mut Outboxes) {
+        for owner in 0..self.shards.len() {
+            while let Some(pull) = self.shards[owner].next_woken() {
+                // A pull that was woken from a cold read may still be held, one that was held not.
+                let may_hold = pull.deadline_ms > now.wall_ms && pull.is_first;
+                self.execute_pull(owner, pull, may_hold, outboxes);
+            }
+        }
+    }
+}
+
+fn pull_code(answer: &Answer, from: u64) -> i32 {
+    match answer.status {
+        PullStatus::Found => response::SUCCESS,
+        PullStatus::NoMatchedMessage | PullStatus::MessageWasRemoving => {
+            response::PULL_RETRY_IMMEDIATELY
+        }
+        PullStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        PullStatus::NoMessageInQueue if from == 0 => response::PULL_NOT_FOUND,
+        PullStatus::NoMessageInQueue
+        | PullStatus::OffsetTooSmall
+        | PullStatus::OffsetOverflowBadly => response::PULL_OFFSET_MOVED,
+    }
+}
+
+/// Name of the GetMessageStatus, which clients get as remark.
+fn status_name(status: PullStatus) -> &'static str {
+    match status {
+        PullStatus::Found => "FOUND",
+        PullStatus::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+        PullStatus::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+        PullStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",
+        PullStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+        PullStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+        PullStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+    }
+}
+
+fn forbidden(remark: String) -> Stop {
+    Refusal::new(response::NO_PERMISSION, remark).into()
+}
+
+fn no_sql() -> Stop {
+    Refusal::new(
+        response::SYSTEM_ERROR,
+        "The broker does not support consumer to filter message by SQL92",
+    )
+    .into()
+}

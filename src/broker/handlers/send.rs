@@ -1,0 +1,454 @@
+//! Sends: 10 SEND_MESSAGE, 310 SEND_MESSAGE_V2, 320 SEND_BATCH_MESSAGE.
+//! Kind: machine
+//!
+//! Order of checks and codes: SendMessageProcessor, HookUtils and MessageExtEncoder of 5.3.3.
+
+use engine::consumequeue::QueueKey;
+use engine::shard::{NewMessage, SCHEDULE_TOPIC_INCARNATION};
+use engine::ticket::Ticket;
+use proto::batch::BatchRecords;
+use proto::code::response;
+use proto::command::Command;
+use proto::header::SendHeader;
+use proto::ids::{UniqueKey, java_hash};
+use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
+use proto::names;
+use proto::properties::{self, WellKnown, name};
+use proto::reply::{SendReply, write_send_response};
+use runtime::clock::Now;
+
+use super::super::dispatch::{Handled, Stop};
+use super::super::{Asker, Broker, Flow, Refusal};
+use super::form;
+use crate::net::outbox::Outboxes;
+use crate::router::Owner;
+
+/// Topic bytes at the store's level for retry topics (HookUtils.checkBeforePutMessage).
+const RETRY_TOPIC_BYTES_MAX: usize = 255;
+
+impl Broker {
+    pub(in crate::broker) fn send(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        command: &Command<'_>,
+        body: &[u8],
+        outboxes: &mut Outboxes,
+    ) -> Flow {
+        match self.try_send(now, asker, command, body) {
+            Ok(()) => Flow::Done,
+            Err(Stop::Wait) => Flow::Wait,
+            Err(Stop::Refuse(refusal)) => {
+                self.refuse_send(asker, &refusal, outboxes);
+                Flow::Done
+            }
+        }
+    }
+
+    /// A failed send carries the region and the trace switch too, which clients read.
+    fn refuse_send(&self, asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) {
+        if asker.is_oneway {
+            return;
+        }
+        let Some(outbox) = outboxes.of(asker.connection) else { return };
+        let reply = SendReply {
+            opaque: asker.opaque,
+            code: refusal.code,
+            remark: Some(&refusal.remark),
+            stored: None,
+            region: &self.settings.region_id,
+            trace_on: self.settings.trace_on,
+        };
+        write_send_response(outbox.bytes(), asker.encoding, &reply);
+    }
+
+    fn try_send(&mut self, now: Now, asker: &Asker, command: &Command<'_>, body: &[u8]) -> Handled {
+        let header = SendHeader::parse(command)?;
+        let topic = header.topic.to_cow();
+        if self.catalog.topic(&topic).is_none() {
+            let default = header.default_topic.to_cow();
+            let count = header.default_topic_queue_count;
+            self.ensure_topic_for_send(now, &topic, &default, count)?;
+        }
+        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!("Sending message to topic[{topic}] is forbidden."),
+            )
+            .into());
+        }
+        let (queue, queue_id) = self.choose_queue(asker, &header, &topic)?;
+        if header.batch {
+            return self.send_batch(now, asker, &header, &topic, queue, body);
+        }
+        self.send_single(now, asker, &header, &topic, queue, queue_id, body)
+    }
+
+    /// The queue that is asked for, as a key, and its id for the answer.
+    fn choose_queue(
+        &mut self,
+        asker: &Asker,
+        header: &SendHeader<'_>,
+        topic: &str,
+    ) -> Result<(QueueKey, i32), Stop> {
+        let found = self.catalog.topic(topic).expect("made sure by the caller");
+        let config = &found.config;
+        let count = config.write_queue_nums.max(config.read_queue_nums);
+        if header.queue_id >= count {
+            return Err(Refusal::new(
+                response::INVALID_PARAMETER,
+                format!(
+                    "request queueId[{}] is illegal, topicConfig=[{topic}], readQueueNums[{}], writeQueueNums[{}], producer: {}",
+                    header.queue_id, config.read_queue_nums, config.write_queue_nums, asker.peer
+                ),
+            )
+            .into());
+        }
+        let queue_id = match u32::try_from(header.queue_id) {
+            Ok(_) => header.queue_id,
+            Err(_) => {
+                self.queue_choice = self.queue_choice.wrapping_add(1);
+                let choices = u64::try_from(config.write_queue_nums.max(1)).expect("positive");
+                (self.queue_choice % choices) as i32
+            }
+        };
+        Ok((QueueKey { topic: found.incarnation, queue: queue_id as u32 }, queue_id))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
+    fn send_single(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        header: &SendHeader<'_>,
+        topic: &str,
+        queue: QueueKey,
+        queue_id: i32,
+        body: &[u8],
+    ) -> Handled {
+        self.check_sizes(topic, body)?;
+        let mut text = std::mem::take(&mut self.scratch.properties);
+        text.clear();
+        let made = self.make_properties(now, header, topic, queue_id, &mut text);
+        let stored = made.and_then(|made| {
+            let mut target = (std::borrow::Cow::Borrowed(topic), queue);
+            if let Some(level) = made.delay_level {
+                let schedule =
+                    QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
+                target = (names::SCHEDULE_TOPIC.into(), schedule);
+            } else if made.is_dead_letter {
+                target = self.dead_letter_queue(now, topic)?;
+            }
+            let ticket = Ticket { queue_id, ..asker.ticket(form::SEND) };
+            let message = NewMessage {
+                queue: target.1,
+                topic: target.0.as_bytes(),
+                flag: header.flag,
+                sys_flag: header.sys_flag & !proto::record::sys_flag::TRANSACTION_MASK,
+                born_timestamp: header.born_timestamp,
+                born_host: asker.peer,
+                store_host: self.settings.advertised,
+                reconsume_times: header.reconsume_times,
+                prepared_transaction_offset: 0,
+                body,
+                properties: &text,
+                tag: made.tag,
+                unique_key: made.unique_key,
+            };
+            let owner = self.owner_of(message.queue);
+            let ticket = (!asker.is_oneway).then_some(ticket);
+            self.shards[owner].append_message(now.wall_ms, &message, ticket)?;
+            Ok(())
+        });
+        self.scratch.properties = text;
+        stored
+    }
+
+    /// The shard of this core that owns a queue. With one shard every queue is here.
+    pub(in crate::broker) fn owner_of(&self, queue: QueueKey) -> usize {
+        let topic = self.catalog.topic_name(queue.topic).and_then(|name| self.catalog.topic(name));
+        let Some(topic) = topic.filter(|_| queue.topic != SCHEDULE_TOPIC_INCARNATION) else {
+            return 0; // internal queues exist once per shard
+        };
+        match self.router.of_queue(topic.placement, queue.queue) {
+            Owner::Here(place) => place,
+            Owner::There { .. } | Owner::Nobody => {
+                unreachable!("a store with one shard is refused at start if it has more")
+            }
+        }
+    }
+
+    fn check_sizes(&self, topic: &str, body: &[u8]) -> Result<(), Stop> {
+        let limit =
+            if names::is_retry_topic(topic) { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX };
+        if topic.len() > limit {
+            return Err(illegal(format!(
+                "the topic's length is {}, more than {limit}",
+                topic.len()
+            )));
+        }
+        if body.is_empty() {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                "the request has no body, and a message needs one",
+            )
+            .into());
+        }
+        if body.len() > self.settings.message_bytes_max {
+            return Err(self.too_large(&format!("body of {} bytes", body.len())));
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, what: &str) -> Stop {
+        illegal(format!(
+            "the message is illegal, maybe msg body or properties length not matched. msg body length limit {}B, msg properties length limit 32KB. ({what})",
+            self.settings.message_bytes_max
+        ))
+    }
+
+    /// Fills `text` with the message's properties and the broker's additions, and reads what matters.
+    fn make_properties(
+        &mut self,
+        now: Now,
+        header: &SendHeader<'_>,
+        topic: &str,
+        queue_id: i32,
+        text: &mut Vec<u8>,
+    ) -> Result<Made, Stop> {
+        header
+            .properties
+            .unescape_into(text)
+            .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
+        let known = WellKnown::collect(text);
+        refuse_unsupported(&known)?;
+        let has_unique_key = known.unique_key.is_some();
+        let delay = known.delay.map(|delay| parse_delay(delay.value)).transpose()?.unwrap_or(0);
+        if known.pop_receipt.is_some() {
+            properties::remove(text, name::POP_CK);
+        }
+        let is_dead_letter = self.is_dead_letter(now, header, topic)?;
+        properties::terminate(text);
+        if !has_unique_key {
+            let key = self.next_unique_key(now);
+            properties::append(text, name::UNIQ_KEY, &key);
+        }
+        let trace = if self.settings.trace_on { "true" } else { "false" };
+        properties::append(text, name::MSG_REGION, self.settings.region_id.as_bytes());
+        properties::append(text, name::TRACE_ON, trace.as_bytes());
+        properties::append(text, name::CLUSTER, self.settings.cluster_name.as_bytes());
+        let levels = self.settings.delay_levels_ms.len();
+        let delay_level = (delay > 0 && !is_dead_letter)
+            .then(|| usize::try_from(delay).map_or(levels, |it| it.min(levels)));
+        if is_dead_letter {
+            properties::set(text, name::DELAY, b"-1");
+        }
+        if let Some(level) = delay_level {
+            delay_properties(text, level, delay, topic, queue_id);
+        }
+        if text.len() > PROPERTIES_BYTES_MAX {
+            return Err(self.too_large(&format!("properties of {} bytes", text.len())));
+        }
+        let known = WellKnown::collect(text);
+        let tag = known.tags.map_or(0, |tags| java_hash(tags.value));
+        let unique_key = known.unique_key.expect("appended above");
+        let start = unique_key.item().start + name::UNIQ_KEY.len() + 1;
+        Ok(Made { delay_level, is_dead_letter, tag, unique_key: (start, unique_key.value.len()) })
+    }
+
+    /// Whether a send to a retry topic has been retried too often (`handleRetryAndDLQ`).
+    fn is_dead_letter(
+        &mut self,
+        now: Now,
+        header: &SendHeader<'_>,
+        topic: &str,
+    ) -> Result<bool, Stop> {
+        let Some(group) = names::group_of_retry_topic(topic) else { return Ok(false) };
+        if !self.ensure_group(now, group)? {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format!("subscription group not exist, {group}"),
+            )
+            .into());
+        }
+        let config = self.catalog.group(group).expect("made sure above");
+        let max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
+        Ok(header.reconsume_times > max)
+    }
+
+    /// Queue 0 of the dead-letter topic that belongs to a retry topic.
+    pub(in crate::broker) fn dead_letter_queue(
+        &mut self,
+        now: Now,
+        retry_topic: &str,
+    ) -> Result<(std::borrow::Cow<'static, str>, QueueKey), Stop> {
+        let group = names::group_of_retry_topic(retry_topic).unwrap_or(retry_topic);
+        let name = names::dlq_topic(group);
+        self.ensure_group_topic(now, &name, 1)?;
+        let incarnation = self.catalog.topic(&name).expect("made sure above").incarnation;
+        Ok((name.into(), QueueKey { topic: incarnation, queue: 0 }))
+    }
+
+    /// A key like the ones clients make (`MessageClientIDSetter`), unique to this process.
+    pub(in crate::broker) fn next_unique_key(&mut self, now: Now) -> [u8; UniqueKey::CHARACTERS] {
+        self.unique_keys += 1;
+        let std::net::IpAddr::V4(ip) = self.settings.advertised.ip().to_canonical() else {
+            return self.unique_key(now, std::net::Ipv4Addr::UNSPECIFIED);
+        };
+        self.unique_key(now, ip)
+    }
+
+    fn unique_key(&self, now: Now, ip: std::net::Ipv4Addr) -> [u8; UniqueKey::CHARACTERS] {
+        UniqueKey {
+            ip,
+            pid: (self.settings.process_tag >> 16) as u16,
+            generator: self.settings.process_tag,
+            month_ms: now.wall_ms as u32,
+            counter: self.unique_keys as u16,
+        }
+        .encode()
+    }
+
+    fn send_batch(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        header: &SendHeader<'_>,
+        topic: &str,
+        queue: QueueKey,
+        body: &[u8],
+    ) -> Handled {
+        self.check_sizes(topic, body)?;
+        if names::is_retry_topic(topic) {
+            return Err(illegal(format!("batch request does not support retry group {topic}")));
+        }
+        if header.sys_flag & proto::record::sys_flag::TRANSACTION_MASK != 0 {
+            return Err(illegal("a batch cannot be a transaction".to_owned()));
+        }
+        let mut common = Vec::new();
+        header
+            .properties
+            .unescape_into(&mut common)
+            .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
+        let known = WellKnown::collect(&common);
+        refuse_unsupported(&known)?;
+        if known.delay.map(|delay| parse_delay(delay.value)).transpose()?.unwrap_or(0) > 0 {
+            return Err(illegal("a batch cannot be delayed".to_owned()));
+        }
+        // A 5.x client puts a UNIQ_KEY of the whole batch here. Appended to each record, as Apache
+        // does, it would hide the record's own key, and no query would find the ids clients show.
+        let batch_key = known.unique_key.map(|key| key.value.to_vec());
+        properties::remove(&mut common, name::UNIQ_KEY);
+        properties::terminate(&mut common);
+        let trace = if self.settings.trace_on { "true" } else { "false" };
+        properties::append(&mut common, name::MSG_REGION, self.settings.region_id.as_bytes());
+        properties::append(&mut common, name::TRACE_ON, trace.as_bytes());
+        properties::append(&mut common, name::CLUSTER, self.settings.cluster_name.as_bytes());
+        let records = BatchRecords::new(body);
+        let count = records.count_checked().map_err(|error| illegal(error.to_string()))?;
+        if count == 0 {
+            return Err(illegal("the batch holds no message".to_owned()));
+        }
+        let mut texts = Vec::with_capacity(count);
+        for record in BatchRecords::new(body) {
+            let record = record.map_err(|error| illegal(error.to_string()))?;
+            let mut text = record.properties.to_vec();
+            properties::terminate(&mut text);
+            text.extend_from_slice(&common);
+            if text.len() > PROPERTIES_BYTES_MAX {
+                return Err(self.too_large(&format!("properties of {} bytes", text.len())));
+            }
+            let known = WellKnown::collect(&text);
+            let tag = known.tags.map_or(0, |tags| java_hash(tags.value));
+            texts.push((record.flag, record.body, tag, text));
+        }
+        let messages: Vec<_> = texts
+            .iter()
+            .map(|(flag, body, tag, text)| NewMessage {
+                queue,
+                topic: topic.as_bytes(),
+                flag: *flag,
+                sys_flag: header.sys_flag,
+                born_timestamp: header.born_timestamp,
+                born_host: asker.peer,
+                store_host: self.settings.advertised,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body,
+                properties: text,
+                tag: *tag,
+                unique_key: unique_key_range(text),
+            })
+            .collect();
+        let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
+        let ticket = (!asker.is_oneway).then_some(ticket);
+        let owner = self.owner_of(queue);
+        self.shards[owner].append_batch(now.wall_ms, &messages, ticket)?;
+        if ticket.is_some() {
+            self.batch_keys[owner].push_back(batch_key.unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+/// What was found in and made of a message's properties.
+struct Made {
+    delay_level: Option<usize>,
+    is_dead_letter: bool,
+    tag: i32,
+    unique_key: (usize, usize),
+}
+
+/// Where the value of UNIQ_KEY lies in a properties text; (0, 0) without one.
+pub(in crate::broker) fn unique_key_range(text: &[u8]) -> (usize, usize) {
+    WellKnown::collect(text)
+        .unique_key
+        .map_or((0, 0), |key| (key.item().start + name::UNIQ_KEY.len() + 1, key.value.len()))
+}
+
+/// What a message gets that waits in SCHEDULE_TOPIC_XXXX (`HookUtils.transformDelayLevelMessage`).
+pub(in crate::broker) fn delay_properties(
+    text: &mut Vec<u8>,
+    level: usize,
+    asked: i64,
+    topic: &str,
+    queue_id: i32,
+) {
+    if asked != level as i64 {
+        properties::set(text, name::DELAY, level.to_string().as_bytes());
+    }
+    properties::set(text, name::REAL_TOPIC, topic.as_bytes());
+    properties::set(text, name::REAL_QID, queue_id.to_string().as_bytes());
+}
+
+fn illegal(remark: String) -> Stop {
+    Refusal::new(response::MESSAGE_ILLEGAL, remark).into()
+}
+
+fn parse_delay(value: &[u8]) -> Result<i64, Stop> {
+    proto::text::parse_i64(value).ok_or_else(|| {
+        let found = String::from_utf8_lossy(value).into_owned();
+        Refusal::new(response::SYSTEM_ERROR, format!("DELAY is no number: {found}")).into()
+    })
+}
+
+/// Kinds of messages that the broker does not have yet are refused, not stored as something else.
+fn refuse_unsupported(known: &WellKnown<'_>) -> Result<(), Stop> {
+    if known.transaction.is_some_and(|value| value.value.eq_ignore_ascii_case(b"true")) {
+        return Err(Refusal::new(
+            response::NO_PERMISSION,
+            "the broker does not support transactions yet, sending transaction message is forbidden",
+        )
+        .into());
+    }
+    let delay = known.delay.is_some_and(|delay| delay.value != b"0");
+    let is_timed = known.timer_delay_sec.or(known.timer_delay_ms).or(known.timer_deliver_ms);
+    if is_timed.is_some() && !delay {
+        return Err(Refusal::new(
+            response::SYSTEM_ERROR,
+            "accurate timer message is not supported yet, use a delay level",
+        )
+        .into());
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Send-back: 36 CONSUMER_SEND_MSG_BACK, a message that a consumer could not use comes again later or
+//! becomes a dead letter.
+//! Kind: machine
+//!
+//! Source: AbstractSendMessageProcessor.consumerSendMsgBack of 5.3.3.
+
+use engine::consumequeue::QueueKey;
+use engine::shard::{Lookup, NewMessage, SCHEDULE_TOPIC_INCARNATION};
+use engine::ticket::Ticket;
+use proto::code::response;
+use proto::command::Command;
+use proto::header::SendBackHeader;
+use proto::ids::{OffsetMessageId, Position, java_hash};
+use proto::names::{self, perm};
+use proto::properties::{self, name};
+use proto::record::Record;
+use proto::version;
+use runtime::ConnectionId;
+use runtime::clock::Now;
+
+use super::super::confirm::encoding_of;
+use super::super::dispatch::{Handled, Stop, answer, refuse};
+use super::super::limits::PARKED_SEND_BACKS_MAX;
+use super::super::{Asker, Broker, Refusal};
+use super::send::{delay_properties, unique_key_range};
+use crate::net::outbox::Outboxes;
+use crate::router::Owner;
+
+/// A send-back whose message is being read from disk.
+#[derive(Clone, Debug)]
+pub(in crate::broker) struct ParkedSendBack {
+    pub(in crate::broker) ticket: Ticket,
+    asker: Asker,
+    position: Position,
+    group: String,
+    delay_level: i32,
+    max_reconsume_times: i32,
+}
+
+impl Broker {
+    pub(in crate::broker) fn send_back(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = SendBackHeader::parse(command)?;
+        let group = header.group.to_cow().into_owned();
+        if !self.ensure_group(now, &group)? {
+            return Err(Refusal::new(
+                response::SUBSCRIPTION_GROUP_NOT_EXIST,
+                format!("subscription group not exist, {group}"),
+            )
+            .into());
+        }
+        if !perm::writable(self.settings.permission) {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!("the broker[{}] sending message is forbidden", self.settings.advertised),
+            )
+            .into());
+        }
+        let config = self.catalog.group(&group).expect("made sure above");
+        let (queues, group_max) = (config.retry_queue_nums, config.retry_max_times);
+        if queues <= 0 {
+            answer(asker, response::SUCCESS, None, None, &[], outboxes);
+            return Ok(());
+        }
+        self.ensure_group_topic(now, &names::retry_topic(&group), queues)?;
+        let asked_max = header.max_reconsume_times.filter(|_| asker.version >= version::V3_4_9);
+        let Some(position) = Position::from_i64(header.offset) else {
+            return Err(not_found(header.offset));
+        };
+        let parked = ParkedSendBack {
+            ticket: asker.ticket(super::form::PLAIN),
+            asker: *asker,
+            position,
+            group,
+            delay_level: header.delay_level,
+            max_reconsume_times: asked_max.unwrap_or(group_max),
+        };
+        if self.try_send_back(now, &parked)? {
+            return Ok(());
+        }
+        if self.parked.len() >= PARKED_SEND_BACKS_MAX {
+            return Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("{PARKED_SEND_BACKS_MAX} send-backs wait for the disk already, send the message again"),
+            )
+            .into());
+        }
+        self.parked.push(parked);
+        Ok(())
+    }
+
+    /// `false`: the message is being read.
+    fn try_send_back(&mut self, now: Now, parked: &ParkedSendBack) -> Result<bool, Stop> {
+        let wire = parked.position.to_i64();
+        let Owner::Here(owner) = self.router.of_position(parked.position) else {
+            return Err(not_found(wire));
+        };
+        let mut record = std::mem::take(&mut self.scratch.record);
+        record.clear();
+        let found = match self.shards[owner].lookup(parked.position.offset().bytes(), &mut record) {
+            Lookup::Found => self.append_send_back(now, parked, &record).map(|()| true),
+            Lookup::Cold => Ok(false),
+            Lookup::None => Err(not_found(wire)),
+        };
+        self.scratch.record = record;
+        found
+    }
+
+    fn append_send_back(&mut self, now: Now, parked: &ParkedSendBack, record: &[u8]) -> Handled {
+        let (message, _) = Record::decode(record).map_err(|error| {
+            Stop::Refuse(Refusal::new(response::SYSTEM_ERROR, error.to_string()))
+        })?;
+        let fields = *message.fields();
+        let retry_topic = names::retry_topic(&parked.group);
+        let mut text = fields.properties.to_vec();
+        if properties::find(&text, name::RETRY_TOPIC).is_none() {
+            properties::set(&mut text, name::RETRY_TOPIC, fields.topic);
+        }
+        properties::set(&mut text, name::WAIT, b"false");
+        if properties::find(&text, name::ORIGIN_MESSAGE_ID).is_none() {
+            let id =
+                OffsetMessageId { host: fields.store_host, position: parked.position }.encode();
+            properties::set(&mut text, name::ORIGIN_MESSAGE_ID, id.as_bytes());
+        }
+        for timer in [name::TIMER_DELIVER_MS, name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS] {
+            properties::remove(&mut text, timer);
+        }
+        let is_dead =
+            parked.delay_level < 0 || fields.reconsume_times >= parked.max_reconsume_times;
+        let (topic, queue) = if is_dead {
+            properties::set(&mut text, name::DELAY, b"0");
+            self.dead_letter_queue(now, &retry_topic)?
+        } else {
+            let level = match parked.delay_level {
+                0 => 3 + i64::from(fields.reconsume_times),
+                level => i64::from(level),
+            };
+            let levels = self.settings.delay_levels_ms.len();
+            let level = usize::try_from(level).map_or(levels, |level| level.min(levels));
+            properties::set(&mut text, name::DELAY, level.to_string().as_bytes());
+            delay_properties(&mut text, level, level as i64, &retry_topic, 0);
+            let queue = QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
+            (names::SCHEDULE_TOPIC.into(), queue)
+        };
+        let tag = properties::find(&text, name::TAGS).map_or(0, java_hash);
+        let again = NewMessage {
+            queue,
+            topic: topic.as_bytes(),
+            flag: fields.flag,
+            sys_flag: fields.sys_flag,
+            born_timestamp: fields.born_timestamp,
+            born_host: fields.born_host,
+            store_host: self.settings.advertised,
+            reconsume_times: fields.reconsume_times + 1,
+            prepared_transaction_offset: 0,
+            body: fields.body,
+            properties: &text,
+            tag,
+            unique_key: unique_key_range(&text),
+        };
+        let owner = self.owner_of(queue);
+        let ticket = (!parked.asker.is_oneway).then_some(parked.ticket);
+        self.shards[owner].append_message(now.wall_ms, &again, ticket)?;
+        Ok(())
+    }
+
+    /// Tries parked send-backs again when cold reads have ended since.
+    pub fn retry_parked(&mut self, now: Now, outboxes: &mut Outboxes) {
+        let completed = self.shards.iter_mut().map(|shard| shard.cold_mut().completed()).sum();
+        if self.parked.is_empty() || completed == self.cold_reads_seen {
+            return;
+        }
+        self.cold_reads_seen = completed;
+        for parked in std::mem::take(&mut self.parked) {
+            match self.try_send_back(now, &parked) {
+                Ok(true) => {}
+                Ok(false) => self.parked.push(parked),
+                Err(Stop::Wait) => {
+                    self.cold_reads_seen = u64::MAX; // come again in the next turn
+                    self.parked.push(parked);
+                }
+                Err(Stop::Refuse(refusal)) => {
+                    let asker = Asker {
+                        connection: ConnectionId::from_bits(parked.ticket.connection),
+                        encoding: encoding_of(&parked.ticket),
+                        ..parked.asker
+                    };
+                    refuse(&asker, &refusal, outboxes);
+                }
+            }
+        }
+    }
+}
+
+fn not_found(offset: i64) -> Stop {
+    Refusal::new(response::SYSTEM_ERROR, format!("look message by offset failed, {offset}")).into()
+}

@@ -1,0 +1,23 @@
+//! Limits of the broker, each with its unit and reason.
+
+/// Send-backs that wait for their message to be read from disk, at the most. Above it the client is
+/// told to send the message itself, which is what Java clients do on any error of a send-back.
+pub const PARKED_SEND_BACKS_MAX: usize = 1024;
+
+/// A held pull waits at most this long, ms: old Go clients ask for nanoseconds, and a client's own
+/// timeout is 30 s.
+pub const SUSPEND_MS_MAX: u64 = 60_000;
+
+/// Queues of a topic, at the most, per direction: a mistyped number must not make a million queues.
+pub const QUEUES_PER_TOPIC_MAX: i32 = 65_536;
+
+/// Answers that wait for a registration, at the most.
+pub const AWAITING_REGISTRATION_MAX: usize = 16 * 1024;
+
+/// Log offsets further from the tail than this share of RAM count as "not in memory"
+/// (`accessMessageInMemoryMaxRatio` 40, protocol fact 3.4).
+pub const IN_MEMORY_RAM_PERCENT: u64 = 40;
+
+/// Bytes of properties that the broker itself may add to a message: UNIQ_KEY, MSG_REGION, TRACE_ON,
+/// CLUSTER, REAL_TOPIC, REAL_QID.
+pub const ADDED_PROPERTIES_BYTES_MAX: usize = 1024;

@@ -1,0 +1,190 @@
+//! The broker of one core: requests in, answers out, everything in between in the shards.
+//! Owns: the core's shards, its copy of the catalog, group membership, requests that are parked.
+//! Lives on: every core
+//! Kind: machine
+//! Invariants:
+//!   every two-way request is answered once, or its connection is closed
+//!   a handler either answers, or leaves a ticket with a shard, or parks a value here
+
+mod confirm;
+mod deliver;
+mod dispatch;
+mod handlers;
+pub mod limits;
+pub mod membership;
+mod refusal;
+pub mod registration;
+mod settings;
+mod topics;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use engine::catalog::Catalog;
+use engine::shard::{Replies, Shard};
+use engine::ticket::Ticket;
+use proto::body::TopicConfig;
+use proto::frame::Encoding;
+use runtime::ConnectionId;
+use runtime::clock::Now;
+
+pub use refusal::Refusal;
+pub use settings::BrokerSettings;
+
+use crate::net::outbox::Outboxes;
+use crate::router::Router;
+use handlers::ParkedSendBack;
+use membership::Membership;
+
+/// Whether the caller may go on with the connection's next frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Yes.
+    Done,
+    /// The log has no room: the same frame is to come again after the next completions.
+    Wait,
+}
+
+/// A request on its way through a handler: who asked, and how to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Correlation id.
+    pub opaque: i32,
+    /// Header encoding of the request, and so of its answer.
+    pub encoding: Encoding,
+    /// Nobody waits for an answer.
+    pub is_oneway: bool,
+    /// Version of the client.
+    pub version: i32,
+}
+
+/// See the module's first lines.
+#[derive(Debug)]
+pub struct Broker {
+    settings: BrokerSettings,
+    router: Router,
+    /// This core's shards.
+    pub shards: Vec<Shard>,
+    catalog: Catalog,
+    membership: Membership,
+    parked: Vec<ParkedSendBack>,
+    cold_reads_seen: u64,
+    /// For each shard the keys of the batches that wait for confirmation, in the log's order.
+    batch_keys: Vec<VecDeque<Vec<u8>>>,
+    /// Topics created or changed since the control thread was told.
+    changed_topics: Vec<TopicConfig>,
+    /// Answers that wait until the NameServers know: told apart by their number.
+    awaiting_registration: Vec<(u64, Ticket)>,
+    registrations: u64,
+    closing: Vec<ConnectionId>,
+    queue_choice: u64,
+    unique_keys: u64,
+    scratch: Scratch,
+}
+
+/// Memory that handlers use again and again.
+#[derive(Debug, Default)]
+struct Scratch {
+    properties: Vec<u8>,
+    payload: Vec<u8>,
+    ids: Vec<u8>,
+    record: Vec<u8>,
+    replies: Replies,
+}
+
+impl Broker {
+    /// A broker over opened shards and the catalog they replayed.
+    pub fn new(
+        settings: BrokerSettings,
+        router: Router,
+        shards: Vec<Shard>,
+        catalog: Catalog,
+        now: Now,
+    ) -> Broker {
+        let membership =
+            Membership::new(settings.consumer_expired_ms, settings.notify_consumer_ids_changed);
+        Broker {
+            settings,
+            router,
+            catalog,
+            membership,
+            parked: Vec::new(),
+            cold_reads_seen: 0,
+            batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
+            changed_topics: Vec::new(),
+            awaiting_registration: Vec::new(),
+            registrations: 0,
+            closing: Vec::new(),
+            queue_choice: now.monotonic_ns,
+            unique_keys: 0,
+            scratch: Scratch::default(),
+            shards,
+        }
+    }
+
+    /// What the broker was told.
+    pub fn settings(&self) -> &BrokerSettings {
+        &self.settings
+    }
+
+    /// The catalog of this core.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// A connection ended.
+    pub fn closed(&mut self, connection: ConnectionId, outboxes: &mut Outboxes) {
+        let bits = connection.to_bits();
+        for shard in &mut self.shards {
+            shard.connection_closed(bits);
+        }
+        self.parked.retain(|parked| parked.ticket.connection != bits);
+        for group in self.membership.closed(bits) {
+            self.notify_members(&group, outboxes);
+        }
+    }
+
+    /// The next connection that the broker wants closed: silent for too long, or waiting for an
+    /// outcome that is unknown.
+    pub fn next_closing(&mut self) -> Option<ConnectionId> {
+        self.closing.pop()
+    }
+
+    /// Deadlines have come.
+    pub fn tick(&mut self, now: Now) {
+        for shard in &mut self.shards {
+            shard.tick(now.wall_ms);
+        }
+        let silent = self.membership.expire(now.wall_ms);
+        self.closing.extend(silent.into_iter().map(ConnectionId::from_bits));
+    }
+
+    /// When `tick` has something to do, wall-clock ms.
+    pub fn wake_at_ms(&mut self) -> Option<u64> {
+        let shards = self.shards.iter_mut().filter_map(Shard::wake_at_ms).min();
+        [shards, self.membership.wake_at_ms()].into_iter().flatten().min()
+    }
+
+    /// The broker is about to stop: held pulls are answered with what there is.
+    pub fn drain(&mut self) {
+        for shard in &mut self.shards {
+            shard.wake_held();
+        }
+    }
+}
+
+impl Asker {
+    fn ticket(&self, form: u8) -> Ticket {
+        Ticket {
+            connection: self.connection.to_bits(),
+            opaque: self.opaque,
+            encoding: self.encoding as u8,
+            form,
+            queue_id: 0,
+        }
+    }
+}

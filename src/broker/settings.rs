@@ -1,0 +1,48 @@
+//! What a broker is told, as its handlers need it.
+
+use std::net::SocketAddr;
+
+/// Settings of a broker that do not change while it runs.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    /// `brokerName`.
+    pub broker_name: String,
+    /// `brokerClusterName`.
+    pub cluster_name: String,
+    /// `regionId`.
+    pub region_id: String,
+    /// `traceOn`.
+    pub trace_on: bool,
+    /// `traceTopicEnable`: the topic to create, if any.
+    pub trace_topic: Option<String>,
+    /// Address that clients dial, in routes, records and message ids.
+    pub advertised: SocketAddr,
+    /// `brokerPermission`.
+    pub permission: i32,
+    /// `maxMessageSize`, bytes.
+    pub message_bytes_max: usize,
+    /// `autoCreateTopicEnable`.
+    pub auto_create_topic: bool,
+    /// `autoCreateSubscriptionGroup`.
+    pub auto_create_group: bool,
+    /// `defaultTopicQueueNums`.
+    pub default_topic_queue_count: i32,
+    /// Messages of a pull answer.
+    pub pull_messages_max: u32,
+    /// Bytes of a pull answer.
+    pub pull_bytes_max: u32,
+    /// `longPollingEnable`.
+    pub long_polling: bool,
+    /// `shortPollingTimeMills`.
+    pub short_polling_ms: u64,
+    /// `channelExpiredTimeout`.
+    pub consumer_expired_ms: u64,
+    /// `notifyConsumerIdsChangedEnable`.
+    pub notify_consumer_ids_changed: bool,
+    /// Delay levels, ms.
+    pub delay_levels_ms: Vec<u64>,
+    /// Memory of the machine (or container), bytes.
+    pub memory_bytes: u64,
+    /// Four bytes that make this process's unique keys its own.
+    pub process_tag: u32,
+}

@@ -1,0 +1,237 @@
+//! Topics and groups that come into being: on request, by the first send, by a heartbeat, at start.
+//! Kind: machine
+//!
+//! Rules: TopicConfigManager and SubscriptionGroupManager of Apache RocketMQ 5.3.3.
+
+use engine::shard::SCHEDULE_TOPIC_INCARNATION;
+use engine::ticket::Ticket;
+use proto::body::{DataVersion, SubscriptionGroupConfig, TopicConfig};
+use proto::code::response;
+use proto::names::{self, perm};
+use runtime::clock::Now;
+
+use super::dispatch::Stop;
+use super::limits::{AWAITING_REGISTRATION_MAX, QUEUES_PER_TOPIC_MAX};
+use super::{Broker, Refusal};
+
+/// Bytes of a catalog record, at the most: a topic's JSON with long attributes.
+const CATALOG_BYTES_MAX: usize = 64 * 1024;
+
+/// Topics to be told to the NameServers.
+#[derive(Debug)]
+pub struct TopicChanges {
+    /// The configurations as they are now.
+    pub topics: Vec<TopicConfig>,
+    /// The version of the whole table.
+    pub version: DataVersion,
+    /// To be given back when the NameServers know.
+    pub number: u64,
+}
+
+impl Broker {
+    /// Creates or changes a topic; the ticket, if any, is confirmed with it.
+    pub(super) fn put_topic(
+        &mut self,
+        now: Now,
+        config: TopicConfig,
+        ticket: Option<Ticket>,
+    ) -> Result<(), Stop> {
+        self.shards[0].has_room(CATALOG_BYTES_MAX)?;
+        let reserved =
+            (config.topic_name == names::SCHEDULE_TOPIC).then_some(SCHEDULE_TOPIC_INCARNATION);
+        let mut payload = std::mem::take(&mut self.scratch.payload);
+        let placement = self.router.place(self.catalog.topics().count() as u32);
+        let registered = self.as_registered(&config);
+        let put = self.catalog.put_topic(now.wall_ms, config, placement, reserved, &mut payload);
+        let appended = put
+            .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
+            .and_then(|incarnation| {
+                self.shards[0].append_catalog(incarnation, &payload, ticket).map_err(Stop::from)
+            });
+        self.scratch.payload = payload;
+        appended?;
+        self.changed_topics.push(registered);
+        Ok(())
+    }
+
+    /// A topic as NameServers get it: with no more permission than the broker has.
+    fn as_registered(&self, config: &TopicConfig) -> TopicConfig {
+        TopicConfig { perm: config.perm & self.settings.permission, ..config.clone() }
+    }
+
+    /// All topics as NameServers get them, with the version of the table.
+    pub fn registered_topics(&self) -> (Vec<TopicConfig>, DataVersion) {
+        let topics = self.catalog.topics().map(|topic| self.as_registered(&topic.config));
+        (topics.collect(), self.catalog.topics_version())
+    }
+
+    /// Topics that changed since the last call, to be told to the NameServers.
+    pub fn next_topic_changes(&mut self) -> Option<TopicChanges> {
+        if self.changed_topics.is_empty() {
+            return None;
+        }
+        self.registrations += 1;
+        Some(TopicChanges {
+            topics: std::mem::take(&mut self.changed_topics),
+            version: self.catalog.topics_version(),
+            number: self.registrations,
+        })
+    }
+
+    /// Keeps an answer back until the NameServers know what changed before now.
+    pub(super) fn await_registration(&mut self, ticket: Ticket) -> bool {
+        if self.awaiting_registration.len() >= AWAITING_REGISTRATION_MAX {
+            return false;
+        }
+        let number = self.registrations + u64::from(!self.changed_topics.is_empty());
+        self.awaiting_registration.push((number, ticket));
+        true
+    }
+
+    /// The topic of a send, created if that is allowed (`createTopicInSendMessageMethod`).
+    pub(super) fn ensure_topic_for_send(
+        &mut self,
+        now: Now,
+        name: &str,
+        default_topic: &str,
+        default_queue_count: i32,
+    ) -> Result<(), Stop> {
+        if self.catalog.topic(name).is_some() {
+            return Ok(());
+        }
+        names::validate_topic(name)
+            .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
+        let template = self.catalog.topic(default_topic).map(|topic| &topic.config);
+        let inherits = template.filter(|config| {
+            perm::inherited(config.perm)
+                && (default_topic != names::AUTO_CREATE_TOPIC || self.settings.auto_create_topic)
+        });
+        let config = match inherits {
+            Some(template) => {
+                let count = default_queue_count.min(template.write_queue_nums).max(0);
+                TopicConfig {
+                    topic_name: name.to_owned(),
+                    read_queue_nums: count,
+                    write_queue_nums: count,
+                    perm: template.perm & !perm::INHERIT,
+                    topic_filter_type: template.topic_filter_type,
+                    ..TopicConfig::default()
+                }
+            }
+            None if names::is_retry_topic(name) => retry_config(name, 1),
+            None => return Err(Refusal::no_topic(name, self.settings.advertised).into()),
+        };
+        tracing::info!(topic = name, queues = config.write_queue_nums, "topic created by a send");
+        self.put_topic(now, config, None)
+    }
+
+    /// A topic of a group (`%RETRY%`, `%DLQ%`), created when it is missing.
+    pub(super) fn ensure_group_topic(
+        &mut self,
+        now: Now,
+        name: &str,
+        queue_count: i32,
+    ) -> Result<(), Stop> {
+        if self.catalog.topic(name).is_some() {
+            return Ok(());
+        }
+        self.put_topic(now, retry_config(name, queue_count), None)
+    }
+
+    /// A group's configuration, created if that is allowed
+    /// (`SubscriptionGroupManager.findSubscriptionGroupConfig`).
+    pub(super) fn ensure_group(&mut self, now: Now, name: &str) -> Result<bool, Stop> {
+        if self.catalog.group(name).is_some() {
+            return Ok(true);
+        }
+        let may_create = self.settings.auto_create_group || names::is_system_group(name);
+        if !may_create || names::validate_group(name).is_err() {
+            return Ok(false);
+        }
+        self.put_group(
+            now,
+            SubscriptionGroupConfig { group_name: name.to_owned(), ..Default::default() },
+        )?;
+        tracing::info!(group = name, "consumer group created");
+        Ok(true)
+    }
+
+    fn put_group(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Stop> {
+        self.shards[0].has_room(CATALOG_BYTES_MAX)?;
+        let mut payload = std::mem::take(&mut self.scratch.payload);
+        let put = self.catalog.put_group(now.wall_ms, config, &mut payload);
+        let appended = put
+            .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
+            .and_then(|()| self.shards[0].append_catalog(0, &payload, None).map_err(Stop::from));
+        self.scratch.payload = payload;
+        appended
+    }
+
+    /// Topics and groups that every broker has (`TopicConfigManager` and `SubscriptionGroupManager`,
+    /// constructors). `false`: the log has no room yet, call again.
+    pub fn create_system_topics(&mut self, now: Now) -> bool {
+        self.system_topics(now).is_ok()
+    }
+
+    fn system_topics(&mut self, now: Now) -> Result<(), Stop> {
+        let (rw, inherited) = (perm::READ | perm::WRITE, perm::READ | perm::WRITE | perm::INHERIT);
+        let (cluster, broker) =
+            (self.settings.cluster_name.clone(), self.settings.broker_name.clone());
+        let levels = i32::try_from(self.settings.delay_levels_ms.len()).expect("few levels");
+        let mut topics = vec![
+            (names::SELF_TEST_TOPIC.to_owned(), 1, rw),
+            (names::BENCHMARK_TOPIC.to_owned(), 1024, rw),
+            (cluster.clone(), 16, inherited),
+            (broker, 1, inherited),
+            (names::OFFSET_MOVED_EVENT.to_owned(), 1, rw),
+            (names::SCHEDULE_TOPIC.to_owned(), levels, rw),
+            (names::reply_topic(&cluster), 1, rw),
+        ];
+        if self.settings.auto_create_topic {
+            let count = self.settings.default_topic_queue_count;
+            topics.push((names::AUTO_CREATE_TOPIC.to_owned(), count, inherited));
+        }
+        topics.extend(self.settings.trace_topic.clone().map(|name| (name, 1, rw)));
+        for (name, queues, perm) in topics {
+            let is_there = self.catalog.topic(&name).is_some_and(|topic| {
+                topic.config.write_queue_nums == queues && topic.config.perm == perm
+            });
+            if !is_there {
+                self.put_topic(now, config(&name, queues, perm), None)?;
+            }
+        }
+        for group in names::DEFAULT_GROUPS {
+            if self.catalog.group(group).is_none() {
+                let config =
+                    SubscriptionGroupConfig { group_name: group.to_owned(), ..Default::default() };
+                self.put_group(now, config)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks the queue count of a topic to be created.
+pub(super) fn check_queue_count(name: &str, count: i32) -> Result<(), Refusal> {
+    if (0..=QUEUES_PER_TOPIC_MAX).contains(&count) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        response::INVALID_PARAMETER,
+        format!("topic[{name}] with {count} queues: from 0 to {QUEUES_PER_TOPIC_MAX} are allowed"),
+    ))
+}
+
+fn config(name: &str, queues: i32, perm: i32) -> TopicConfig {
+    TopicConfig {
+        topic_name: name.to_owned(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm,
+        ..TopicConfig::default()
+    }
+}
+
+fn retry_config(name: &str, queues: i32) -> TopicConfig {
+    config(name, queues, perm::READ | perm::WRITE)
+}

@@ -1,0 +1,233 @@
+//! What leaves: the replies of a turn for each connection, and what its socket did not take yet.
+//! Owns: reply bytes, references to records in the tail's memory until the turn ends, backlogs.
+//! Lives on: the connection's core
+//! Kind: machine
+//! Invariants:
+//!   bytes leave in the order they were written
+//!   a reference to a record does not outlive the turn: what the socket does not take is copied
+
+use std::io::IoSlice;
+
+use engine::shard::{Piece, Shard};
+use runtime::ConnectionId;
+
+use super::limits::{BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, OUTBOX_BYTES_KEPT};
+
+/// Output of one connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    connection: Option<ConnectionId>,
+    /// Bytes written in this turn.
+    bytes: Vec<u8>,
+    /// Records to be sent between them: behind this many of the bytes, this piece of this shard.
+    pieces: Vec<(usize, usize, Piece)>,
+    /// Bytes that the socket did not take in earlier turns, from `backlog_at` on.
+    backlog: Vec<u8>,
+    backlog_at: usize,
+    is_dirty: bool,
+}
+
+/// What is to be done with a connection after its output was offered to the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flushed {
+    /// All was taken.
+    All,
+    /// Some waits until the socket is writable again.
+    Waits {
+        /// So much waits that reading from the connection is to stop meanwhile.
+        pause: bool,
+    },
+    /// So much waits that the connection is to be closed.
+    TooMuch {
+        /// Bytes that wait.
+        bytes: usize,
+    },
+}
+
+impl Outbox {
+    /// Where reply bytes go.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Puts a record behind what was written so far.
+    pub fn piece(&mut self, shard: usize, piece: Piece) {
+        self.pieces.push((self.bytes.len(), shard, piece));
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.backlog.len() - self.backlog_at
+    }
+
+    /// The slices of this turn, in order, for as long as the turn lasts.
+    fn gather<'a>(&'a self, shards: &'a [Shard], slices: &mut Vec<IoSlice<'a>>) {
+        let mut from = 0;
+        for (behind, shard, piece) in &self.pieces {
+            if *behind > from {
+                slices.push(IoSlice::new(&self.bytes[from..*behind]));
+                from = *behind;
+            }
+            let record = shards[*shard].piece(piece.payload, piece.size_bytes);
+            slices.push(IoSlice::new(record));
+        }
+        if self.bytes.len() > from {
+            slices.push(IoSlice::new(&self.bytes[from..]));
+        }
+    }
+
+    /// Offers everything to the socket through `send`, which says how many bytes it took.
+    fn flush(
+        &mut self,
+        shards: &[Shard],
+        mut send: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
+    ) -> std::io::Result<Flushed> {
+        self.is_dirty = false;
+        let mut slices = Vec::with_capacity(2 * self.pieces.len() + 2);
+        if self.waiting_bytes() > 0 {
+            slices.push(IoSlice::new(&self.backlog[self.backlog_at..]));
+        }
+        self.gather(shards, &mut slices);
+        let mut taken = send(&slices)?;
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut rest = Vec::new();
+        if taken < total {
+            rest.reserve_exact(total - taken);
+            for slice in &slices {
+                let skipped = taken.min(slice.len());
+                taken -= skipped;
+                rest.extend_from_slice(&slice[skipped..]);
+            }
+        }
+        drop(slices);
+        self.backlog = rest;
+        self.backlog_at = 0;
+        self.pieces.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
+            self.bytes = Vec::new();
+        }
+        Ok(match self.waiting_bytes() {
+            0 => Flushed::All,
+            bytes if bytes > BACKLOG_BYTES_MAX => Flushed::TooMuch { bytes },
+            bytes => Flushed::Waits { pause: bytes > BACKLOG_BYTES_PAUSE },
+        })
+    }
+}
+
+/// Outboxes of all connections of a core.
+#[derive(Debug, Default)]
+pub struct Outboxes {
+    slots: Vec<Outbox>,
+    dirty: Vec<ConnectionId>,
+}
+
+impl Outboxes {
+    /// A connection begins.
+    pub fn open(&mut self, connection: ConnectionId) {
+        let index = connection.index();
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Outbox::default);
+        }
+        self.slots[index] = Outbox { connection: Some(connection), ..Outbox::default() };
+    }
+
+    /// A connection ended: what was to leave is dropped.
+    pub fn close(&mut self, connection: ConnectionId) {
+        if let Some(outbox) = self.slot(connection) {
+            *outbox = Outbox::default();
+        }
+    }
+
+    fn slot(&mut self, connection: ConnectionId) -> Option<&mut Outbox> {
+        self.slots
+            .get_mut(connection.index())
+            .filter(|outbox| outbox.connection == Some(connection))
+    }
+
+    /// The outbox to write a reply into; `None`: the connection ended meanwhile.
+    pub fn of(&mut self, connection: ConnectionId) -> Option<&mut Outbox> {
+        let outbox = self
+            .slots
+            .get_mut(connection.index())
+            .filter(|outbox| outbox.connection == Some(connection))?;
+        if !outbox.is_dirty {
+            outbox.is_dirty = true;
+            self.dirty.push(connection);
+        }
+        Some(outbox)
+    }
+
+    /// The next connection that has something to say.
+    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
+        self.dirty.pop()
+    }
+
+    /// Offers what a connection has to its socket. `None`: it ended, or has nothing.
+    pub fn flush(
+        &mut self,
+        connection: ConnectionId,
+        shards: &[Shard],
+        send: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
+    ) -> Option<std::io::Result<Flushed>> {
+        let outbox = self.slot(connection)?;
+        if outbox.bytes.is_empty() && outbox.pieces.is_empty() && outbox.waiting_bytes() == 0 {
+            outbox.is_dirty = false;
+            return None;
+        }
+        Some(outbox.flush(shards, send))
+    }
+
+    /// Whether no connection has bytes to send or waiting.
+    pub fn is_empty(&self) -> bool {
+        self.slots.iter().all(|outbox| outbox.bytes.is_empty() && outbox.waiting_bytes() == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONNECTION: u64 = 3;
+
+    #[test]
+    fn what_the_socket_does_not_take_leaves_later_in_order() {
+        let connection = ConnectionId::from_bits(CONNECTION);
+        let mut outboxes = Outboxes::default();
+        outboxes.open(connection);
+        let mut wire = Vec::new();
+        let mut expected = Vec::new();
+        for turn in 0..50u8 {
+            let bytes = vec![turn; 100];
+            expected.extend_from_slice(&bytes);
+            outboxes.of(connection).expect("open").bytes().extend_from_slice(&bytes);
+            assert_eq!(outboxes.next_dirty(), Some(connection));
+            let flushed = outboxes.flush(connection, &[], |slices| {
+                let offered: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                let taken = offered.len().min(70);
+                wire.extend_from_slice(&offered[..taken]);
+                Ok(taken)
+            });
+            let waits = matches!(flushed, Some(Ok(Flushed::Waits { pause: false })));
+            assert!(waits);
+        }
+        let flushed = outboxes.flush(connection, &[], |slices| {
+            let all: usize = slices.iter().map(|slice| slice.len()).sum();
+            slices.iter().for_each(|slice| wire.extend_from_slice(slice));
+            Ok(all)
+        });
+        assert!(matches!(flushed, Some(Ok(Flushed::All))));
+        assert_eq!(wire, expected);
+        assert!(outboxes.is_empty());
+    }
+
+    #[test]
+    fn an_ended_connection_takes_nothing() {
+        let connection = ConnectionId::from_bits(CONNECTION);
+        let mut outboxes = Outboxes::default();
+        outboxes.open(connection);
+        outboxes.close(connection);
+        assert!(outboxes.of(connection).is_none());
+        outboxes.open(ConnectionId::from_bits(CONNECTION | 1 << 32));
+        assert!(outboxes.of(connection).is_none(), "another generation of the same slot");
+    }
+}

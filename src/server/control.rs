@@ -1,0 +1,259 @@
+//! The control thread: NameServer, registration, preparation of segments, start and stop.
+//! Owns: the executor all of that runs on, and the rings to the core.
+//! Lives on: the control thread
+//! Kind: shell
+//!
+//! What is not per message runs here, so that nothing it does can delay a shard.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::channels::local_channel::{self, LocalReceiver, LocalSender};
+use proto::body::{DataVersion, TopicConfig};
+use runtime::eventfd::readable;
+use runtime::mesh::{Inbox, Peer, SleepFlag};
+
+use super::messages::{ToControl, ToCore};
+use super::name_server;
+use super::space::{self, SpacePlace};
+use crate::broker::registration::{
+    BrokerIdentity, Coverage, Registrar, RegistrationError, RegistrationFailure,
+};
+use crate::namesrv::NameServerConfig;
+
+/// What the control thread is given to start.
+#[derive(Debug)]
+pub struct ControlParts {
+    /// The NameServer's listening socket.
+    pub listener: OwnedFd,
+    /// Its settings.
+    pub name_server: NameServerConfig,
+    /// Connections of the NameServer at the most.
+    pub connections_max: u32,
+    /// Who registers.
+    pub identity: BrokerIdentity,
+    /// Where.
+    pub name_servers: Vec<String>,
+    /// How often, ms.
+    pub register_period_ms: u64,
+    /// Where each shard's segments are, in the core's order.
+    pub places: Vec<SpacePlace>,
+    /// To the core.
+    pub core: Peer<ToCore>,
+    /// From the core.
+    pub inbox: Inbox<ToControl>,
+    /// The control thread's sleeping flag and eventfd; signalled for a stop, too.
+    pub sleep: SleepFlag,
+    /// Whether a stop was asked for.
+    pub stop: StopFlag,
+    /// Lines to print when the broker is ready.
+    pub ready: Ready,
+}
+
+/// Set by the signal thread.
+pub type StopFlag = std::sync::Arc<std::sync::atomic::AtomicBool>;
+
+/// What to say and check when everything serves.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Lines for the operator.
+    pub lines: Vec<String>,
+    /// The advertised address, dialled once.
+    pub advertised: std::net::SocketAddr,
+}
+
+struct Registration {
+    topics: Vec<TopicConfig>,
+    version: DataVersion,
+    number: Option<u64>,
+    is_full: bool,
+}
+
+/// Messages to the core, kept while its ring is full.
+struct CoreLine {
+    peer: RefCell<Peer<ToCore>>,
+    waiting: RefCell<VecDeque<ToCore>>,
+}
+
+impl CoreLine {
+    fn send(&self, message: ToCore) {
+        self.waiting.borrow_mut().push_back(message);
+        self.flush();
+    }
+
+    fn flush(&self) {
+        let mut peer = self.peer.borrow_mut();
+        peer.push_batch(&mut self.waiting.borrow_mut());
+        peer.flush();
+    }
+}
+
+/// Runs until the core has stopped after a stop was asked for. To be called on the control thread.
+///
+/// # Errors
+/// The NameServer's ring cannot be made or broke.
+pub async fn run(parts: ControlParts) -> io::Result<()> {
+    let ControlParts { inbox, sleep, stop, ready, core, .. } = parts;
+    let core = Rc::new(CoreLine { peer: RefCell::new(core), waiting: RefCell::default() });
+    let failure: Rc<RefCell<Option<io::Error>>> = Rc::default();
+    let name_server = {
+        let (failure, sleep) = (Rc::clone(&failure), sleep.clone());
+        let served = name_server::run(parts.listener, parts.name_server, parts.connections_max);
+        glommio::spawn_local(async move {
+            if let Err(error) = served.await {
+                *failure.borrow_mut() = Some(error);
+                sleep.event().signal();
+            }
+        })
+    };
+    let (spaces, wanted) = local_channel::new_unbounded();
+    let space = glommio::spawn_local(prepare_spaces(parts.places, wanted, Rc::clone(&core)));
+    let (registrations, asked) = local_channel::new_unbounded();
+    let is_stopping = Rc::new(Cell::new(false));
+    let registrar = Registrar::new(parts.identity, parts.name_servers);
+    let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
+    let period = Duration::from_millis(parts.register_period_ms);
+    let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&core)));
+    let served = dispatch(Dispatch {
+        inbox,
+        sleep,
+        stop,
+        core,
+        spaces,
+        registrations,
+        failure,
+        is_stopping,
+    })
+    .await;
+    periodic.cancel().await;
+    space.cancel().await;
+    // Its channel is closed now: it unregisters and ends.
+    registration.await;
+    name_server.cancel().await;
+    served
+}
+
+struct Dispatch {
+    inbox: Inbox<ToControl>,
+    sleep: SleepFlag,
+    stop: StopFlag,
+    core: Rc<CoreLine>,
+    spaces: LocalSender<(usize, std::ops::Range<u64>)>,
+    registrations: LocalSender<Registration>,
+    failure: Rc<RefCell<Option<io::Error>>>,
+    is_stopping: Rc<Cell<bool>>,
+}
+
+/// Hands the core's requests to the tasks that serve them, until the core has stopped.
+async fn dispatch(mut this: Dispatch) -> io::Result<()> {
+    loop {
+        while let Some(message) = this.inbox.pop() {
+            match message {
+                ToControl::PrepareSpace { shard, range } => {
+                    this.spaces.try_send((shard, range)).ok();
+                }
+                ToControl::RegisterTopics { topics, version, number, is_full } => {
+                    let registration = Registration { topics, version, number, is_full };
+                    this.registrations.try_send(registration).ok();
+                }
+                ToControl::Serving => this.core.send(ToCore::SendAllTopics),
+                ToControl::Stopped => return Ok(()),
+            }
+        }
+        this.core.flush();
+        if let Some(error) = this.failure.borrow_mut().take() {
+            return Err(error);
+        }
+        if this.inbox.is_closed() {
+            return Ok(()); // the core ended; its own result says why
+        }
+        let is_asked = this.stop.load(std::sync::atomic::Ordering::Acquire);
+        if is_asked && !this.is_stopping.replace(true) {
+            this.core.send(ToCore::Stop);
+        }
+        this.sleep.prepare_to_sleep();
+        if this.inbox.is_empty() {
+            readable(this.sleep.event()).await?;
+        }
+        this.sleep.wake_up();
+    }
+}
+
+/// Prepares space in the order asked for, and tries again while the disk is full.
+async fn prepare_spaces(
+    places: Vec<SpacePlace>,
+    wanted: LocalReceiver<(usize, std::ops::Range<u64>)>,
+    core: Rc<CoreLine>,
+) {
+    while let Some((shard, range)) = wanted.recv().await {
+        loop {
+            match space::prepare(&places[shard], &range).await {
+                Ok(segment) => {
+                    core.send(ToCore::SpacePrepared { shard, range, segment });
+                    break;
+                }
+                Err(error) => {
+                    let directory = places[shard].directory.display();
+                    let reason = format!("prepare space in {directory}: {error}");
+                    core.send(ToCore::SpaceDelayed { shard, reason });
+                    space::wait_to_retry().await;
+                }
+            }
+        }
+    }
+}
+
+async fn ask_periodically(period: Duration, core: Rc<CoreLine>) {
+    loop {
+        glommio::timer::sleep(period).await;
+        core.send(ToCore::SendAllTopics);
+    }
+}
+
+/// Registers topics with the NameServers as they come, and unregisters at the end.
+async fn register(
+    mut registrar: Registrar,
+    asked: LocalReceiver<Registration>,
+    core: Rc<CoreLine>,
+    ready: Ready,
+) {
+    let mut ready = Some(ready);
+    while let Some(registration) = asked.recv().await {
+        let coverage = if registration.is_full { Coverage::Whole } else { Coverage::Changed };
+        let errors = registrar.register(&registration.topics, coverage, registration.version).await;
+        let wants_all = |error: &RegistrationError| {
+            matches!(error.failure, RegistrationFailure::WholeTableNeeded)
+        };
+        if errors.iter().any(wants_all) {
+            core.send(ToCore::SendAllTopics);
+        }
+        if let Some(number) = registration.number {
+            core.send(ToCore::Registered { number });
+        }
+        if registration.is_full
+            && let Some(ready) = ready.take()
+        {
+            for line in &ready.lines {
+                println!("{line}");
+            }
+            glommio::spawn_local(check_advertised(ready.advertised)).detach();
+        }
+    }
+    registrar.unregister().await;
+}
+
+/// Dials the address that clients are told, once.
+async fn check_advertised(address: std::net::SocketAddr) {
+    let dialled = glommio::net::TcpStream::connect_timeout(address, Duration::from_secs(3)).await;
+    if let Err(error) = dialled {
+        tracing::warn!(
+            %address,
+            %error,
+            "clients are told to connect to an address that does not answer from here; set --advertise (brokerIP1) to one they can reach, and --listen (bindAddress) so that the broker accepts it"
+        );
+    }
+}

@@ -1,0 +1,661 @@
+//! A core: the turn that moves bytes between its ring, its broker and its shards.
+//! Owns: the reactor, connections' intakes and outboxes, segment files, the rings to control.
+//! Lives on: every core
+//! Kind: shell
+//! Invariants: log completions before received bytes, or back-pressure deadlocks; received bytes of a
+//! connection in order; nothing a turn refers to moves before its outboxes were flushed
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use engine::shard::Shard;
+use runtime::clock::{Clock, Now};
+use runtime::eventfd::readable;
+use runtime::mesh::{Inbox, Peer, SleepFlag};
+use runtime::{
+    ConnectionId, Events, FileEvent, NetEvent, Reactor, ReactorConfig, Received, WriteSync,
+};
+
+use super::messages::{ToControl, ToCore};
+use super::segments::Segments;
+use crate::broker::{Broker, Flow};
+use crate::net::intake::{Frames, Intake};
+use crate::net::outbox::{Flushed, Outboxes};
+
+/// What a core is given to start.
+#[derive(Debug)]
+pub struct CoreParts {
+    /// Everything but the shards' files.
+    pub broker: Broker,
+    /// For each shard its directory and files, in the broker's order.
+    pub segments: Vec<Segments>,
+    /// The broker's listening socket.
+    pub listener: OwnedFd,
+    /// To the control thread.
+    pub control: Peer<ToControl>,
+    /// From the control thread.
+    pub inbox: Inbox<ToCore>,
+    /// This core's sleeping flag and eventfd.
+    pub sleep: SleepFlag,
+    /// Settings.
+    pub config: CoreConfig,
+}
+
+/// Settings of a core.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// Connections at the most.
+    pub connections_max: u32,
+    /// Connections silent in both directions for longer are closed, ms.
+    pub idle_ms: u64,
+    /// Background sync of ASYNC_FLUSH, ms.
+    pub flush_interval_ms: u64,
+    /// For messages about the store.
+    pub store: PathBuf,
+}
+
+/// How often idle connections are looked for, ms.
+const IDLE_SCAN_MS: u64 = 10_000;
+
+/// At a clean stop, how long clients may take to read their last answers, ms.
+const DRAIN_MS_MAX: u64 = 3_000;
+
+/// Turns before other tasks of the executor get a chance.
+const TURNS_PER_YIELD: u32 = 64;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The system topics are being made; the listener is not open yet.
+    Starting,
+    Serving,
+    /// No new frames; answers in progress are finished until the deadline.
+    Draining {
+        until_ns: u64,
+    },
+    /// The end mark is in the log and must be confirmed.
+    Ending,
+    Stopped,
+}
+
+#[derive(Debug, Default)]
+struct Connected {
+    id: Option<ConnectionId>,
+    peer: Option<SocketAddr>,
+    intake: Intake,
+    active_ms: u64,
+    is_paused: bool,
+}
+
+/// Received bytes that wait because the log has no room.
+#[derive(Debug)]
+struct Stalled {
+    connection: ConnectionId,
+    received: Received,
+    at: usize,
+}
+
+struct Core {
+    reactor: Reactor,
+    events: Events,
+    broker: Broker,
+    outboxes: Outboxes,
+    connections: Vec<Connected>,
+    stalled: VecDeque<Stalled>,
+    segments: Vec<Segments>,
+    listener: Option<OwnedFd>,
+    control: Peer<ToControl>,
+    unsent: VecDeque<ToControl>,
+    inbox: Inbox<ToCore>,
+    config: CoreConfig,
+    syncs: Vec<SyncInFlight>,
+    phase: Phase,
+    ticked_ms: u64,
+    next_sync_ms: u64,
+    next_idle_ms: u64,
+    poison_told: bool,
+    space_delayed: Option<String>,
+}
+
+#[derive(Debug)]
+struct SyncInFlight {
+    shard: usize,
+    left: usize,
+    failure: Option<String>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// Runs a core until it is told to stop. To be called on the core's own thread.
+///
+/// # Errors
+/// The ring cannot be made or is broken.
+pub async fn run(parts: CoreParts) -> io::Result<()> {
+    let sleep = parts.sleep.clone();
+    let mut core = Core::new(parts)?;
+    let mut turns = 0;
+    loop {
+        let now = Clock.now();
+        core.reactor.poll(&mut core.events)?;
+        let worked = core.turn(now)?;
+        if core.phase == Phase::Stopped {
+            return Ok(());
+        }
+        if worked {
+            turns += 1;
+            if turns % TURNS_PER_YIELD == 0 {
+                glommio::yield_if_needed().await;
+            }
+            continue;
+        }
+        core.arm_deadline(now);
+        sleep.prepare_to_sleep();
+        core.reactor.poll(&mut core.events)?;
+        if core.events.is_empty() && core.inbox.is_empty() {
+            readable(sleep.event()).await?;
+            sleep.wake_up();
+        } else {
+            sleep.wake_up();
+            core.turn(now)?;
+        }
+    }
+}
+
+impl Core {
+    fn new(parts: CoreParts) -> io::Result<Core> {
+        let config = ReactorConfig { connections_max: parts.config.connections_max };
+        let mut reactor = Reactor::new(config)?;
+        reactor.notify(parts.sleep.event().as_raw_fd())?;
+        if reactor.fallbacks().plain_ring {
+            tracing::warn!("the kernel has no DEFER_TASKRUN (Linux 6.1): each frame costs more");
+        }
+        Ok(Core {
+            reactor,
+            events: Events::default(),
+            broker: parts.broker,
+            outboxes: Outboxes::default(),
+            connections: Vec::new(),
+            stalled: VecDeque::new(),
+            segments: parts.segments,
+            listener: Some(parts.listener),
+            control: parts.control,
+            unsent: VecDeque::new(),
+            inbox: parts.inbox,
+            config: parts.config,
+            syncs: Vec::new(),
+            phase: Phase::Starting,
+            ticked_ms: 0,
+            next_sync_ms: 0,
+            next_idle_ms: 0,
+            poison_told: false,
+            space_delayed: None,
+        })
+    }
+
+    /// One turn over the events of the last poll. Whether anything was done.
+    fn turn(&mut self, now: Now) -> io::Result<bool> {
+        let mut worked = !self.events.is_empty();
+        let files = std::mem::take(&mut self.events.files);
+        for event in files {
+            self.file_event(event);
+        }
+        worked |= self.take_messages(now);
+        self.broker.answer_confirmed(&mut self.outboxes);
+        self.broker.retry_parked(now, &mut self.outboxes);
+        self.resume_stalled(now);
+        let mut net = std::mem::take(&mut self.events.net);
+        for event in net.drain(..) {
+            self.net_event(now, event);
+        }
+        self.events.net = net;
+        if now.wall_ms != self.ticked_ms {
+            self.ticked_ms = now.wall_ms;
+            self.broker.tick(now);
+            self.close_idle(now);
+        }
+        worked |= self.broker.deliver_due(now);
+        self.broker.answer_woken(now, &mut self.outboxes);
+        self.pump(now)?;
+        // In the memory mode what was appended in this turn is confirmed already.
+        self.broker.answer_confirmed(&mut self.outboxes);
+        self.broker.answer_woken(now, &mut self.outboxes);
+        self.flush_outboxes();
+        for shard in &mut self.broker.shards {
+            shard.turn_ended();
+        }
+        self.start_cold_reads()?;
+        self.ask_control();
+        self.close_wanted();
+        worked |= self.advance_phase(now);
+        Ok(worked)
+    }
+
+    // ---- files ----------------------------------------------------------------------------------
+
+    fn file_event(&mut self, event: FileEvent) {
+        match event {
+            FileEvent::Wrote { token, range, result } => {
+                let shard = &mut self.broker.shards[token as usize];
+                Reactor::write_ended(shard.log_mut().buffer_mut(), &range);
+                let result = result.map_err(|error| error.to_string());
+                shard.log_mut().write_completed(&range, result);
+            }
+            FileEvent::Read { token, buffer, result } => {
+                let shard = &mut self.broker.shards[(token >> 48) as usize];
+                let offset = token & ((1 << 48) - 1);
+                let result = result.map_err(|error| error.to_string());
+                shard.cold_mut().read_completed(offset * READ_UNIT, buffer, result);
+            }
+            FileEvent::Synced { token, result } => self.synced(token as usize, result),
+        }
+    }
+
+    fn synced(&mut self, shard: usize, result: io::Result<()>) {
+        let Some(index) = self.syncs.iter().position(|sync| sync.shard == shard) else { return };
+        let sync = &mut self.syncs[index];
+        sync.left -= 1;
+        if let Err(error) = result {
+            sync.failure.get_or_insert(error.to_string());
+        }
+        if sync.left == 0 {
+            let sync = self.syncs.swap_remove(index);
+            let result = sync.failure.map_or(Ok(()), Err);
+            self.broker.shards[shard].log_mut().sync_completed(result);
+        }
+    }
+
+    /// Starts the writes and syncs that are due.
+    fn pump(&mut self, now: Now) -> io::Result<()> {
+        let sync_now = now.wall_ms >= self.next_sync_ms;
+        if sync_now {
+            self.next_sync_ms = now.wall_ms + self.config.flush_interval_ms;
+        }
+        for index in 0..self.broker.shards.len() {
+            let shard = &mut self.broker.shards[index];
+            while let Some(write) = shard.log_mut().next_write() {
+                let place = self.segments[index].slot(&mut self.reactor, write.range.start)?;
+                let (slot, at) = place.expect("space is prepared before it is written to");
+                let sync = if write.durable { WriteSync::Durable } else { WriteSync::Written };
+                let buffer = shard.log_mut().buffer_mut();
+                self.reactor.write_log(slot, at, buffer, write.range, sync, index as u64);
+            }
+            if sync_now && let Some(sync) = shard.log_mut().next_sync() {
+                let segment_bytes = shard.log().shape().segment_bytes;
+                let mut left = 0;
+                let mut at = sync.range.start / segment_bytes * segment_bytes;
+                while at < sync.range.end {
+                    let place = self.segments[index].slot(&mut self.reactor, at)?;
+                    let (slot, _) = place.expect("written segments exist");
+                    self.reactor.sync_file(slot, index as u64);
+                    left += 1;
+                    at += segment_bytes;
+                }
+                self.syncs.push(SyncInFlight { shard: index, left, failure: None });
+            }
+            if !self.poison_told
+                && let Some(poison) = shard.log().poisoned()
+            {
+                self.poison_told = true;
+                let store = self.config.store.display();
+                tracing::error!(shard = index, %store, %poison, "sends are refused from now on");
+            }
+        }
+        Ok(())
+    }
+
+    fn start_cold_reads(&mut self) -> io::Result<()> {
+        for (index, shard) in self.broker.shards.iter_mut().enumerate() {
+            while let Some(read) = shard.cold_mut().next_read() {
+                match self.segments[index].slot(&mut self.reactor, read.offset)? {
+                    Some((slot, at)) => {
+                        let token = (index as u64) << 48 | read.offset / READ_UNIT;
+                        self.reactor.read_file(slot, at, read.buffer, token);
+                    }
+                    None => {
+                        let gone = Err("the segment does not exist".to_owned());
+                        shard.cold_mut().read_completed(read.offset, read.buffer, gone);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ---- sockets --------------------------------------------------------------------------------
+
+    fn net_event(&mut self, now: Now, event: NetEvent) {
+        match event {
+            NetEvent::Accepted { connection, peer, .. } => {
+                self.outboxes.open(connection);
+                let index = connection.index();
+                if self.connections.len() <= index {
+                    self.connections.resize_with(index + 1, Connected::default);
+                }
+                self.connections[index] = Connected {
+                    id: Some(connection),
+                    peer: Some(peer),
+                    active_ms: now.wall_ms,
+                    ..Connected::default()
+                };
+            }
+            NetEvent::Received { connection, received } => {
+                if !self.stalled.is_empty() || self.phase != Phase::Serving {
+                    self.stalled.push_back(Stalled { connection, received, at: 0 });
+                } else if let Some(stalled) = self.receive(now, connection, received, 0) {
+                    self.stalled.push_back(stalled);
+                }
+            }
+            NetEvent::Closed { connection, error } => {
+                if let Some(error) = error.filter(|it| it.kind() != io::ErrorKind::ConnectionReset)
+                {
+                    let peer = self.connections[connection.index()].peer;
+                    tracing::debug!(?peer, %error, "connection failed");
+                }
+                self.forget(connection);
+            }
+            NetEvent::Writable { connection } => {
+                self.flush(connection);
+            }
+            NetEvent::Deadline => {}
+        }
+    }
+
+    /// Frames that waited for room in the log, in order.
+    fn resume_stalled(&mut self, now: Now) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Ending) {
+            // Not answered, so their senders do not count them as stored.
+            while let Some(stalled) = self.stalled.pop_front() {
+                self.reactor.release(stalled.received);
+            }
+            return;
+        }
+        while self.phase == Phase::Serving
+            && let Some(stalled) = self.stalled.pop_front()
+        {
+            let Stalled { connection, received, at } = stalled;
+            if let Some(stalled) = self.receive(now, connection, received, at) {
+                self.stalled.push_front(stalled);
+                return;
+            }
+        }
+    }
+
+    /// Handles the frames in received bytes from `at` on; gives back what must wait.
+    fn receive(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        received: Received,
+        at: usize,
+    ) -> Option<Stalled> {
+        let connected = &mut self.connections[connection.index()];
+        if connected.id != Some(connection) {
+            self.reactor.release(received);
+            return None;
+        }
+        connected.active_ms = now.wall_ms;
+        let peer = connected.peer.expect("set with the id");
+        let bytes = self.reactor.bytes(&received);
+        let mut frames = Frames::new(&mut connected.intake, bytes, at);
+        let failure = loop {
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    frames.finish(&mut connected.intake);
+                    self.reactor.release(received);
+                    return None;
+                }
+                Err(error) => break error.to_string(),
+            };
+            match self.broker.handle(now, connection, peer, &frame, &mut self.outboxes) {
+                Ok(Flow::Done) => {}
+                Ok(Flow::Wait) => {
+                    let at = frames.put_back(&mut connected.intake);
+                    return Some(Stalled { connection, received, at });
+                }
+                Err(error) => break error.to_string(),
+            }
+        };
+        drop(frames);
+        self.reactor.release(received);
+        tracing::warn!(%peer, reason = failure, "connection closed: what it sent is no RocketMQ frame");
+        self.close(connection);
+        None
+    }
+
+    fn flush_outboxes(&mut self) {
+        while let Some(connection) = self.outboxes.next_dirty() {
+            self.flush(connection);
+        }
+    }
+
+    fn flush(&mut self, connection: ConnectionId) {
+        let (outboxes, reactor) = (&mut self.outboxes, &mut self.reactor);
+        let shards: &[Shard] = &self.broker.shards;
+        let flushed = outboxes.flush(connection, shards, |slices| reactor.send(connection, slices));
+        let connected = &mut self.connections[connection.index()];
+        match flushed {
+            None => {}
+            Some(Ok(Flushed::All)) => {
+                if std::mem::take(&mut connected.is_paused) {
+                    self.reactor.resume(connection);
+                }
+            }
+            Some(Ok(Flushed::Waits { pause })) => {
+                if pause && !std::mem::replace(&mut connected.is_paused, true) {
+                    self.reactor.pause(connection);
+                }
+                self.reactor.await_writable(connection);
+            }
+            Some(Ok(Flushed::TooMuch { bytes })) => {
+                let peer = connected.peer;
+                tracing::warn!(?peer, bytes, "connection closed: it does not read its answers");
+                self.close(connection);
+            }
+            Some(Err(error)) => {
+                let peer = connected.peer;
+                tracing::debug!(?peer, %error, "connection closed: sending failed");
+                self.close(connection);
+            }
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId) {
+        self.reactor.close(connection);
+        self.forget(connection);
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        let connected = &mut self.connections[connection.index()];
+        if connected.id == Some(connection) {
+            *connected = Connected::default();
+            self.outboxes.close(connection);
+            self.broker.closed(connection, &mut self.outboxes);
+        }
+    }
+
+    fn close_wanted(&mut self) {
+        while let Some(connection) = self.broker.next_closing() {
+            if self.connections.get(connection.index()).is_some_and(|it| it.id == Some(connection))
+            {
+                self.close(connection);
+            }
+        }
+    }
+
+    fn close_idle(&mut self, now: Now) {
+        if now.wall_ms < self.next_idle_ms {
+            return;
+        }
+        self.next_idle_ms = now.wall_ms + IDLE_SCAN_MS;
+        let oldest = now.wall_ms.saturating_sub(self.config.idle_ms);
+        let silent = |connected: &&Connected| connected.active_ms < oldest;
+        let idle: Vec<_> =
+            self.connections.iter().filter(silent).filter_map(|connected| connected.id).collect();
+        for connection in idle {
+            tracing::debug!(peer = ?self.reactor.peer(connection), "connection closed: idle");
+            self.close(connection);
+        }
+    }
+
+    // ---- control --------------------------------------------------------------------------------
+
+    fn take_messages(&mut self, now: Now) -> bool {
+        let mut worked = false;
+        while let Some(message) = self.inbox.pop() {
+            worked = true;
+            match message {
+                ToCore::SpacePrepared { shard, range, segment } => {
+                    if let Some(file) = segment {
+                        self.segments[shard].add(range.start, file);
+                    }
+                    self.broker.shards[shard].log_mut().space_prepared(range.end);
+                    if self.space_delayed.take().is_some() {
+                        tracing::info!("the disk has room again, sends are taken");
+                    }
+                }
+                ToCore::SpaceDelayed { shard, reason } => {
+                    if self.space_delayed.is_none() {
+                        tracing::error!(
+                            shard,
+                            reason,
+                            "no space for the log: sends wait, then are refused; free the disk"
+                        );
+                    }
+                    self.space_delayed = Some(reason);
+                }
+                ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
+                ToCore::SendAllTopics => {
+                    let (topics, version) = self.broker.registered_topics();
+                    let number = None;
+                    self.unsent.push_back(ToControl::RegisterTopics {
+                        topics,
+                        version,
+                        number,
+                        is_full: true,
+                    });
+                }
+                ToCore::Stop => {
+                    tracing::info!("stopping");
+                    self.reactor.stop_listening();
+                    self.broker.drain();
+                    let until_ns = now.monotonic_ns + DRAIN_MS_MAX * 1_000_000;
+                    self.phase = Phase::Draining { until_ns };
+                }
+            }
+        }
+        worked
+    }
+
+    fn ask_control(&mut self) {
+        for (shard, owner) in self.broker.shards.iter_mut().enumerate() {
+            while let Some(range) = owner.log_mut().next_space() {
+                self.unsent.push_back(ToControl::PrepareSpace { shard, range });
+            }
+        }
+        if self.phase != Phase::Starting
+            && let Some(changes) = self.broker.next_topic_changes()
+        {
+            self.unsent.push_back(ToControl::RegisterTopics {
+                topics: changes.topics,
+                version: changes.version,
+                number: Some(changes.number),
+                is_full: false,
+            });
+        }
+        if !self.unsent.is_empty() {
+            self.control.push_batch(&mut self.unsent);
+            self.control.flush();
+        }
+    }
+
+    // ---- life -----------------------------------------------------------------------------------
+
+    /// Starting → serving → draining → ending → stopped. Whether the phase changed.
+    fn advance_phase(&mut self, now: Now) -> bool {
+        let before = self.phase;
+        match self.phase {
+            Phase::Starting => {
+                if self.broker.create_system_topics(now)
+                    && let Some(listener) = self.listener.take()
+                {
+                    self.reactor.listen(listener);
+                    // Registered as a whole by the control thread's first request.
+                    self.broker.next_topic_changes();
+                    self.unsent.push_back(ToControl::Serving);
+                    self.control.push_batch(&mut self.unsent);
+                    self.control.flush();
+                    self.phase = Phase::Serving;
+                }
+            }
+            Phase::Draining { until_ns } => {
+                let is_quiet =
+                    self.outboxes.is_empty() && self.broker.shards.iter().all(Shard::is_settled);
+                let is_late = now.monotonic_ns > until_ns;
+                if (is_quiet || is_late) && self.append_ends() {
+                    self.phase = Phase::Ending;
+                }
+            }
+            Phase::Ending => {
+                let is_done = |shard: &Shard| {
+                    shard.is_settled() && shard.log().durable() == shard.log().appended()
+                        || shard.log().poisoned().is_some()
+                };
+                self.next_sync_ms = 0;
+                if self.broker.shards.iter().all(is_done) {
+                    self.unsent.push_back(ToControl::Stopped);
+                    self.control.push_batch(&mut self.unsent);
+                    self.control.flush();
+                    self.phase = Phase::Stopped;
+                }
+            }
+            Phase::Serving | Phase::Stopped => {}
+        }
+        before != self.phase
+    }
+
+    /// Writes what only memory has and the end marks. `false`: no room yet.
+    fn append_ends(&mut self) -> bool {
+        for shard in &mut self.broker.shards {
+            while shard.log().poisoned().is_none() && shard.offsets().is_dirty() {
+                if shard.append_offsets(None).is_err() {
+                    return false;
+                }
+            }
+            if shard.log().poisoned().is_none() && shard.append_end().is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Asks to be woken when the next deadline comes.
+    fn arm_deadline(&mut self, now: Now) {
+        let mut wake_ms = self.broker.wake_at_ms();
+        let mut earlier = |at_ms: u64| {
+            wake_ms = Some(wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
+        };
+        if self.broker.shards.iter().any(|shard| shard.log().durable() < shard.log().written()) {
+            earlier(self.next_sync_ms);
+        }
+        if self.reactor.open_connections() > 0 {
+            earlier(self.next_idle_ms);
+        }
+        if !matches!(self.phase, Phase::Serving) {
+            earlier(now.wall_ms + 10);
+        }
+        if let Some(wake_ms) = wake_ms {
+            let delay_ns = wake_ms.saturating_sub(now.wall_ms) * 1_000_000;
+            self.reactor.wake_at(now.monotonic_ns + delay_ns.max(1_000_000));
+        }
+    }
+}
+
+/// Cold reads start on multiples of this; keeps their offsets below 48 bits of a token.
+const READ_UNIT: u64 = engine::limits::READ_BLOCK_BYTES as u64;

@@ -1,0 +1,63 @@
+//! What the control thread and a core tell each other, over two bounded rings.
+
+use std::ops::Range;
+
+use proto::body::{DataVersion, TopicConfig};
+use runtime::file::DirectFile;
+
+/// From a core to the control thread.
+#[derive(Debug)]
+pub enum ToControl {
+    /// Prepare space of a shard's log: create segments, write zeros, make them durable.
+    PrepareSpace {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// Log offsets, within one segment.
+        range: Range<u64>,
+    },
+    /// Tell the NameServers of topics.
+    RegisterTopics {
+        /// Their configurations: all, or those that changed.
+        topics: Vec<TopicConfig>,
+        /// Version of the whole table.
+        version: DataVersion,
+        /// To be given back; `None`: nobody waits.
+        number: Option<u64>,
+        /// Whether `topics` is the whole table.
+        is_full: bool,
+    },
+    /// The core serves: its listener accepts.
+    Serving,
+    /// The core stopped: everything is on disk and sent.
+    Stopped,
+}
+
+/// From the control thread to a core.
+#[derive(Debug)]
+pub enum ToCore {
+    /// Space is ready.
+    SpacePrepared {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// Log offsets that are ready.
+        range: Range<u64>,
+        /// The segment's file, when the range begins a segment.
+        segment: Option<DirectFile>,
+    },
+    /// Space could not be prepared now; it will be tried again.
+    SpaceDelayed {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// Why.
+        reason: String,
+    },
+    /// The NameServers were told of the topics of a RegisterTopics.
+    Registered {
+        /// Its number.
+        number: u64,
+    },
+    /// Give the whole table of topics: it is time to register again.
+    SendAllTopics,
+    /// Drain and stop.
+    Stop,
+}

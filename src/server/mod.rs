@@ -1,0 +1,307 @@
+//! `ringmq server`: NameServer and broker in one process, from start to stop.
+//! Kind: shell
+
+pub mod control;
+pub mod core;
+pub mod messages;
+pub mod name_server;
+pub mod segments;
+pub mod space;
+pub mod store;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use engine::commitlog::FlushMode;
+use runtime::clock::Clock;
+use runtime::eventfd::EventFd;
+use runtime::executor::{CoreError, CoreOptions, spawn_core};
+use runtime::mesh::{SleepFlag, pair};
+use runtime::placement::Placement;
+use runtime::{memory_limit, probe, socket};
+
+use self::control::{ControlParts, Ready, StopFlag};
+use self::core::{CoreConfig, CoreParts};
+use self::segments::Segments;
+use self::space::SpacePlace;
+use self::store::{Store, StoreError, StoreSettings};
+use crate::broker::registration::BrokerIdentity;
+use crate::broker::{Broker, BrokerSettings};
+use crate::config::{self, ServerConfig};
+use crate::router::Router;
+
+/// Messages under way between a core and the control thread.
+const CONTROL_RING: usize = 256;
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The machine lacks something.
+    #[error("{0}")]
+    Probe(probe::ProbeError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A port cannot be listened on.
+    #[error("listen on {address} for {what}: {source}{}", port_advice(source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Broker or NameServer.
+        what: &'static str,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// A thread did not start or failed.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// Something small at start.
+    #[error("{operation}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+}
+
+fn port_advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program has the port, stop it or choose another with --broker-port and --namesrv-port"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "; the address is not one of this machine's, see --listen"
+        }
+        _ => "",
+    }
+}
+
+/// Runs the server until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`ServerError`]: what, where and what to do.
+pub fn run(config: ServerConfig) -> Result<(), ServerError> {
+    let started = Instant::now();
+    probe::raise_soft_limits();
+    std::fs::create_dir_all(&config.store).map_err(|source| StoreError::Io {
+        operation: "create directory",
+        path: config.store.clone(),
+        source,
+    })?;
+    let report = probe::probe(Some(&config.store)).map_err(ServerError::Probe)?;
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    // Ports before the store: a second start by mistake must not touch anything.
+    let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
+    let (name_listener, name_address) =
+        listen(config.listen, config.namesrv_port, "the NameServer")?;
+    let store = store::open(&store_settings(&config))?;
+    let advertised = SocketAddr::new(config.advertise, broker_address.port());
+    let settings = broker_settings(&config, advertised);
+    let lines = banner(&config, &store, broker_address, name_address, advertised, started);
+    let stop = watch_signals()?;
+    serve(config, settings, store, (listener, name_listener), name_address, lines, stop)
+}
+
+fn listen(
+    ip: IpAddr,
+    port: u16,
+    what: &'static str,
+) -> Result<(std::os::fd::OwnedFd, SocketAddr), ServerError> {
+    let address = SocketAddr::new(ip, port);
+    let failed = |source| ServerError::Listen { address, what, source };
+    let listener = socket::listen(address).map_err(failed)?;
+    let bound = socket::local_address(&listener).map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn store_settings(config: &ServerConfig) -> StoreSettings {
+    StoreSettings {
+        directory: config.store.clone(),
+        segment_bytes: config.segment_bytes,
+        shard_count: config.shard_count,
+        flush: flush_mode(config.flush),
+        write_buffer_bytes: config.write_buffer_bytes,
+        read_cache_bytes: config.read_cache_bytes,
+        delay_levels_ms: config.delay_levels_ms.clone(),
+    }
+}
+
+fn flush_mode(flush: config::FlushMode) -> FlushMode {
+    match flush {
+        config::FlushMode::Sync => FlushMode::Sync,
+        config::FlushMode::Async => FlushMode::Async,
+        config::FlushMode::Memory => FlushMode::Memory,
+    }
+}
+
+fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSettings {
+    let memory_bytes = memory_limit::usable_memory().map_or(0, |limit| limit.bytes);
+    BrokerSettings {
+        broker_name: config.broker_name.clone(),
+        cluster_name: config.cluster_name.clone(),
+        region_id: config.region_id.clone(),
+        trace_on: config.trace_on,
+        trace_topic: config.trace_topic.then(|| config.trace_topic_name.clone()),
+        advertised,
+        permission: i32::from(config.broker_permission),
+        message_bytes_max: usize::try_from(config.message_bytes_max).unwrap_or(usize::MAX),
+        auto_create_topic: config.auto_create_topic,
+        auto_create_group: config.auto_create_group,
+        default_topic_queue_count: i32::try_from(config.default_topic_queue_count)
+            .unwrap_or(i32::MAX),
+        pull_messages_max: config.pull_messages_max,
+        pull_bytes_max: u32::try_from(config.pull_bytes_max).unwrap_or(u32::MAX),
+        long_polling: config.long_polling,
+        short_polling_ms: config.short_polling_ms,
+        consumer_expired_ms: config.consumer_expired_ms,
+        notify_consumer_ids_changed: config.notify_consumer_ids_changed,
+        delay_levels_ms: config.delay_levels_ms.clone(),
+        memory_bytes,
+        process_tag: std::process::id() << 16 ^ (Clock.now().wall_ms as u32),
+    }
+}
+
+fn banner(
+    config: &ServerConfig,
+    store: &Store,
+    broker: SocketAddr,
+    name_server: SocketAddr,
+    advertised: SocketAddr,
+    started: Instant,
+) -> Vec<String> {
+    let flush = match config.flush {
+        config::FlushMode::Sync => "SYNC_FLUSH: acknowledged messages survive a power cut",
+        config::FlushMode::Async => {
+            "ASYNC_FLUSH: acknowledged messages survive a crash of the process, not a power cut"
+        }
+        config::FlushMode::Memory => {
+            "ASYNC_FLUSH + transientStorePoolEnable: acknowledged messages survive nothing"
+        }
+    };
+    vec![
+        format!("NameServer  {name_server}"),
+        format!("broker      {broker}, advertised as {advertised}"),
+        format!(
+            "store       {}, {} shard(s), segments of {} MiB",
+            config.store.display(),
+            store.shards.len(),
+            store.shape.segment_bytes >> 20
+        ),
+        format!("flush       {flush}"),
+        "not yet     replication, ACL, TLS, POP, gRPC, transactions, timer messages, retention"
+            .to_owned(),
+        format!("ready after {} ms", started.elapsed().as_millis()),
+    ]
+}
+
+/// A flag that SIGINT and SIGTERM set, with the eventfd that announces it.
+fn watch_signals() -> Result<(StopFlag, EventFd), ServerError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let io_error = |operation| move |source| ServerError::Io { operation, source };
+    let stop: StopFlag = Arc::new(AtomicBool::new(false));
+    let event = EventFd::new().map_err(io_error("make an eventfd"))?;
+    let announce = event.try_clone().map_err(io_error("copy an eventfd"))?;
+    let flag = Arc::clone(&stop);
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+        .map_err(io_error("watch for signals"))?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                flag.store(true, Ordering::Release);
+                announce.signal();
+            }
+        })
+        .map_err(io_error("start the thread for signals"))?;
+    Ok((stop, event))
+}
+
+fn serve(
+    config: ServerConfig,
+    settings: BrokerSettings,
+    store: Store,
+    listeners: (std::os::fd::OwnedFd, std::os::fd::OwnedFd),
+    name_address: SocketAddr,
+    lines: Vec<String>,
+    (stop, stop_event): (StopFlag, EventFd),
+) -> Result<(), ServerError> {
+    let control_sleep = SleepFlag::new(stop_event);
+    let core_event = EventFd::new()
+        .map_err(|source| ServerError::Io { operation: "make an eventfd", source })?;
+    let core_sleep = SleepFlag::new(core_event);
+    let (to_control, from_core) = pair(&core_sleep, &control_sleep, CONTROL_RING);
+    let (to_core, from_control) = pair(&control_sleep, &core_sleep, CONTROL_RING);
+    let Store { lock, shape, shards: opened, mut catalog } = store;
+    let now = Clock.now();
+    catalog.opened(now.wall_ms);
+    let (mut shards, mut segments, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for shard in opened {
+        shards.push(shard.shard);
+        segments.push(Segments::new(shape.segment_bytes, shard.segments));
+        let segment_bytes = shape.segment_bytes;
+        places.push(SpacePlace { directory: shard.directory, segment_bytes });
+    }
+    let advertised = settings.advertised;
+    let identity = BrokerIdentity {
+        cluster: settings.cluster_name.clone(),
+        name: settings.broker_name.clone(),
+        id: 0,
+        address: advertised.to_string(),
+        ha_address: SocketAddr::new(advertised.ip(), advertised.port().wrapping_add(1)).to_string(),
+    };
+    let router = Router::new(0, 1, shards.len());
+    let core_parts = CoreParts {
+        broker: Broker::new(settings, router, shards, catalog, now),
+        segments,
+        listener: listeners.0,
+        control: to_control,
+        inbox: from_control,
+        sleep: core_sleep,
+        config: CoreConfig {
+            connections_max: config.connections_max,
+            idle_ms: config.connection_idle_ms,
+            flush_interval_ms: config.flush_interval_ms,
+            store: config.store.clone(),
+        },
+    };
+    let control_parts = ControlParts {
+        listener: listeners.1,
+        name_server: config.name_server,
+        connections_max: config.connections_max,
+        identity,
+        name_servers: name_servers(name_address, &config.further_name_servers),
+        register_period_ms: config.register_period_ms,
+        places,
+        core: to_core,
+        inbox: from_core,
+        sleep: control_sleep,
+        stop,
+        ready: Ready { lines, advertised },
+    };
+    let options = CoreOptions::new(Placement::Free);
+    let core = spawn_core("core-0", options.clone(), move || core::run(core_parts))?;
+    let control = spawn_core("control", options, move || control::run(control_parts))?;
+    let core = core.join();
+    let control = control.join();
+    drop(lock);
+    core?;
+    control?;
+    tracing::info!("stopped, the store is closed");
+    Ok(())
+}
+
+/// The NameServer inside, as it can be dialled from here, and those further ones.
+fn name_servers(own: SocketAddr, further: &[config::Endpoint]) -> Vec<String> {
+    let ip = match own.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let own = SocketAddr::new(ip, own.port()).to_string();
+    std::iter::once(own).chain(further.iter().map(ToString::to_string)).collect()
+}

@@ -1,0 +1,197 @@
+//! The NameServer's loop on the control thread: the same reactor and connection code as a core.
+//! Owns: the reactor, intakes and outboxes of the NameServer's connections.
+//! Lives on: the control thread
+//! Kind: shell
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use proto::command::Command;
+use runtime::clock::{Clock, Now};
+use runtime::eventfd::{EventFd, readable};
+use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received};
+
+use crate::namesrv::{ConnectionKey, NameServer, NameServerConfig};
+use crate::net::intake::{Frames, Intake};
+use crate::net::outbox::{Flushed, Outboxes};
+
+/// How often silent brokers are looked for at the most.
+const TICK_NS: u64 = 1_000_000_000;
+
+#[derive(Debug, Default)]
+struct Connected {
+    id: Option<ConnectionId>,
+    peer: Option<SocketAddr>,
+    intake: Intake,
+    is_paused: bool,
+}
+
+struct Loop {
+    reactor: Reactor,
+    outboxes: Outboxes,
+    connections: Vec<Connected>,
+    name_server: NameServer,
+    ticked_ns: u64,
+}
+
+/// Serves until the task is dropped.
+///
+/// # Errors
+/// The ring cannot be made or is broken.
+pub async fn run(
+    listener: OwnedFd,
+    config: NameServerConfig,
+    connections_max: u32,
+) -> io::Result<()> {
+    let event = EventFd::new()?;
+    let mut reactor = Reactor::new(ReactorConfig { connections_max })?;
+    reactor.notify(event.as_raw_fd())?;
+    reactor.listen(listener);
+    let now = Clock.now();
+    let mut server = Loop {
+        reactor,
+        outboxes: Outboxes::default(),
+        connections: Vec::new(),
+        name_server: NameServer::new(monotonic_ms(now), config),
+        ticked_ns: now.monotonic_ns,
+    };
+    let mut events = Events::default();
+    loop {
+        server.reactor.poll(&mut events)?;
+        let now = Clock.now();
+        let is_idle = events.is_empty();
+        server.turn(now, &mut events);
+        if is_idle {
+            server.reactor.wake_at(now.monotonic_ns + TICK_NS);
+            server.reactor.poll(&mut events)?;
+            if events.is_empty() {
+                readable(&event).await?;
+            } else {
+                server.turn(now, &mut events);
+            }
+        } else {
+            glommio::yield_if_needed().await;
+        }
+    }
+}
+
+fn monotonic_ms(now: Now) -> u64 {
+    now.monotonic_ns / 1_000_000
+}
+
+impl Loop {
+    fn turn(&mut self, now: Now, events: &mut Events) {
+        for event in events.net.drain(..) {
+            self.net_event(now, event);
+        }
+        if now.monotonic_ns >= self.ticked_ns + TICK_NS {
+            self.ticked_ns = now.monotonic_ns;
+            for key in self.name_server.tick(monotonic_ms(now)) {
+                self.close(now, ConnectionId::from_bits(key.0));
+            }
+        }
+        while let Some(connection) = self.outboxes.next_dirty() {
+            self.flush(now, connection);
+        }
+    }
+
+    fn net_event(&mut self, now: Now, event: NetEvent) {
+        match event {
+            NetEvent::Accepted { connection, peer, .. } => {
+                self.outboxes.open(connection);
+                let index = connection.index();
+                if self.connections.len() <= index {
+                    self.connections.resize_with(index + 1, Connected::default);
+                }
+                self.connections[index] =
+                    Connected { id: Some(connection), peer: Some(peer), ..Connected::default() };
+            }
+            NetEvent::Received { connection, received } => {
+                let failure = self.receive(now, connection, &received);
+                self.reactor.release(received);
+                if let Some(reason) = failure {
+                    let peer = self.reactor.peer(connection);
+                    tracing::warn!(
+                        ?peer,
+                        reason,
+                        "connection to the NameServer closed: what it sent is no RocketMQ frame"
+                    );
+                    self.close(now, connection);
+                }
+            }
+            NetEvent::Closed { connection, .. } => self.forget(now, connection),
+            NetEvent::Writable { connection } => self.flush(now, connection),
+            NetEvent::Deadline => {}
+        }
+    }
+
+    /// Handles the frames in received bytes; says why if they are none.
+    fn receive(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        received: &Received,
+    ) -> Option<String> {
+        let connected = &mut self.connections[connection.index()];
+        if connected.id != Some(connection) {
+            return None;
+        }
+        let peer = connected.peer.expect("set with the id");
+        let mut frames = Frames::new(&mut connected.intake, self.reactor.bytes(received), 0);
+        let key = ConnectionKey(connection.to_bits());
+        loop {
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    frames.finish(&mut connected.intake);
+                    return None;
+                }
+                Err(error) => return Some(error.to_string()),
+            };
+            let command = match Command::decode(&frame) {
+                Ok(command) => command,
+                Err(error) => return Some(error.to_string()),
+            };
+            let Some(outbox) = self.outboxes.of(connection) else { return None };
+            let now_ms = monotonic_ms(now);
+            self.name_server.handle(now_ms, key, peer, &command, frame.body, outbox.bytes());
+        }
+    }
+
+    fn flush(&mut self, now: Now, connection: ConnectionId) {
+        let (outboxes, reactor) = (&mut self.outboxes, &mut self.reactor);
+        let flushed = outboxes.flush(connection, &[], |slices| reactor.send(connection, slices));
+        let connected = &mut self.connections[connection.index()];
+        match flushed {
+            None => {}
+            Some(Ok(Flushed::All)) => {
+                if std::mem::take(&mut connected.is_paused) {
+                    self.reactor.resume(connection);
+                }
+            }
+            Some(Ok(Flushed::Waits { pause })) => {
+                if pause && !std::mem::replace(&mut connected.is_paused, true) {
+                    self.reactor.pause(connection);
+                }
+                self.reactor.await_writable(connection);
+            }
+            Some(Ok(Flushed::TooMuch { .. }) | Err(_)) => self.close(now, connection),
+        }
+    }
+
+    fn close(&mut self, now: Now, connection: ConnectionId) {
+        self.reactor.close(connection);
+        self.forget(now, connection);
+    }
+
+    fn forget(&mut self, now: Now, connection: ConnectionId) {
+        let connected = &mut self.connections[connection.index()];
+        if connected.id == Some(connection) {
+            *connected = Connected::default();
+            self.outboxes.close(connection);
+            let key = ConnectionKey(connection.to_bits());
+            self.name_server.connection_closed(monotonic_ms(now), key);
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! The store on disk: found or made, locked, its logs replayed and repaired (blocking, at start only).
+//! Kind: shell
+//!
+//! Formats: docs/decisions/0001-store-format.md.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use engine::catalog::Catalog;
+use engine::commitlog::{
+    CommitLog, Epoch, Epochs, EpochsError, FlushMode, LogShape, Replay, ReplayEnd, ReplayStep,
+    SegmentIdentity,
+};
+use engine::limits::{SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
+use engine::shard::{OpenError, Opening, Shard};
+use proto::ids::ShardIndex;
+use runtime::file::{
+    DirectFile, FileLock, OpenMode, direct_io_block_bytes, replace_file, sync_directory,
+};
+use runtime::{DirectBuffer, WriteBuffer};
+use serde::{Deserialize, Serialize};
+
+/// Version of the formats of docs/decisions/0001-store-format.md.
+const FORMAT: u32 = 1;
+
+/// Unit of writes of a new store; a disk that wants more gets more.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Bytes read or zeroed at a time.
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// Space made ready before the store opens; the rest follows while it runs.
+const FIRST_SPACE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Why a store cannot be opened: what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An operation on a file failed.
+    #[error("{operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("the store {} is in use by process {holder}; stop that process or choose another directory with --store", path.display())]
+    InUse {
+        /// The store.
+        path: PathBuf,
+        /// Its process id.
+        holder: String,
+    },
+    /// The file system cannot do direct I/O.
+    #[error("the file system of {} knows no O_DIRECT (tmpfs and some network file systems do not); choose a directory on ext4 or xfs with --store", path.display())]
+    NoDirectIo {
+        /// The store.
+        path: PathBuf,
+    },
+    /// STORE or EPOCHS is not what was written.
+    #[error("{} is damaged: {reason}; restore it from a copy, without it the store's messages cannot be told from other bytes", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another version made it.
+    #[error("the store {} has format {found}, this program reads format {FORMAT}; use the version that made it", path.display())]
+    OtherFormat {
+        /// The store.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It was moved to a disk with larger blocks.
+    #[error("the store {} was made with blocks of {store_bytes} bytes, its disk needs {disk_bytes}; move it back, or start with an empty directory and let consumers read the old store first", path.display())]
+    LargerBlocks {
+        /// The store.
+        path: PathBuf,
+        /// Its block size.
+        store_bytes: u64,
+        /// The disk's.
+        disk_bytes: u64,
+    },
+    /// It has another number of shards.
+    #[error("the store {} has {found} shards, --shards asks for {asked}; leave --shards out", path.display())]
+    OtherShards {
+        /// The store.
+        path: PathBuf,
+        /// How many it has.
+        found: u16,
+        /// How many are asked for.
+        asked: u16,
+    },
+    /// A segment is not where its name should be.
+    #[error("the segment {} is missing or misplaced: expected log offset {expected}; restore it from a copy", path.display())]
+    SegmentMissing {
+        /// The segment found instead, or the directory.
+        path: PathBuf,
+        /// Where one should begin.
+        expected: u64,
+    },
+    /// A whole record says what cannot be.
+    #[error("the log in {}: {source}", path.display())]
+    Open {
+        /// The shard's directory.
+        path: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
+}
+
+/// What the configuration says of the store.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Bytes of a segment, for a new store.
+    pub segment_bytes: u64,
+    /// Shards, for a new store; `None`: one.
+    pub shard_count: Option<u16>,
+    /// When a message counts as stored.
+    pub flush: FlushMode,
+    /// Bytes of the log's tail in memory, per shard.
+    pub write_buffer_bytes: u64,
+    /// Bytes of the cold-read cache, per shard.
+    pub read_cache_bytes: u64,
+    /// Delay levels, ms.
+    pub delay_levels_ms: Vec<u64>,
+}
+
+/// An opened store.
+#[derive(Debug)]
+pub struct Store {
+    /// Held as long as the store is open.
+    pub lock: FileLock,
+    /// Shape of all logs.
+    pub shape: LogShape,
+    /// The shards, ready to go on.
+    pub shards: Vec<OpenShard>,
+    /// Topics and groups.
+    pub catalog: Catalog,
+}
+
+/// An opened shard with its files.
+#[derive(Debug)]
+pub struct OpenShard {
+    /// Its state.
+    pub shard: Shard,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Its segments, by first log offset, rising.
+    pub segments: Vec<(u64, DirectFile)>,
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+struct StoreFile {
+    format: u32,
+    store_id: String,
+    seed: u32,
+    block_bytes: u64,
+    segment_bytes: u64,
+    shards: u16,
+}
+
+#[derive(Serialize, Deserialize, Debug)]
+struct EpochsFile {
+    epochs: Vec<EpochEntry>,
+}
+
+#[derive(Serialize, Deserialize, Debug, Clone, Copy)]
+struct EpochEntry {
+    number: u32,
+    previous_end: u64,
+    first: u64,
+}
+
+/// A document with a checksum over its own text.
+#[derive(Serialize, Deserialize, Debug)]
+struct Checked<T> {
+    content: T,
+    crc32: u32,
+}
+
+fn io_error<'a>(
+    operation: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io { operation, path: path.to_owned(), source }
+}
+
+/// Opens the store, or makes it; replays its logs and repairs their tails.
+///
+/// # Errors
+/// [`StoreError`]; nothing was changed then, but for a torn tail that may already be wiped.
+pub fn open(settings: &StoreSettings) -> Result<Store, StoreError> {
+    let directory = &settings.directory;
+    std::fs::create_dir_all(directory).map_err(io_error("create directory", directory))?;
+    let lock_path = directory.join("LOCK");
+    let lock = FileLock::take(&lock_path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            StoreError::InUse { path: directory.clone(), holder: error.to_string() }
+        }
+        _ => StoreError::Io { operation: "lock", path: lock_path.clone(), source: error },
+    })?;
+    let disk_bytes = direct_io_block_bytes(directory).map_err(|source| match source.kind() {
+        io::ErrorKind::Unsupported => StoreError::NoDirectIo { path: directory.clone() },
+        _ => StoreError::Io {
+            operation: "open a file for direct I/O in",
+            path: directory.clone(),
+            source,
+        },
+    })?;
+    let about = find_or_make(settings, disk_bytes)?;
+    let store_id = u128::from_str_radix(&about.store_id, 16).map_err(|error| {
+        StoreError::Damaged { path: directory.join("STORE"), reason: format!("store_id: {error}") }
+    })?;
+    let shape = LogShape {
+        seed: about.seed,
+        block_bytes: about.block_bytes,
+        segment_bytes: about.segment_bytes,
+    };
+    let mut catalog = Catalog::default();
+    let mut shards = Vec::new();
+    for number in 0..about.shards {
+        let identity = SegmentIdentity { format: FORMAT, store_id, shard: number as u8 };
+        let directory = directory.join(format!("shard-{number:03}"));
+        shards.push(open_shard(settings, shape, identity, directory, &mut catalog)?);
+    }
+    Ok(Store { lock, shape, shards, catalog })
+}
+
+fn find_or_make(settings: &StoreSettings, disk_bytes: u64) -> Result<StoreFile, StoreError> {
+    let path = settings.directory.join("STORE");
+    match read_checked::<StoreFile>(&path)? {
+        Some(about) => {
+            let store = settings.directory.clone();
+            if about.format != FORMAT {
+                return Err(StoreError::OtherFormat { path: store, found: about.format });
+            }
+            if about.block_bytes < disk_bytes {
+                let store_bytes = about.block_bytes;
+                return Err(StoreError::LargerBlocks { path: store, store_bytes, disk_bytes });
+            }
+            if let Some(asked) = settings.shard_count.filter(|asked| *asked != about.shards) {
+                return Err(StoreError::OtherShards { path: store, found: about.shards, asked });
+            }
+            let sizes_hold = about.block_bytes.is_power_of_two()
+                && about.segment_bytes.is_multiple_of(about.block_bytes)
+                && about.segment_bytes >= SEGMENT_BYTES_MIN
+                && (1..=256).contains(&about.shards);
+            if !sizes_hold {
+                let reason = "its sizes do not fit each other".to_owned();
+                return Err(StoreError::Damaged { path, reason });
+            }
+            if about.segment_bytes != settings.segment_bytes {
+                tracing::info!(
+                    store_bytes = about.segment_bytes,
+                    "the store keeps the segment size it was made with (mappedFileSizeCommitLog)"
+                );
+            }
+            Ok(about)
+        }
+        None => {
+            let about = StoreFile {
+                format: FORMAT,
+                store_id: format!("{:032x}", random::<16>(&path).map(u128::from_le_bytes)?),
+                seed: random::<4>(&path).map(u32::from_le_bytes)?,
+                block_bytes: disk_bytes.max(BLOCK_BYTES),
+                segment_bytes: settings.segment_bytes,
+                shards: settings.shard_count.unwrap_or(1),
+            };
+            write_checked(&path, &about)?;
+            Ok(about)
+        }
+    }
+}
+
+fn random<const BYTES: usize>(path: &Path) -> Result<[u8; BYTES], StoreError> {
+    use std::io::Read;
+    let mut bytes = [0; BYTES];
+    let source = Path::new("/dev/urandom");
+    std::fs::File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(io_error("draw random bytes for", path))?;
+    Ok(bytes)
+}
+
+fn open_shard(
+    settings: &StoreSettings,
+    shape: LogShape,
+    identity: SegmentIdentity,
+    directory: PathBuf,
+    catalog: &mut Catalog,
+) -> Result<OpenShard, StoreError> {
+    std::fs::create_dir_all(&directory).map_err(io_error("create directory", &directory))?;
+    let epochs_path = directory.join("EPOCHS");
+    let mut epochs = read_epochs(&epochs_path)?;
+    let mut segments = list_segments(&directory, shape.segment_bytes)?;
+    let start = segments.first().map_or(0, |(first, _)| *first);
+    if start > 0 {
+        // Nothing is ever deleted yet, so the log begins at 0.
+        return Err(StoreError::SegmentMissing { path: directory, expected: 0 });
+    }
+    let mut opening = Opening::new();
+    let end = replay(shape, &epochs, &segments, &directory, |offset, prefix, payload| {
+        opening.record(offset, prefix, payload, catalog)
+    })?;
+    repair(shape, &segments, &directory, &end)?;
+    let life = epochs.raise(end.end, shape.block_bytes);
+    write_epochs(&epochs_path, &epochs)?;
+    let prepared = prepare_first_space(shape, &directory, &mut segments, life.first)?;
+    let buffer_bytes = settings.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN).next_power_of_two();
+    let buffer = WriteBuffer::new(buffer_bytes, life.first)
+        .map_err(io_error("allocate the write buffer of", &directory))?;
+    let mut log = CommitLog::new(shape, settings.flush, identity, life, buffer);
+    log.space_found(prepared);
+    let messages = opening.messages();
+    let shard = opening
+        .finish(
+            ShardIndex(identity.shard),
+            log,
+            &settings.delay_levels_ms,
+            settings.read_cache_bytes,
+        )
+        .map_err(|source| StoreError::Open { path: directory.clone(), source })?;
+    tracing::info!(
+        shard = identity.shard,
+        messages,
+        log_bytes = end.end,
+        epoch = life.number,
+        clean = end.clean || end.end == 0,
+        "shard opened"
+    );
+    Ok(OpenShard { shard, directory, segments })
+}
+
+fn list_segments(
+    directory: &Path,
+    segment_bytes: u64,
+) -> Result<Vec<(u64, DirectFile)>, StoreError> {
+    let mut firsts = Vec::new();
+    let entries = std::fs::read_dir(directory).map_err(io_error("list", directory))?;
+    for entry in entries {
+        let name = entry.map_err(io_error("list", directory))?.file_name();
+        let name = name.to_string_lossy();
+        if name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()) {
+            firsts.extend(name.parse::<u64>().ok());
+        }
+    }
+    firsts.sort_unstable();
+    let mut segments: Vec<(u64, DirectFile)> = Vec::new();
+    for first in firsts {
+        let path = segment_path(directory, first);
+        let expected = segments.last().map_or(first, |(last, _)| last + segment_bytes);
+        if first != expected || !first.is_multiple_of(segment_bytes) {
+            return Err(StoreError::SegmentMissing { path, expected });
+        }
+        let file = DirectFile::open(&path, OpenMode::Existing).map_err(io_error("open", &path))?;
+        segments.push((first, file));
+    }
+    Ok(segments)
+}
+
+/// Path of the segment that begins at a log offset.
+pub fn segment_path(directory: &Path, first: u64) -> PathBuf {
+    directory.join(format!("{first:020}"))
+}
+
+fn replay(
+    shape: LogShape,
+    epochs: &Epochs,
+    segments: &[(u64, DirectFile)],
+    directory: &Path,
+    mut record: impl FnMut(u64, engine::commitlog::Prefix, &[u8]) -> Result<(), OpenError>,
+) -> Result<ReplayEnd, StoreError> {
+    let mut buffer =
+        DirectBuffer::new(CHUNK_BYTES).map_err(io_error("allocate memory to read", directory))?;
+    let mut replay = Replay::new(shape, epochs.clone(), 0);
+    let mut told = Instant::now();
+    loop {
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            let total = segments.last().map_or(0, |(first, _)| first + shape.segment_bytes);
+            tracing::info!(at = replay.position(), of = total, "replaying the log");
+        }
+        match replay.step() {
+            ReplayStep::Need { offset, bytes } => {
+                let got = read_log(shape, segments, offset, &mut buffer)?;
+                replay.supply(&buffer.bytes()[..got.min(bytes)]);
+            }
+            ReplayStep::Record { offset, prefix, payload } => record(offset, prefix, payload)
+                .map_err(|source| StoreError::Open { path: directory.to_owned(), source })?,
+            ReplayStep::Damaged(range) => {
+                tracing::error!(
+                    directory = %directory.display(),
+                    from = range.start,
+                    to = range.end,
+                    "bytes of the log that were durable are damaged; their messages are gone, the others are served"
+                );
+            }
+            ReplayStep::End(end) => {
+                if end.dirty_end > end.end {
+                    tracing::warn!(
+                        directory = %directory.display(),
+                        end = end.end,
+                        bytes = end.dirty_end - end.end,
+                        "the log's tail was in flight when the process or the machine stopped; it is cut"
+                    );
+                }
+                return Ok(end);
+            }
+        }
+    }
+}
+
+/// Reads log bytes; fewer than the buffer holds at the end of a segment, none behind the last.
+fn read_log(
+    shape: LogShape,
+    segments: &[(u64, DirectFile)],
+    offset: u64,
+    buffer: &mut DirectBuffer,
+) -> Result<usize, StoreError> {
+    let first = offset / shape.segment_bytes * shape.segment_bytes;
+    let Some((_, file)) = segments.iter().find(|(start, _)| *start == first) else { return Ok(0) };
+    let got = file.read_at(buffer, offset - first).map_err(io_error("read", file.path()))?;
+    let left = usize::try_from(first + shape.segment_bytes - offset).unwrap_or(usize::MAX);
+    Ok(got.min(left))
+}
+
+/// Makes what was read durable, and wipes what was in flight behind the cut.
+fn repair(
+    shape: LogShape,
+    segments: &[(u64, DirectFile)],
+    directory: &Path,
+    end: &ReplayEnd,
+) -> Result<(), StoreError> {
+    // What a reader sees may still be in a volatile cache: made durable before anybody sees it.
+    for (_, file) in segments.iter().rev().take(2) {
+        file.sync_data().map_err(io_error("sync", file.path()))?;
+    }
+    sync_directory(directory).map_err(io_error("sync directory", directory))?;
+    let from = end.end.next_multiple_of(shape.block_bytes);
+    let to = end.dirty_end.next_multiple_of(shape.block_bytes);
+    for (first, file) in segments {
+        let from = from.max(*first);
+        let to = to.min(first + shape.segment_bytes);
+        if from < to {
+            zero(file, from - first, to - first)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes zeros and makes them durable.
+fn zero(file: &DirectFile, from: u64, to: u64) -> Result<(), StoreError> {
+    let zeros =
+        DirectBuffer::new(1024 * 1024).map_err(io_error("allocate zeros for", file.path()))?;
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(zeros.size() as u64);
+        let bytes = usize::try_from(len).expect("at most 1 MiB");
+        file.write_at(&zeros, bytes, at).map_err(io_error("write zeros to", file.path()))?;
+        at += len;
+    }
+    file.sync_data().map_err(io_error("sync", file.path()))
+}
+
+/// Prepares the space that the first records go to. Returns up to where.
+fn prepare_first_space(
+    shape: LogShape,
+    directory: &Path,
+    segments: &mut Vec<(u64, DirectFile)>,
+    from: u64,
+) -> Result<u64, StoreError> {
+    let first = from / shape.segment_bytes * shape.segment_bytes;
+    let end = (from + FIRST_SPACE_BYTES).min(first + shape.segment_bytes);
+    if !segments.iter().any(|(start, _)| *start == first) {
+        segments.push((first, create_segment(directory, first, shape.segment_bytes)?));
+    }
+    let (_, file) = segments.iter().find(|(start, _)| *start == first).expect("pushed above");
+    zero(file, from - first, end - first)?;
+    Ok(end)
+}
+
+/// Creates a segment with all of its space reserved.
+///
+/// # Errors
+/// What the file system says; ENOSPC when the disk is full.
+pub fn create_segment(
+    directory: &Path,
+    first: u64,
+    segment_bytes: u64,
+) -> Result<DirectFile, StoreError> {
+    let path = segment_path(directory, first);
+    let file = DirectFile::open(&path, OpenMode::OrCreate).map_err(io_error("create", &path))?;
+    file.allocate(segment_bytes).map_err(io_error("reserve the space of", &path))?;
+    file.sync_data().map_err(io_error("sync", &path))?;
+    sync_directory(directory).map_err(io_error("sync directory", directory))?;
+    Ok(file)
+}
+
+fn read_epochs(path: &Path) -> Result<Epochs, StoreError> {
+    let Some(file) = read_checked::<EpochsFile>(path)? else { return Ok(Epochs::default()) };
+    let lives = file.epochs.into_iter().map(|entry| Epoch {
+        number: entry.number,
+        previous_end: entry.previous_end,
+        first: entry.first,
+    });
+    Epochs::new(lives.collect()).map_err(|error: EpochsError| StoreError::Damaged {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn write_epochs(path: &Path, epochs: &Epochs) -> Result<(), StoreError> {
+    let epochs = epochs.lives().iter().map(|life| EpochEntry {
+        number: life.number,
+        previous_end: life.previous_end,
+        first: life.first,
+    });
+    write_checked(path, &EpochsFile { epochs: epochs.collect() })
+}
+
+fn read_checked<T: for<'a> Deserialize<'a> + Serialize>(
+    path: &Path,
+) -> Result<Option<T>, StoreError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("read", path)(error)),
+    };
+    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+    let checked: Checked<T> =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if checked.crc32 != crc_of(&checked.content) {
+        return Err(damaged("its checksum is wrong".to_owned()));
+    }
+    Ok(Some(checked.content))
+}
+
+fn write_checked<T: Serialize>(path: &Path, content: &T) -> Result<(), StoreError> {
+    let checked = Checked { crc32: crc_of(content), content };
+    let mut text = serde_json::to_vec_pretty(&checked).expect("plain data");
+    text.push(b'\n');
+    replace_file(path, &text).map_err(io_error("write", path))
+}
+
+fn crc_of<T: Serialize>(content: &T) -> u32 {
+    crc32fast::hash(&serde_json::to_vec(content).expect("plain data"))
+}
