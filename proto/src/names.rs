@@ -30,7 +30,7 @@ pub const WHEEL_TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
 
 /// Every topic that begins so is a system topic.
 pub const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
-/// Plus the cluster name: checkpoints and acknowledgements of POP (`KeyBuilder`/`PopAckConstants`).
+/// Plus the cluster name: checkpoints and acknowledgements of POP (`PopAckConstants`).
 pub const REVIVE_TOPIC_PREFIX: &str = "rmq_sys_REVIVE_LOG_";
 /// Plus the broker name: changes of a replica group.
 pub const SYNC_BROKER_MEMBER_TOPIC_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
@@ -47,7 +47,7 @@ pub const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 /// Keeps the progress of transaction checks.
 pub const TRANS_GROUP: &str = "CID_RMQ_SYS_TRANS";
 
-/// Groups that every broker has (`SubscriptionGroupManager.init`, without the transaction group).
+/// Groups that every broker has (`SubscriptionGroupManager.init`).
 pub const DEFAULT_GROUPS: [&str; 8] = [
     "TOOLS_CONSUMER",
     "FILTERSRV_CONSUMER",
