@@ -43,15 +43,17 @@ impl<'a> Command<'a> {
     /// # Errors
     /// A header that cannot be decoded: the connection must be closed, nothing is answered.
     pub fn decode(frame: &Frame<'a>) -> Result<Self, HeaderError> {
+        let mut command = Self::over(frame);
         match frame.encoding {
-            Encoding::Json => header::json::decode(frame.header),
-            Encoding::Binary => header::binary::decode(frame.header),
-            Encoding::Flat => header::flat::decode(frame.header),
+            Encoding::Json => header::json::decode(frame.header, &mut command)?,
+            Encoding::Binary => header::binary::decode(frame.header, &mut command)?,
+            Encoding::Flat => header::flat::decode(frame.header, &mut command)?,
         }
+        Ok(command)
     }
 
     /// A command with nothing set, for the decoders to fill.
-    pub(crate) fn over(header: &'a [u8], encoding: Encoding) -> Self {
+    fn over(frame: &Frame<'a>) -> Self {
         Self {
             code: 0,
             language: None,
@@ -59,8 +61,8 @@ impl<'a> Command<'a> {
             opaque: 0,
             flag: 0,
             remark: None,
-            ext: ExtFields::over(header),
-            encoding,
+            ext: ExtFields::over(frame.header),
+            encoding: frame.encoding,
             typed: None,
         }
     }

@@ -17,20 +17,53 @@ pub struct ExtFields<'a> {
     count: usize,
 }
 
-/// Offsets and lengths of one entry; the top bit of a length says that the text has escapes.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     key: Span,
     value: Span,
 }
 
+/// A text of a header by its place there: half the size of a slice, so that scanners pass it around
+/// in a register.
 #[derive(Clone, Copy, Default)]
-struct Span {
+pub(crate) struct Span {
     start: u32,
+    /// Length, and in the top bit whether there are escapes.
     length: u32,
 }
 
-const ESCAPES_BIT: u32 = 1 << 31;
+impl Span {
+    const ESCAPES_BIT: u32 = 1 << 31;
+
+    /// The text between two places of a header, which is at most 16 MiB long.
+    #[inline]
+    pub(crate) fn between(start: usize, end: usize, escapes: Escapes) -> Self {
+        let escapes = if escapes == Escapes::None { 0 } else { Self::ESCAPES_BIT };
+        Self { start: start as u32, length: (end - start) as u32 | escapes }
+    }
+
+    /// The place of a text that lies in the header.
+    fn of(text: Text<'_>, header: &[u8]) -> Self {
+        let raw = text.raw();
+        if raw.is_empty() {
+            return Self::default();
+        }
+        let start = (raw.as_ptr() as usize).wrapping_sub(header.as_ptr() as usize);
+        debug_assert!(start + raw.len() <= header.len());
+        let escapes = if text.as_plain().is_some() { Escapes::None } else { Escapes::Json };
+        Self::between(start, start + raw.len(), escapes)
+    }
+
+    /// The text in its header.
+    #[inline]
+    pub(crate) fn text(self, header: &[u8]) -> Text<'_> {
+        let start = self.start as usize;
+        let end = start + (self.length & !Self::ESCAPES_BIT) as usize;
+        let escapes =
+            if self.length & Self::ESCAPES_BIT == 0 { Escapes::None } else { Escapes::Json };
+        Text::json(header.get(start..end).unwrap_or_default(), escapes)
+    }
+}
 
 impl<'a> ExtFields<'a> {
     /// No entries yet, over the header that they will point into.
@@ -40,12 +73,15 @@ impl<'a> ExtFields<'a> {
 
     /// Appends an entry; both texts must be parts of the header.
     pub(crate) fn push(&mut self, key: Text<'a>, value: Text<'a>) -> Result<(), HeaderError> {
-        let entry = Entry { key: self.span(key), value: self.span(value) };
-        let slot = self
-            .entries
-            .get_mut(self.count)
-            .ok_or(HeaderError::TooManyExtFields { max: EXT_FIELDS_MAX })?;
-        *slot = entry;
+        self.push_spans(Span::of(key, self.header), Span::of(value, self.header))
+    }
+
+    /// Appends an entry.
+    #[inline]
+    pub(crate) fn push_spans(&mut self, key: Span, value: Span) -> Result<(), HeaderError> {
+        let slot = self.entries.get_mut(self.count);
+        let slot = slot.ok_or(HeaderError::TooManyExtFields { max: EXT_FIELDS_MAX })?;
+        *slot = Entry { key, value };
         self.count += 1;
         Ok(())
     }
@@ -67,38 +103,18 @@ impl<'a> ExtFields<'a> {
 
     /// The value of `key`; the last one if it was sent twice, as in Java's map.
     pub fn get(&self, key: &str) -> Option<Text<'a>> {
-        self.entries()
-            .iter()
-            .rev()
-            .find_map(|entry| self.text(entry.key).eq_str(key).then(|| self.text(entry.value)))
+        let found = self.entries().iter().rev().find(|it| it.key.text(self.header).eq_str(key));
+        found.map(|entry| entry.value.text(self.header))
     }
 
     /// All entries in the order in which they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + '_ {
-        self.entries().iter().map(|entry| (self.text(entry.key), self.text(entry.value)))
+        let header = self.header;
+        self.entries().iter().map(move |entry| (entry.key.text(header), entry.value.text(header)))
     }
 
     fn entries(&self) -> &[Entry] {
         self.entries.get(..self.count).unwrap_or_default()
-    }
-
-    fn text(&self, span: Span) -> Text<'a> {
-        let start = span.start as usize;
-        let end = start + (span.length & !ESCAPES_BIT) as usize;
-        let escapes = if span.length & ESCAPES_BIT == 0 { Escapes::None } else { Escapes::Json };
-        Text::json(self.header.get(start..end).unwrap_or_default(), escapes)
-    }
-
-    fn span(&self, text: Text<'a>) -> Span {
-        let raw = text.raw();
-        if raw.is_empty() {
-            return Span::default();
-        }
-        // Both lie in one header of at most 16 MiB, so their addresses differ by its length at most.
-        let start = (raw.as_ptr() as usize).wrapping_sub(self.header.as_ptr() as usize);
-        debug_assert!(start + raw.len() <= self.header.len());
-        let escapes = if text.as_plain().is_some() { 0 } else { ESCAPES_BIT };
-        Span { start: start as u32, length: raw.len() as u32 | escapes }
     }
 }
 

@@ -40,8 +40,8 @@ pub(crate) fn find_escapable(bytes: &[u8], from: usize) -> Option<usize> {
         // above only where the lower one is itself a hit, and the lowest hit is what counts.
         let high = (word | word.wrapping_add(LOW_BITS)) & HIGH_BITS;
         let low = word.wrapping_sub(LOW_BITS * 0x20) & !word & HIGH_BITS;
-        let quote = zeros(word ^ LOW_BITS * u64::from(b'"'));
-        let backslash = zeros(word ^ LOW_BITS * u64::from(b'\\'));
+        let quote = zeros(word ^ (LOW_BITS * u64::from(b'"')));
+        let backslash = zeros(word ^ (LOW_BITS * u64::from(b'\\')));
         let hits = high | low | quote | backslash;
         if hits != 0 {
             return Some(at + (hits.trailing_zeros() / 8) as usize);

@@ -162,12 +162,30 @@ impl Eq for Text<'_> {}
 
 /// Decimal digits with an optional sign, as Java's parsers read them; `None` if anything else or
 /// out of range.
+#[inline]
 pub fn parse_i64(digits: &[u8]) -> Option<i64> {
     let (negative, digits) = match digits {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         _ => (false, digits),
     };
+    // 18 digits cannot overflow, and no client writes more.
+    if digits.is_empty() || digits.len() > 18 {
+        return parse_long(negative, digits);
+    }
+    let mut value: i64 = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if negative { -value } else { value })
+}
+
+#[cold]
+fn parse_long(negative: bool, digits: &[u8]) -> Option<i64> {
     if digits.is_empty() {
         return None;
     }
@@ -189,6 +207,12 @@ fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), TextError> {
     while let Some(at) = swar::find(raw, from, b'\\') {
         out.extend_from_slice(raw.get(from..at).unwrap_or_default());
         let escape = raw.get(at..).unwrap_or_default();
+        // The separators of properties, far more frequent than all others.
+        if let [_, b'u', b'0', b'0', b'0', digit @ b'0'..=b'9', ..] = *escape {
+            out.push(digit - b'0');
+            from = at + 6;
+            continue;
+        }
         from = at + unescape_one(escape, out).ok_or(TextError::EscapeInvalid { at })?;
     }
     out.extend_from_slice(raw.get(from..).unwrap_or_default());
@@ -298,6 +322,8 @@ pub fn escape_into(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 fn escape_one(out: &mut Vec<u8>, unit: u16) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |shift: u16| DIGITS[usize::from(unit >> shift & 0xF)];
     let letter = match unit {
         0x08 => b'b',
         0x09 => b't',
@@ -306,12 +332,7 @@ fn escape_one(out: &mut Vec<u8>, unit: u16) {
         0x0D => b'r',
         0x22 => b'"',
         0x5C => b'\\',
-        _ => {
-            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-            let digit = |shift: u16| DIGITS[usize::from(unit >> shift & 0xF)];
-            out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
-            return;
-        }
+        _ => return out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]),
     };
     out.extend_from_slice(&[b'\\', letter]);
 }

@@ -1,6 +1,8 @@
 //! Frames captured from Apache RocketMQ 5.3.3 (`tests/golden`): decoded, compared with what
 //! `index.md` says of them, and written again byte for byte.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;

@@ -8,13 +8,11 @@
 
 use super::HeaderError;
 use crate::command::Command;
-use crate::frame::Encoding;
 use crate::language::Language;
 use crate::text::Text;
 
 /// Decodes a binary header.
-pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
-    let mut command = Command::over(header, Encoding::Binary);
+pub(crate) fn decode<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), HeaderError> {
     let mut reader = Reader { rest: header, header_bytes: header.len() };
     command.code = i32::from(reader.i16()?);
     let [language] = reader.array()?;
@@ -38,7 +36,7 @@ pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
             command.ext.push(Text::plain(key), Text::plain(value))?;
         }
     }
-    Ok(command)
+    Ok(())
 }
 
 struct Reader<'a> {
@@ -78,10 +76,15 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{Encoding, Frame};
 
     /// Header of appendix A of the protocol notes: route of TBW102.
     const ROUTE: &[u8] =
         b"\0\x69\0\x01\xDF\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x11\0\x05topic\0\0\0\x06TBW102";
+
+    fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
+        Command::decode(&Frame { encoding: Encoding::Binary, header, body: b"" })
+    }
 
     fn check(header: &[u8], expect: Result<&str, HeaderError>) {
         let found = decode(header).map(|command| format!("{} {:?}", command.code, command.ext));

@@ -4,7 +4,6 @@ use flatbuffers::VerifierOptions;
 
 use super::{HeaderError, Typed};
 use crate::command::Command;
-use crate::frame::Encoding;
 use crate::generated::{self, Typed as Tag};
 use crate::language::Language;
 use crate::limits::{EXT_FIELDS_MAX, HEADER_BYTES_MAX};
@@ -20,10 +19,9 @@ const VERIFIER: VerifierOptions = VerifierOptions {
 };
 
 /// Decodes a flatbuffers header.
-pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
+pub(crate) fn decode<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), HeaderError> {
     let table = generated::root_as_command_with_opts(&VERIFIER, header)
         .map_err(|error| HeaderError::FlatInvalid(Box::new(error)))?;
-    let mut command = Command::over(header, Encoding::Flat);
     let head = table.head();
     command.code = head.code();
     command.opaque = head.opaque();
@@ -42,7 +40,7 @@ pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
         Tag::PullAnswer => table.typed_as_pull_answer().map(Typed::PullAnswer),
         _ => None,
     };
-    Ok(command)
+    Ok(())
 }
 
 /// Text of a flatbuffers string.
@@ -65,10 +63,15 @@ mod tests {
     use flatbuffers::FlatBufferBuilder;
 
     use super::*;
+    use crate::frame::{Encoding, Frame};
     use crate::generated::{
         CommandArgs, CommandHead, ExtField, ExtFieldArgs, SendNumbers, SendRequest, SendRequestArgs,
     };
     use crate::header::SendHeader;
+
+    fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
+        Command::decode(&Frame { encoding: Encoding::Flat, header, body: b"" })
+    }
 
     /// A command with its fields in a map, made by flatc's builder.
     fn generic(fields: &[(&str, &str)]) -> Vec<u8> {

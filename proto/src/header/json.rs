@@ -6,17 +6,15 @@
 
 use super::{Excerpt, HeaderError};
 use crate::command::Command;
-use crate::frame::Encoding;
+use crate::ext::Span;
 use crate::language::Language;
 use crate::limits::JSON_DEPTH_MAX;
 use crate::swar;
-use crate::text::{Escapes, Text};
+use crate::text::Escapes;
 
 /// Decodes a JSON header.
-pub(crate) fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
-    let mut command = Command::over(header, Encoding::Json);
-    Scanner { bytes: header, at: 0 }.command(&mut command).map_err(|fault| *fault)?;
-    Ok(command)
+pub(crate) fn decode<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), HeaderError> {
+    Scanner { bytes: header, at: 0 }.command(command).map_err(|fault| *fault)
 }
 
 /// What is wrong, boxed so that the many small results of a scan stay small.
@@ -32,13 +30,13 @@ impl<'a> Scanner<'a> {
     fn command(mut self, command: &mut Command<'a>) -> Result<(), Fault> {
         self.expect(b'{')?;
         while let Some(key) = self.key()? {
-            match key.raw() {
+            match key.text(self.bytes).raw() {
                 b"code" => command.code = self.integer("code")?,
                 b"extFields" => self.ext_fields(command)?,
                 b"flag" => command.flag = self.integer("flag")?,
                 b"language" => command.language = self.language()?,
                 b"opaque" => command.opaque = self.integer("opaque")?,
-                b"remark" => command.remark = self.value()?,
+                b"remark" => command.remark = self.value()?.map(|value| value.text(self.bytes)),
                 b"version" => command.version = self.integer("version")?,
                 _ => {
                     self.value()?;
@@ -48,8 +46,38 @@ impl<'a> Scanner<'a> {
         self.end()
     }
 
+    fn ext_fields(&mut self, command: &mut Command<'a>) -> Result<(), Fault> {
+        command.ext.clear();
+        if self.token()? != b'{' {
+            return match self.value()? {
+                None => Ok(()),
+                Some(value) => Err(self.invalid("extFields", value)),
+            };
+        }
+        self.at += 1;
+        loop {
+            while let Some((key, value, next)) = plain_pair(self.bytes, self.at) {
+                command.ext.push_spans(key, value)?;
+                self.at = next;
+            }
+            let Some(key) = self.key()? else { return Ok(()) };
+            if let Some(value) = self.value()? {
+                command.ext.push_spans(key, value)?;
+            }
+        }
+    }
+
     /// The next key of the object that is open and the colon behind it, or `None` at its end.
-    fn key(&mut self) -> Result<Option<Text<'a>>, Fault> {
+    #[inline]
+    fn key(&mut self) -> Result<Option<Span>, Fault> {
+        if let Some((key, next)) = plain_key(self.bytes, self.at) {
+            self.at = next;
+            return Ok(Some(key));
+        }
+        self.any_key()
+    }
+
+    fn any_key(&mut self) -> Result<Option<Span>, Fault> {
         let mut next = self.token()?;
         while next == b',' {
             self.at += 1;
@@ -68,84 +96,78 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next value as text; `None` for null. A nested value is its own JSON text.
-    fn value(&mut self) -> Result<Option<Text<'a>>, Fault> {
+    #[inline]
+    fn value(&mut self) -> Result<Option<Span>, Fault> {
+        if let Some((value, next)) = plain_string(self.bytes, self.at) {
+            self.at = next;
+            return Ok(Some(value));
+        }
+        self.any_value()
+    }
+
+    fn any_value(&mut self) -> Result<Option<Span>, Fault> {
         match self.token()? {
             quote @ (b'"' | b'\'') => self.string(quote).map(Some),
             b'{' | b'[' => self.nested().map(Some),
-            _ => {
-                let text = self.bare()?;
-                match text.raw() {
-                    b"null" => Ok(None),
-                    b"true" | b"false" | [b'0'..=b'9' | b'-' | b'+' | b'.', ..] => Ok(Some(text)),
-                    _ => Err(self.unexpected_at(self.at - text.raw().len())),
-                }
-            }
+            _ => self.literal(),
+        }
+    }
+
+    /// A number, a truth value or null.
+    fn literal(&mut self) -> Result<Option<Span>, Fault> {
+        let start = self.at;
+        let value = self.bare()?;
+        match value.text(self.bytes).raw() {
+            b"null" => Ok(None),
+            b"true" | b"false" | [b'0'..=b'9' | b'-' | b'+' | b'.', ..] => Ok(Some(value)),
+            _ => Err(self.unexpected_at(start)),
         }
     }
 
     /// A number, perhaps in quotes; null is 0.
     fn integer(&mut self, field: &'static str) -> Result<i32, Fault> {
-        let Some(text) = self.value()? else { return Ok(0) };
-        text.parse_i32().map_err(|_| Self::invalid(field, text))
+        if let Some((number, next)) = plain_integer(self.bytes, self.at) {
+            self.at = next;
+            return Ok(number);
+        }
+        let Some(value) = self.value()? else { return Ok(0) };
+        value.text(self.bytes).parse_i32().map_err(|_| self.invalid(field, value))
     }
 
     /// An enum name, or its ordinal as fastjson reads one.
     fn language(&mut self) -> Result<Option<Language>, Fault> {
-        let Some(text) = self.value()? else { return Ok(None) };
+        let Some(value) = self.value()? else { return Ok(None) };
+        let text = value.text(self.bytes);
+        if text.raw() == b"JAVA" {
+            return Ok(Some(Language::Java));
+        }
         let by_name = text.as_str().and_then(Language::from_name);
         let code = || text.parse_i32().ok().and_then(|code| u8::try_from(code).ok());
         Ok(by_name.or_else(|| code().and_then(Language::from_code)))
     }
 
-    fn ext_fields(&mut self, command: &mut Command<'a>) -> Result<(), Fault> {
-        command.ext.clear();
-        if self.token()? != b'{' {
-            return match self.value()? {
-                None => Ok(()),
-                Some(text) => Err(Self::invalid("extFields", text)),
-            };
-        }
-        self.at += 1;
-        while let Some(key) = self.key()? {
-            if let Some(value) = self.value()? {
-                command.ext.push(key, value)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The string that begins at the quote under the cursor.
-    #[inline]
-    fn string(&mut self, quote: u8) -> Result<Text<'a>, Fault> {
-        let start = self.at + 1;
-        let mut from = start;
-        let mut escapes = Escapes::None;
-        loop {
-            let found = swar::find_either(self.bytes, from, quote, b'\\');
-            let Some(at) = found else { return Err(self.truncated()) };
-            if self.bytes.get(at) == Some(&quote) {
-                self.at = at + 1;
-                return Ok(Text::json(self.bytes.get(start..at).unwrap_or_default(), escapes));
-            }
-            escapes = Escapes::Json;
-            from = at + 2;
-        }
+    fn string(&mut self, quote: u8) -> Result<Span, Fault> {
+        let (span, next) = string_at(self.bytes, self.at, quote).ok_or_else(|| self.truncated())?;
+        self.at = next;
+        Ok(span)
     }
 
     /// A number, a literal or an unquoted key: everything up to a separator.
-    fn bare(&mut self) -> Result<Text<'a>, Fault> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let length =
-            rest.iter().position(|&byte| !is_bare(byte)).ok_or_else(|| self.truncated())?;
+    fn bare(&mut self) -> Result<Span, Fault> {
+        let start = self.at;
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        let length = rest.iter().position(|&byte| !is_bare(byte));
+        let Some(length) = length else { return Err(self.truncated()) };
         if length == 0 {
             return Err(self.unexpected());
         }
         self.at += length;
-        Ok(Text::plain(rest.get(..length).unwrap_or_default()))
+        Ok(Span::between(start, self.at, Escapes::None))
     }
 
     /// An object or array, skipped with whatever is in it; its text is the value.
-    fn nested(&mut self) -> Result<Text<'a>, Fault> {
+    fn nested(&mut self) -> Result<Span, Fault> {
         let start = self.at;
         // One bit for each open bracket: 1 for an object, 0 for an array.
         let mut open: u64 = 0;
@@ -170,8 +192,7 @@ impl<'a> Scanner<'a> {
                     depth -= 1;
                     self.at += 1;
                     if depth == 0 {
-                        let raw = self.bytes.get(start..self.at).unwrap_or_default();
-                        return Ok(Text::plain(raw));
+                        return Ok(Span::between(start, self.at, Escapes::None));
                     }
                 }
                 b'"' | b'\'' => {
@@ -229,8 +250,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Nothing but white space may follow.
+    /// Nothing but white space and comments may follow.
     fn end(&mut self) -> Result<(), Fault> {
+        if self.at == self.bytes.len() {
+            return Ok(());
+        }
         match self.token() {
             Ok(_) => Err(self.unexpected()),
             Err(fault) if matches!(*fault, HeaderError::Truncated { .. }) => Ok(()),
@@ -239,8 +263,9 @@ impl<'a> Scanner<'a> {
     }
 
     #[cold]
-    fn invalid(field: &'static str, text: Text<'a>) -> Fault {
-        Box::new(HeaderError::Invalid { field, found: Excerpt::of(text) })
+    fn invalid(&self, field: &'static str, found: Span) -> Fault {
+        let found = Excerpt::of(found.text(self.bytes));
+        Box::new(HeaderError::Invalid { field, found })
     }
 
     #[cold]
@@ -260,6 +285,69 @@ impl<'a> Scanner<'a> {
     }
 }
 
+// What follows reads a header as all clients but one write it: double quotes, no white space. The
+// functions take and return a place instead of moving the scanner, so that it stays in a register;
+// `None` is anything else, which the scanner then looks into.
+
+/// `"key":"value"`, perhaps behind a comma.
+#[inline]
+fn plain_pair(bytes: &[u8], at: usize) -> Option<(Span, Span, usize)> {
+    let (key, at) = plain_key(bytes, at)?;
+    let (value, at) = plain_string(bytes, at)?;
+    Some((key, value, at))
+}
+
+/// `"key":`, perhaps behind a comma.
+#[inline(always)]
+fn plain_key(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
+    let at = if bytes.get(at) == Some(&b',') { at + 1 } else { at };
+    let (key, at) = plain_string(bytes, at)?;
+    (bytes.get(at) == Some(&b':')).then_some((key, at + 1))
+}
+
+/// A number of at most 9 digits, which cannot overflow, with what ends it.
+#[inline]
+fn plain_integer(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
+    let mut number: i32 = 0;
+    for (index, &byte) in bytes.get(at..)?.iter().take(10).enumerate() {
+        match byte {
+            b'0'..=b'9' if index < 9 => number = number * 10 + i32::from(byte - b'0'),
+            b',' | b'}' if index > 0 => return Some((number, at + index)),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The string between double quotes at `at`.
+#[inline]
+fn plain_string(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
+    match bytes.get(at..)? {
+        // Half of the texts of a send are one character: a branch guessed right takes no search.
+        [b'"', character, b'"', ..] if !matches!(character, b'"' | b'\\') => {
+            Some((Span::between(at + 1, at + 2, Escapes::None), at + 3))
+        }
+        [b'"', ..] => string_at(bytes, at, b'"'),
+        _ => None,
+    }
+}
+
+/// The string that begins with the quote at `at`, and where it ends; `None` if it does not.
+#[inline]
+fn string_at(bytes: &[u8], at: usize, quote: u8) -> Option<(Span, usize)> {
+    let start = at + 1;
+    let mut from = start;
+    let mut escapes = Escapes::None;
+    loop {
+        let end = swar::find_either(bytes, from, quote, b'\\')?;
+        if bytes.get(end) == Some(&quote) {
+            return Some((Span::between(start, end, escapes), end + 1));
+        }
+        escapes = Escapes::Json;
+        from = end + 2;
+    }
+}
+
 /// Characters of numbers, literals and unquoted names.
 fn is_bare(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'-' | b'+' | b'.') || byte >= 0x80
@@ -268,6 +356,12 @@ fn is_bare(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{Encoding, Frame};
+    use crate::text::Text;
+
+    fn decode(header: &[u8]) -> Result<Command<'_>, HeaderError> {
+        Command::decode(&Frame { encoding: Encoding::Json, header, body: b"" })
+    }
 
     /// Code, opaque and ext of a header, as text.
     fn check(header: &str, expect: Result<&str, HeaderError>) {
