@@ -21,6 +21,10 @@ pub struct Arguments {
 pub enum Command {
     /// Send messages, one in a request, many in flight.
     Produce(Produce),
+    /// Pull what a topic holds, and check every message: exit code 1 if anything is amiss.
+    Consume(Consume),
+    /// Send and pull at a fixed rate; latency from intended send time to receipt; checks as consume.
+    E2e(E2e),
 }
 
 /// Settings of `produce`.
@@ -38,6 +42,75 @@ pub struct Produce {
     pub span: Span,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Settings of `consume`.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct Consume {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub pull: Pull,
+    /// Where to begin.
+    #[arg(long, value_enum, default_value_t = Begin::Min)]
+    pub from: Begin,
+    /// Commit the offset of every pull for the group.
+    #[arg(long)]
+    pub commit: bool,
+    /// Messages to consume; fewer are a difference. Without it: until nothing comes any more.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Seconds without a message after which there are no more.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub idle: u64,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Settings of `e2e`.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct E2e {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub load: Load,
+    /// Messages a second on a fixed schedule, whatever the server does.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub rate: u64,
+    #[command(flatten)]
+    pub pull: Pull,
+    #[command(flatten)]
+    pub span: Span,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How messages are pulled.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct Pull {
+    /// Consumer group.
+    #[arg(long, default_value = "ringmq-bench-consumer")]
+    pub group: String,
+    /// Connections that pull; queues are spread over them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub pull_connections: u32,
+    /// Messages of one pull, at most.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub pull_count: u32,
+    /// Do not count it as a difference if messages of one producer swap places in their queue.
+    /// Apache RocketMQ keeps the order only for producers with one message in flight.
+    #[arg(long)]
+    pub any_order: bool,
+}
+
+/// Where a consumer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Begin {
+    /// At the first message there is.
+    Min,
+    /// Where the group stopped; at the first message if it never began.
+    Committed,
 }
 
 /// Where to.
@@ -173,6 +246,11 @@ mod tests {
         check("produce --broker a:1 --count 1 --duration 1", false);
         check("produce --broker a:1 --topic a.b", false);
         check("produce --broker a:1 --encoding xml", false);
+        check("consume --broker a:1 --from committed --commit", true);
+        check("consume --broker a:1 --pull-count 33", false);
+        check("consume --broker a:1 --idle 0", false);
+        check("e2e --broker a:1 --rate 1000", true);
+        check("e2e --broker a:1", false);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use proto::frame::{Encoding, Scan, scan};
 use proto::limits::FRAME_BYTES_MAX;
 use proto::reply::{RequestHead, write_request};
 
-use crate::error::{Error, code_name, hint_for};
+use crate::error::{Error, code_name, hint_for, one_line};
 use crate::wire::{CONNECT_SECONDS, resolve};
 
 /// How long an answer may take.
@@ -105,7 +105,7 @@ impl Control {
             request: format!("{}{subject}", request::name(code).unwrap_or("request")),
             code: reply.code,
             name: code_name(reply.code),
-            remark: reply.remark,
+            remark: one_line(&reply.remark),
             hint: hint_for(reply.code),
         })
     }

@@ -70,11 +70,16 @@ pub fn code_name(code: i32) -> &'static str {
     proto::code::response::name(code).unwrap_or("UNKNOWN_CODE")
 }
 
+/// A server's text in one line.
+pub fn one_line(remark: &str) -> String {
+    remark.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// What to do about a refusal, with a blank and brackets around it, or nothing.
 pub fn hint_for(code: i32) -> &'static str {
     use proto::code::response as codes;
     match code {
-        codes::TOPIC_NOT_EXIST => " (leave --no-create out to create the topic)",
+        codes::TOPIC_NOT_EXIST => " (produce creates it, unless told --no-create)",
         codes::SYSTEM_BUSY => " (flow control: lower --rate, --in-flight or --connections)",
         codes::MESSAGE_ILLEGAL => " (is --size above the server's maxMessageSize?)",
         codes::SERVICE_NOT_AVAILABLE => {

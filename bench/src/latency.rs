@@ -49,12 +49,6 @@ impl Latency {
         p99_ns
     }
 
-    /// Forgets everything.
-    pub fn reset(&mut self) {
-        self.total.reset();
-        self.interval.reset();
-    }
-
     /// The figures of all intervals that ended.
     pub fn summary(&self) -> Summary {
         let us = |ns: u64| ns as f64 / 1000.0;

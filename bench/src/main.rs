@@ -3,8 +3,12 @@
 
 mod answer;
 mod arguments;
+mod checker;
 mod clock;
+mod consume;
+mod consumer;
 mod control;
+mod e2e;
 mod error;
 mod latency;
 mod measure;
@@ -26,16 +30,31 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 
+/// Exit code of a run whose messages are not as they were sent.
+const EXIT_DIFFERENT: u8 = 1;
+
 /// Exit code of a run that could not be made.
 const EXIT_ERROR: u8 = 2;
+
+/// How a run ended that could be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing is amiss with the messages, as far as the command looks.
+    AsSent,
+    /// The checker found differences; they were printed.
+    Different,
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
-        Command::Produce(produce) => produce::run(produce),
+        Command::Produce(produce) => produce::run(produce).map(|()| Verdict::AsSent),
+        Command::Consume(consume) => consume::run(consume),
+        Command::E2e(e2e) => e2e::run(e2e),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Verdict::AsSent) => ExitCode::SUCCESS,
+        Ok(Verdict::Different) => ExitCode::from(EXIT_DIFFERENT),
         Err(error) => {
             eprintln!("ringmq-bench: {error}");
             ExitCode::from(EXIT_ERROR)

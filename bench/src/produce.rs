@@ -4,7 +4,7 @@ use crate::arguments::{Command, Load, Output, Produce, Span};
 use crate::clock::{self, SECOND_NS};
 use crate::error::Error;
 use crate::measure::{Cost, Progress};
-use crate::producer::{Pace, Producer, ProducerSettings, SendTally};
+use crate::producer::{Pace, Producer, ProducerSettings};
 use crate::report::{self, Latencies, Report, Results, SendResults};
 use crate::route::{self, Route};
 use crate::schedule::Schedule;
@@ -14,6 +14,9 @@ use crate::wire::{Idle, Wire};
 
 /// How long to wait for answers to what was sent, after the last send.
 pub const DRAIN_NS: u64 = 10 * SECOND_NS;
+
+/// Group of all our producers.
+pub const GROUP: &str = "ringmq-bench-producer";
 
 /// Bytes that frames in flight may take on our side if no socket takes any.
 const IN_FLIGHT_BYTES_MAX: u64 = 1 << 30;
@@ -34,7 +37,7 @@ pub fn run(arguments: &Produce) -> Result<(), Error> {
     let fixed = Fixed {
         encoding: arguments.target.encoding.into(),
         topic: &arguments.target.topic,
-        group: "ringmq-bench-producer",
+        group: GROUP,
         broker_name: route.broker_name.as_deref(),
         queue_count: route.queue_count,
         body_bytes: arguments.load.size as usize,
@@ -97,18 +100,16 @@ fn measure(
     if arguments.span.count.is_some() {
         window.end_ns = producer.tally.last_ack_ns.max(window.start_ns + 1);
     }
-    let frame_bytes = producer.frame_bytes();
-    let unanswered = producer.in_flight();
-    let send = send_results(
-        &mut producer.tally,
-        window,
-        arguments.load.size,
-        frame_bytes,
-        unanswered,
-        arguments.rate.is_some(),
-    );
+    let kind = if arguments.rate.is_some() { Loop::Open } else { Loop::Closed };
+    let send = send_results(producer, window, &arguments.load, kind);
     let wall_seconds = window.seconds();
-    Ok(Results { wall_seconds, send: Some(send), client: Some(client), server })
+    Ok(Results {
+        wall_seconds,
+        send: Some(send),
+        client: Some(client),
+        server,
+        ..Results::default()
+    })
 }
 
 /// Waits for the answers to what is in flight.
@@ -128,7 +129,8 @@ fn report_progress(producer: &mut Producer, progress: &mut Progress, phase: &str
     progress.write(now_ns, phase, tally.acked_in_all, corrected_ns, errors);
 }
 
-fn give_up_if_all_is_refused(producer: &Producer, route: &Route) -> Result<(), Error> {
+/// Ends a run in which no message was ever stored.
+pub fn give_up_if_all_is_refused(producer: &Producer, route: &Route) -> Result<(), Error> {
     if producer.tally.acked_in_all > 0 {
         return Ok(());
     }
@@ -136,23 +138,30 @@ fn give_up_if_all_is_refused(producer: &Producer, route: &Route) -> Result<(), E
     refusals.as_error(&route.address_text, "SEND_MESSAGE_V2").map_or(Ok(()), Err)
 }
 
+/// Whether there are intended send times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loop {
+    Open,
+    Closed,
+}
+
 /// The figures of the sending side.
 pub fn send_results(
-    tally: &mut SendTally,
+    producer: &mut Producer,
     window: Window,
-    body_bytes: u32,
-    frame_bytes: usize,
-    unanswered: u64,
-    is_open: bool,
+    load: &Load,
+    kind: Loop,
 ) -> SendResults {
+    let (frame_bytes, unanswered) = (producer.frame_bytes(), producer.in_flight());
+    let tally = &mut producer.tally;
     tally.corrected.end_interval();
     tally.uncorrected.end_interval();
-    let bytes = tally.acked * u64::from(body_bytes);
+    let body_bytes = tally.acked * u64::from(load.size);
     SendResults {
         messages: tally.acked,
         messages_per_second: tally.acked as f64 / window.seconds(),
-        body_bytes: bytes,
-        body_bytes_per_second: bytes as f64 / window.seconds(),
+        body_bytes,
+        body_bytes_per_second: body_bytes as f64 / window.seconds(),
         frame_bytes,
         sent_in_all: tally.sent_in_all,
         acknowledged_in_all: tally.acked_in_all,
@@ -160,7 +169,7 @@ pub fn send_results(
         unknown_answers: tally.unknown_answers,
         refused: tally.refusals.list(),
         acknowledgement: Latencies {
-            corrected: is_open.then(|| tally.corrected.summary()),
+            corrected: (kind == Loop::Open).then(|| tally.corrected.summary()),
             uncorrected: tally.uncorrected.summary(),
         },
     }

@@ -27,7 +27,7 @@ use crate::wire::{LinkIndex, Wire};
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// Bits of a producer's number that tell connections of a run apart; 4096 is their greatest count.
-const LANE_BITS: u32 = 12;
+pub const LANE_BITS: u32 = 12;
 
 /// When messages are sent.
 #[derive(Debug, Clone)]
@@ -199,9 +199,29 @@ impl Producer {
         }
     }
 
+    /// Of each producer and queue, how many messages were sent: all sequences below.
+    pub fn sequences(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
+        self.lanes.iter().flat_map(|lane| {
+            let of_queue = |(queue, next): (usize, &u64)| (lane.producer, queue as u32, *next);
+            lane.sequences.iter().enumerate().map(of_queue)
+        })
+    }
+
     /// Messages that were refused since the last call.
     pub fn take_refused(&mut self) -> Vec<Refused> {
         std::mem::take(&mut self.refused)
+    }
+
+    /// Messages whose answer has not come: they may be stored or not.
+    pub fn unanswered(&self) -> impl Iterator<Item = Refused> + '_ {
+        self.lanes.iter().flat_map(|lane| {
+            let busy = lane.slots.iter().filter(|slot| slot.is_busy);
+            busy.map(|slot| Refused {
+                producer: lane.producer,
+                queue_id: slot.queue_id,
+                sequence: slot.sequence,
+            })
+        })
     }
 
     /// Whether frames of this link are answers for this producer.
@@ -334,7 +354,7 @@ impl Producer {
 impl SendTally {
     fn acknowledge(&mut self, slot: &Slot, window: Window, now_ns: u64) {
         self.acked_in_all += 1;
-        if window.contains(now_ns) {
+        if window.counts(slot.intended_ns, now_ns) {
             self.acked += 1;
             self.last_ack_ns = now_ns;
         }

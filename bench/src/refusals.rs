@@ -6,7 +6,7 @@ use proto::command::Command;
 use proto::frame::Frame;
 use serde::Serialize;
 
-use crate::error::{Error, code_name, hint_for};
+use crate::error::{Error, code_name, hint_for, one_line};
 
 /// What a server refused. A handful of codes exist, so the table stays small.
 #[derive(Debug, Clone, Default)]
@@ -63,5 +63,5 @@ impl Refusals {
 fn remark_of(frame: &Frame<'_>) -> String {
     let command = Command::decode(frame).ok();
     let remark = command.as_ref().and_then(|command| command.remark);
-    remark.map(|text| text.to_cow().into_owned()).unwrap_or_default()
+    remark.map(|text| one_line(&text.to_cow())).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::arguments::{Command, Output};
+use crate::checker::Findings;
 use crate::error::Error;
 use crate::latency::{Latency, Summary};
 use crate::measure::{ClientCost, ServerCost};
@@ -28,6 +29,10 @@ pub struct Results {
     pub wall_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send: Option<SendResults>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receive: Option<ReceiveResults>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckResults>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientCost>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +56,51 @@ pub struct SendResults {
     pub unknown_answers: u64,
     pub refused: Vec<Refusal>,
     pub acknowledgement: Latencies,
+}
+
+/// The receiving side.
+#[derive(Debug, Serialize)]
+pub struct ReceiveResults {
+    pub messages: u64,
+    pub messages_per_second: f64,
+    pub body_bytes: u64,
+    pub body_bytes_per_second: f64,
+    /// Of the whole run, warm-up and what came late included.
+    pub received_in_all: u64,
+    /// Pulls that brought messages, and others that were answered, in the whole run.
+    pub pulls_found: u64,
+    pub pulls_empty: u64,
+    pub refused: Vec<Refusal>,
+    /// Of pulls that brought messages, from request to answer.
+    pub pull: Summary,
+    /// From send to receipt; only end to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_to_end: Option<Latencies>,
+}
+
+/// What the checker found.
+#[derive(Debug, Serialize)]
+pub struct CheckResults {
+    pub differences: u64,
+    pub lost: u64,
+    /// Messages behind later ones of the same producer and queue.
+    pub late: u64,
+    /// Messages of other runs.
+    pub foreign: u64,
+    /// The first differences.
+    pub examples: Vec<String>,
+}
+
+impl From<&Findings> for CheckResults {
+    fn from(findings: &Findings) -> CheckResults {
+        CheckResults {
+            differences: findings.count,
+            lost: findings.lost,
+            late: findings.late,
+            foreign: findings.foreign,
+            examples: findings.examples.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 /// Both ways to see a latency.
@@ -116,6 +166,9 @@ impl Results {
         if let Some(send) = &self.send {
             send.write(out, self.wall_seconds)?;
         }
+        if let Some(receive) = &self.receive {
+            receive.write(out, self.wall_seconds)?;
+        }
         if let Some(client) = &self.client {
             let ClientCost { cpu_seconds, cpu_ns_per_message } = client;
             let cores = cpu_seconds / self.wall_seconds;
@@ -136,6 +189,9 @@ impl Results {
             let (now, peak) = (mib(server.resident_bytes), mib(server.resident_peak_bytes));
             writeln!(out, "           {now:.0} MiB resident, {peak:.0} MiB at its peak")?;
         }
+        if let Some(check) = &self.check {
+            check.write(out)?;
+        }
         Ok(())
     }
 }
@@ -155,9 +211,7 @@ impl SendResults {
             "           {} sent and {} acknowledged in all, {refused} refused, {} unanswered",
             self.sent_in_all, self.acknowledged_in_all, self.unanswered
         )?;
-        for Refusal { code, name, count, remark } in &self.refused {
-            writeln!(out, "           {count} times code {code} {name}: '{remark}'")?;
-        }
+        write_refusals(out, &self.refused)?;
         if self.unknown_answers > 0 {
             writeln!(out, "           {} answers to no request of ours", self.unknown_answers)?;
         }
@@ -165,21 +219,58 @@ impl SendResults {
     }
 }
 
+impl ReceiveResults {
+    fn write(&self, out: &mut String, wall_seconds: f64) -> std::fmt::Result {
+        writeln!(
+            out,
+            "received   {} messages in {wall_seconds:.2} s: {:.0} messages/s, {:.1} MB/s of bodies",
+            self.messages,
+            self.messages_per_second,
+            self.body_bytes_per_second / 1e6
+        )?;
+        let each = self.received_in_all as f64 / self.pulls_found.max(1) as f64;
+        writeln!(
+            out,
+            "           {} pulls with {each:.1} messages each, {} without",
+            self.pulls_found, self.pulls_empty
+        )?;
+        write_refusals(out, &self.refused)?;
+        write_head(out, "pull")?;
+        self.pull.write_row(out, " as sent")?;
+        self.end_to_end.iter().try_for_each(|latencies| latencies.write(out, "end to end"))
+    }
+}
+
+impl CheckResults {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let Self { differences, lost, late, foreign, examples } = self;
+        let verdict = if *differences == 0 { "as sent" } else { "NOT AS SENT" };
+        writeln!(
+            out,
+            "checked    {verdict}: {differences} differences, {lost} messages lost, {late} late, \
+             {foreign} of other runs"
+        )?;
+        examples.iter().try_for_each(|example| writeln!(out, "           {example}"))
+    }
+}
+
+fn write_refusals(out: &mut String, refusals: &[Refusal]) -> std::fmt::Result {
+    refusals.iter().try_for_each(|Refusal { code, name, count, remark }| {
+        writeln!(out, "           {count} times code {code} {name}: '{remark}'")
+    })
+}
+
+fn write_head(out: &mut String, name: &str) -> std::fmt::Result {
+    write!(out, "{:15}", format!("{name} µs"))?;
+    let columns = ["p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
+    columns.iter().try_for_each(|column| write!(out, " {column:>10}"))?;
+    writeln!(out)
+}
+
 impl Latencies {
     /// Writes a table of both, in µs.
     pub fn write(&self, out: &mut String, name: &str) -> std::fmt::Result {
-        writeln!(
-            out,
-            "{:10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            format!("{name} µs"),
-            "p50",
-            "p90",
-            "p99",
-            "p99.9",
-            "p99.99",
-            "max",
-            "mean"
-        )?;
+        write_head(out, name)?;
         if let Some(corrected) = &self.corrected {
             corrected.write_row(out, " corrected")?;
         }
@@ -192,7 +283,7 @@ impl Summary {
     pub fn write_row(&self, out: &mut String, name: &str) -> std::fmt::Result {
         writeln!(
             out,
-            "{name:10} {:10.1} {:10.1} {:10.1} {:10.1} {:10.1} {:10.1} {:10.1}",
+            "{name:15} {:10.1} {:10.1} {:10.1} {:10.1} {:10.1} {:10.1} {:10.1}",
             self.p50_us,
             self.p90_us,
             self.p99_us,

@@ -84,7 +84,9 @@ mod tests {
             late_ns in 0u64..10_000_000,
         ) {
             let mut schedule = Schedule::new(7, rate);
-            (0..taken).for_each(|_| drop(schedule.take()));
+            for _ in 0..taken {
+                schedule.take();
+            }
             let now_ns = schedule.next_ns() + late_ns;
             let due = schedule.due(now_ns);
             let mut counted = 0;

@@ -90,32 +90,15 @@ impl SendTemplate {
     /// that this module does not know.
     pub fn new(fixed: &Fixed<'_>) -> SendTemplate {
         assert!(fixed.body_bytes >= STAMP_BYTES);
-        let ones = Example { opaque: 0x0101_0101, queue_id: 1, born_ms: 1, unique: b'0' };
-        let queue_digits = digits_of(fixed.queue_count - 1);
-        let ones = match fixed.encoding {
-            Encoding::Json => {
-                Example { opaque: 1_111_111_111, queue_id: repeat(1, queue_digits) as i32, ..ones }
-            }
-            Encoding::Binary => Example { queue_id: repeat(1, queue_digits) as i32, ..ones },
-            Encoding::Flat => Example { queue_id: 0x0101_0101, ..ones },
-        };
-        let born_ones = match fixed.encoding {
-            Encoding::Flat => 0x0101_0101_0101_0101,
-            Encoding::Json | Encoding::Binary => repeat(1, BORN_DIGITS) as i64,
-        };
-        let ones = Example { born_ms: born_ones, ..ones };
-        let frame = ones.encode(fixed);
+        let [ones, twos] = [1, 2].map(|digit| Example::of(fixed, digit));
+        let mut frame = ones.encode(fixed);
         let find = |other: Example| differing(&frame, &other.encode(fixed));
-        // Twice the value doubles each digit and each byte; ten digits of opaque end at 2 000 000 000.
-        let opaque_twos =
-            if fixed.encoding == Encoding::Json { 2_000_000_000 } else { 0x0202_0202 };
-        let opaque = find(Example { opaque: opaque_twos, ..ones });
-        let queue_id = find(Example { queue_id: ones.queue_id * 2, ..ones });
-        let born_ms = find(Example { born_ms: ones.born_ms * 2, ..ones });
-        let unique = find(Example { unique: b'1', ..ones });
+        let opaque = find(Example { opaque: twos.opaque, ..ones });
+        let queue_id = find(Example { queue_id: twos.queue_id, ..ones });
+        let born_ms = find(Example { born_ms: twos.born_ms, ..ones });
+        let unique = find(Example { unique: twos.unique, ..ones });
         assert!(unique.len() == UNIQUE_DIGITS);
         let body_at = frame.len();
-        let mut frame = frame;
         frame.extend((0..fixed.body_bytes).map(filler_byte));
         let filler = filler_hasher(&frame[body_at + STAMP_BYTES..]);
         let decimal = |range: Range<usize>| Place::Decimal { at: range.start, digits: range.len() };
@@ -162,6 +145,27 @@ struct Example {
 }
 
 impl Example {
+    /// Numbers whose every digit, or every byte where they are not text, is `digit`: those of 1 and
+    /// of 2 differ everywhere, and proto writes none of them shorter than another.
+    fn of(fixed: &Fixed<'_>, digit: u8) -> Example {
+        let bytes = u64::from(digit) * 0x0101_0101_0101_0101;
+        let queue_id = repeat(digit, digits_of(fixed.queue_count - 1)) as i32;
+        let born_ms = repeat(digit, BORN_DIGITS) as i64;
+        let opaque = bytes as i32;
+        let unique = b'0' + digit;
+        match fixed.encoding {
+            // Ten twos are more than an i32 holds.
+            Encoding::Json if digit == 2 => {
+                Example { opaque: OPAQUE_END, queue_id, born_ms, unique }
+            }
+            Encoding::Json => Example { opaque: 1_111_111_111, queue_id, born_ms, unique },
+            Encoding::Binary => Example { opaque, queue_id, born_ms, unique },
+            Encoding::Flat => {
+                Example { opaque, queue_id: bytes as i32, born_ms: bytes as i64, unique }
+            }
+        }
+    }
+
     fn encode(self, fixed: &Fixed<'_>) -> Vec<u8> {
         let head = RequestHead { code: request::SEND_MESSAGE_V2, opaque: self.opaque, flag: 0 };
         let properties = properties(fixed.run, self.unique);
@@ -254,11 +258,26 @@ impl Place {
     }
 }
 
+/// "00" to "99": two digits at a time halve what was the dearest part of a message on our side.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut value = 0;
+    while value < pairs.len() {
+        pairs[value] = [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+        value += 1;
+    }
+    pairs
+};
+
 fn write_decimal(digits: &mut [u8], value: u64) {
     let mut rest = value;
-    for digit in digits.iter_mut().rev() {
+    let mut pairs = digits.rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&DIGIT_PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if let [digit] = pairs.into_remainder() {
         *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
     }
 }
 
@@ -275,8 +294,8 @@ fn digits_of(value: u32) -> usize {
 }
 
 /// A number of `digits` times the same digit.
-fn repeat(digit: u64, digits: usize) -> u64 {
-    (0..digits).fold(0, |number, _| number * 10 + digit)
+fn repeat(digit: u8, digits: usize) -> u64 {
+    (0..digits).fold(0, |number, _| number * 10 + u64::from(digit))
 }
 
 #[cfg(test)]

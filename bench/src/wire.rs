@@ -88,11 +88,6 @@ impl Wire {
         Ok(link)
     }
 
-    /// The other end of a link.
-    pub fn address(&self, link: LinkIndex) -> SocketAddr {
-        self.links[link.0].address
-    }
-
     /// Sends bytes, now or as soon as the socket takes them.
     ///
     /// # Errors

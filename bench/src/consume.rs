@@ -1,0 +1,172 @@
+//! `ringmq-bench consume`: the loop of a run that pulls, and checks what it gets.
+
+use proto::code::request;
+
+use crate::Verdict;
+use crate::arguments::{Begin, Command, Consume, Pull, Target};
+use crate::checker::{Checker, Findings, First, Order};
+use crate::clock::{self, SECOND_NS};
+use crate::consumer::{Consumer, ConsumerSettings, PullTally};
+use crate::control::Control;
+use crate::error::Error;
+use crate::measure::{Cost, Progress};
+use crate::produce::idle;
+use crate::report::{self, CheckResults, Latencies, ReceiveResults, Report, Results};
+use crate::route::{self, Route};
+use crate::window::Window;
+use crate::wire::Wire;
+
+/// How long the server may hold a pull: short, as the end is near when there is nothing to send.
+const SUSPEND_MS: i64 = 1000;
+
+/// Pulls, checks, reports.
+///
+/// # Errors
+/// Whatever prevents a result; differences are none.
+pub fn run(arguments: &Consume) -> Result<Verdict, Error> {
+    // A topic that is not there must not be made by looking for it.
+    let route = route::find(&Target { no_create: true, ..arguments.target.clone() })?;
+    let offsets = offsets(arguments, &route)?;
+    let is_whole = offsets.iter().all(|offset| *offset == 0);
+    let first = if is_whole { First::Zero } else { First::Any };
+    let order = order(&arguments.pull);
+    let checker = Checker::new(&arguments.target.topic, first, order, None, offsets.clone());
+    let mut wire = Wire::new(idle(&arguments.output))?;
+    for _ in 0..arguments.pull.pull_connections {
+        wire.connect(route.address)?;
+    }
+    let began_ns = clock::monotonic_ns();
+    let settings = ConsumerSettings {
+        encoding: arguments.target.encoding.into(),
+        topic: arguments.target.topic.clone(),
+        group: arguments.pull.group.clone(),
+        broker_name: route.broker_name.clone(),
+        pull_count_max: arguments.pull.pull_count as i32,
+        suspend_ms: SUSPEND_MS,
+        commits: arguments.commit,
+        // Send times of another run: there is no latency to learn from them.
+        window: Window { start_ns: u64::MAX, end_ns: u64::MAX },
+        first_link: 0,
+        link_count: arguments.pull.pull_connections as usize,
+        address: route.address,
+    };
+    let mut consumer = Consumer::new(settings, &offsets, checker, began_ns);
+    let cost = Cost::begin(arguments.output.server_pid)?;
+    pull_all(arguments, &route, &mut wire, &mut consumer)?;
+    let (client, server) = cost.end(consumer.tally.messages)?;
+    let Consumer { mut checker, mut tally, .. } = consumer;
+    checker.expect_count(arguments.count.unwrap_or(0), tally.messages);
+    let findings = checker.finish();
+    let window = Window { start_ns: began_ns, end_ns: tally.last_message_ns.max(began_ns + 1) };
+    let PullTally { messages, body_bytes, .. } = tally;
+    let received = Received { messages, body_bytes, end_to_end: None };
+    let receive = receive_results(&mut tally, window, received);
+    let results = Results {
+        wall_seconds: window.seconds(),
+        receive: Some(receive),
+        check: Some(CheckResults::from(&findings)),
+        client: Some(client),
+        server,
+        ..Results::default()
+    };
+    let report = Report::new(Command::Consume(arguments.clone()), results);
+    print!("{}", report.text());
+    report.write_json(&arguments.output)?;
+    report::write_hgrm(&arguments.output, None, &tally.pull)?;
+    Ok(verdict(&findings))
+}
+
+fn pull_all(
+    arguments: &Consume,
+    route: &Route,
+    wire: &mut Wire,
+    consumer: &mut Consumer,
+) -> Result<(), Error> {
+    let mut progress = Progress::new(clock::monotonic_ns(), arguments.output.quiet);
+    loop {
+        let now_ns = clock::monotonic_ns();
+        let idle_ns = consumer.tally.last_message_ns + arguments.idle * SECOND_NS;
+        if now_ns >= idle_ns
+            || arguments.count.is_some_and(|count| consumer.tally.messages >= count)
+        {
+            break;
+        }
+        consumer.pump(wire, now_ns)?;
+        if progress.is_due(now_ns) {
+            let p99_ns = consumer.tally.pull.end_interval();
+            let errors = consumer.tally.refusals.total() + consumer.checker.difference_count();
+            progress.write(now_ns, "pull", consumer.tally.messages, p99_ns, errors);
+            give_up_if_all_is_refused(&consumer.tally, route)?;
+        }
+        let until_ns = progress.next_ns().min(idle_ns).min(consumer.next_due_ns());
+        wire.turn(until_ns, |_, frame, now_ns| consumer.answer(frame, now_ns))?;
+    }
+    progress.end();
+    give_up_if_all_is_refused(&consumer.tally, route)
+}
+
+/// Ends a run in which no pull was ever answered with messages or with there being none.
+pub fn give_up_if_all_is_refused(tally: &PullTally, route: &Route) -> Result<(), Error> {
+    if tally.found + tally.empty > 0 {
+        return Ok(());
+    }
+    tally.refusals.as_error(&route.address_text, "PULL_MESSAGE").map_or(Ok(()), Err)
+}
+
+/// Where each queue is to begin.
+fn offsets(arguments: &Consume, route: &Route) -> Result<Vec<i64>, Error> {
+    let mut control = Control::connect(&route.address_text)?;
+    let topic = arguments.target.topic.as_str();
+    let of_queue = |queue: u32| {
+        let queue = queue.to_string();
+        let here = [("topic", topic), ("queueId", &queue)];
+        let min = control.offset(request::GET_MIN_OFFSET, &here)?.unwrap_or(0);
+        if arguments.from == Begin::Min {
+            return Ok(min);
+        }
+        let group = [("consumerGroup", arguments.pull.group.as_str()), here[0], here[1]];
+        let committed = control.offset(request::QUERY_CONSUMER_OFFSET, &group)?;
+        Ok(committed.unwrap_or(min).max(min))
+    };
+    (0..route.queue_count).map(of_queue).collect()
+}
+
+/// Whether order is checked.
+pub fn order(pull: &Pull) -> Order {
+    if pull.any_order { Order::Any } else { Order::Kept }
+}
+
+/// How the run ended.
+pub fn verdict(findings: &Findings) -> Verdict {
+    if findings.count == 0 { Verdict::AsSent } else { Verdict::Different }
+}
+
+/// What was received within the window.
+#[derive(Debug)]
+pub struct Received {
+    pub messages: u64,
+    pub body_bytes: u64,
+    pub end_to_end: Option<Latencies>,
+}
+
+/// The figures of the receiving side.
+pub fn receive_results(
+    tally: &mut PullTally,
+    window: Window,
+    received: Received,
+) -> ReceiveResults {
+    tally.pull.end_interval();
+    let Received { messages, body_bytes, end_to_end } = received;
+    ReceiveResults {
+        messages,
+        messages_per_second: messages as f64 / window.seconds(),
+        body_bytes,
+        body_bytes_per_second: body_bytes as f64 / window.seconds(),
+        received_in_all: tally.messages,
+        pulls_found: tally.found,
+        pulls_empty: tally.empty,
+        refused: tally.refusals.list(),
+        pull: tally.pull.summary(),
+        end_to_end,
+    }
+}
