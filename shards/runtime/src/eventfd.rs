@@ -94,7 +94,9 @@ impl AsFd for EventFd {
 /// returns how many there were. If no other task can run, glommio parks the thread meanwhile.
 ///
 /// The wait is a read of the eventfd in glommio's own ring: no signal, no completion; no thread of
-/// its blocking pool, no timer, no busy loop.
+/// its blocking pool, no timer, no busy loop. To park and wake once costs eight io_uring_enter and a
+/// membarrier, which interrupts every core of the process that runs at that moment: look for work
+/// before you wait.
 ///
 /// Not cancel-safe: a read that is dropped half-way may still take the signal that comes next. Await
 /// it to its end, and keep at most one on an eventfd.
