@@ -9,7 +9,7 @@ use crate::clock::{self, SECOND_NS};
 use crate::consumer::{Consumer, ConsumerSettings, PullTally};
 use crate::control::Control;
 use crate::error::Error;
-use crate::measure::{Cost, Progress};
+use crate::measure::{ClientCost, Cost, Progress, ServerCost};
 use crate::produce::idle;
 use crate::report::{self, CheckResults, Latencies, ReceiveResults, Report, Results};
 use crate::route::{self, Route};
@@ -18,6 +18,10 @@ use crate::wire::Wire;
 
 /// How long the server may hold a pull: short, as the end is near when there is nothing to send.
 const SUSPEND_MS: i64 = 1000;
+
+/// How long nothing must come for the CPU time so far to be that of the messages: what is used later,
+/// while waiting for more, is not theirs.
+const PAUSE_NS: u64 = SECOND_NS / 20;
 
 /// Pulls, checks, reports.
 ///
@@ -51,9 +55,10 @@ pub fn run(arguments: &Consume) -> Result<Verdict, Error> {
         address: route.address,
     };
     let mut consumer = Consumer::new(settings, &offsets, checker, began_ns);
-    let cost = Cost::begin(arguments.output.server_pid)?;
-    pull_all(arguments, &route, &mut wire, &mut consumer)?;
-    let (client, server) = cost.end(consumer.tally.messages)?;
+    let (client, server) = pull_all(arguments, &route, &mut wire, &mut consumer)?;
+    if arguments.commit {
+        commit(arguments, &route, &consumer)?;
+    }
     let Consumer { mut checker, mut tally, .. } = consumer;
     checker.expect_count(arguments.count.unwrap_or(0), tally.messages);
     let findings = checker.finish();
@@ -81,11 +86,19 @@ fn pull_all(
     route: &Route,
     wire: &mut Wire,
     consumer: &mut Consumer,
-) -> Result<(), Error> {
+) -> Result<(ClientCost, Option<ServerCost>), Error> {
+    let cost = Cost::begin(arguments.output.server_pid)?;
+    let mut costs = None;
     let mut progress = Progress::new(clock::monotonic_ns(), arguments.output.quiet);
     loop {
         let now_ns = clock::monotonic_ns();
-        let idle_ns = consumer.tally.last_message_ns + arguments.idle * SECOND_NS;
+        let last_ns = consumer.tally.last_message_ns;
+        let (pause_ns, idle_ns) = (last_ns + PAUSE_NS, last_ns + arguments.idle * SECOND_NS);
+        if now_ns < pause_ns {
+            costs = None;
+        } else if costs.is_none() {
+            costs = Some(cost.end(consumer.tally.messages)?);
+        }
         if now_ns >= idle_ns
             || arguments.count.is_some_and(|count| consumer.tally.messages >= count)
         {
@@ -98,11 +111,29 @@ fn pull_all(
             progress.write(now_ns, "pull", consumer.tally.messages, p99_ns, errors);
             give_up_if_all_is_refused(&consumer.tally, route)?;
         }
-        let until_ns = progress.next_ns().min(idle_ns).min(consumer.next_due_ns());
+        let edge_ns = if costs.is_none() { pause_ns } else { idle_ns };
+        let until_ns = progress.next_ns().min(edge_ns).min(consumer.next_due_ns());
         wire.turn(until_ns, |_, frame, now_ns| consumer.answer(frame, now_ns))?;
     }
     progress.end();
-    give_up_if_all_is_refused(&consumer.tally, route)
+    give_up_if_all_is_refused(&consumer.tally, route)?;
+    costs.map_or_else(|| cost.end(consumer.tally.messages), Ok)
+}
+
+/// Commits what was consumed: pulls commit the offset they begin at, so that of the last one of each
+/// queue is still to come.
+fn commit(arguments: &Consume, route: &Route, consumer: &Consumer) -> Result<(), Error> {
+    let mut control = Control::connect(&route.address_text)?;
+    for (queue, offset) in consumer.next_offsets().enumerate() {
+        let ext = [
+            ("consumerGroup", arguments.pull.group.as_str()),
+            ("topic", &arguments.target.topic),
+            ("queueId", &queue.to_string()),
+            ("commitOffset", &offset.to_string()),
+        ];
+        control.demand(request::UPDATE_CONSUMER_OFFSET, &ext)?;
+    }
+    Ok(())
 }
 
 /// Ends a run in which no pull was ever answered with messages or with there being none.

@@ -124,6 +124,11 @@ impl Consumer {
         }
     }
 
+    /// Of each queue, the first offset that was not received.
+    pub fn next_offsets(&self) -> impl Iterator<Item = i64> + '_ {
+        self.queues.iter().map(|puller| puller.next_offset)
+    }
+
     /// When there is something to send without an answer arriving before.
     pub fn next_due_ns(&self) -> u64 {
         self.resting.front().map_or(u64::MAX, |(due_ns, _)| *due_ns)
