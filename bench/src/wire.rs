@@ -8,13 +8,12 @@
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use proto::frame::{Frame, Scan, scan};
 use proto::limits::FRAME_BYTES_MAX;
 use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig};
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::clock;
 use crate::error::Error;
@@ -38,8 +37,6 @@ pub enum Idle {
 /// See the module's first lines.
 pub struct Wire {
     reactor: Reactor,
-    /// Rung by the ring when there is something to poll.
-    doorbell: OwnedFd,
     events: Events,
     links: Vec<Link>,
     /// The link of a connection's slot in the reactor.
@@ -63,12 +60,9 @@ impl Wire {
     /// [`Error::Ring`]
     pub fn new(idle: Idle) -> Result<Wire, Error> {
         let ring = |source| Error::Ring { source };
-        let mut reactor = Reactor::new(ReactorConfig { connections_max: 0 }).map_err(ring)?;
-        // Blocking: one read waits and takes the signals. A poll would be a second system call.
-        let doorbell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| ring(errno.into()))?;
-        reactor.notify(doorbell.as_raw_fd()).map_err(ring)?;
+        let reactor = Reactor::new(ReactorConfig { connections_max: 0 }).map_err(ring)?;
         let events = Events::default();
-        Ok(Wire { reactor, doorbell, events, links: Vec::new(), link_of: Vec::new(), idle })
+        Ok(Wire { reactor, events, links: Vec::new(), link_of: Vec::new(), idle })
     }
 
     /// Connects once more to an address.
@@ -126,7 +120,7 @@ impl Wire {
         }
         self.reactor.poll(&mut self.events).map_err(broken)?;
         if self.events.is_empty() && self.idle == Idle::Park {
-            self.park().map_err(broken)?;
+            self.reactor.wait().map_err(broken)?;
             self.reactor.poll(&mut self.events).map_err(broken)?;
         }
         if self.events.is_empty() {
@@ -139,15 +133,6 @@ impl Wire {
         }
         self.events.net = events;
         Ok(())
-    }
-
-    fn park(&self) -> io::Result<()> {
-        loop {
-            match rustix::io::read(&self.doorbell, &mut [0; 8]) {
-                Err(rustix::io::Errno::INTR) => {}
-                read => return Ok(read.map(|_| ())?),
-            }
-        }
     }
 
     fn handle(

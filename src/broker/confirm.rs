@@ -77,6 +77,7 @@ impl Broker {
 
     /// The NameServers know the topics of the changes up to `number`, or cannot be reached.
     pub fn registered(&mut self, number: u64, outboxes: &mut Outboxes) {
+        self.registered = self.registered.max(number);
         let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.awaiting_registration)
             .into_iter()
             .partition(|(of, _)| *of <= number);

@@ -80,6 +80,8 @@ pub struct Broker {
     /// Answers that wait until the NameServers know: told apart by their number.
     awaiting_registration: Vec<(u64, Ticket)>,
     registrations: u64,
+    /// The NameServers were told of everything up to this number.
+    registered: u64,
     closing: Vec<ConnectionId>,
     queue_choice: u64,
     unique_keys: u64,
@@ -118,6 +120,7 @@ impl Broker {
             changed_topics: Vec::new(),
             awaiting_registration: Vec::new(),
             registrations: 0,
+            registered: 0,
             closing: Vec::new(),
             queue_choice: now.monotonic_ns,
             unique_keys: 0,

@@ -80,10 +80,11 @@ impl Broker {
 
     /// Keeps an answer back until the NameServers know what changed before now.
     pub(super) fn await_registration(&mut self, ticket: Ticket) -> bool {
-        if self.awaiting_registration.len() >= AWAITING_REGISTRATION_MAX {
+        let number = self.registrations + u64::from(!self.changed_topics.is_empty());
+        let is_known = number <= self.registered;
+        if is_known || self.awaiting_registration.len() >= AWAITING_REGISTRATION_MAX {
             return false;
         }
-        let number = self.registrations + u64::from(!self.changed_topics.is_empty());
         self.awaiting_registration.push((number, ticket));
         true
     }

@@ -1,4 +1,4 @@
-//! The control thread: NameServer, registration, preparation of segments, start and stop.
+//! The control thread: registration, preparation of segments, start and stop.
 //! Owns: the executor all of that runs on, and the rings to the core.
 //! Lives on: the control thread
 //! Kind: shell
@@ -8,7 +8,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,22 +17,14 @@ use runtime::eventfd::readable;
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 
 use super::messages::{ToControl, ToCore};
-use super::name_server;
 use super::space::{self, SpacePlace};
 use crate::broker::registration::{
     BrokerIdentity, Coverage, Registrar, RegistrationError, RegistrationFailure,
 };
-use crate::namesrv::NameServerConfig;
 
 /// What the control thread is given to start.
 #[derive(Debug)]
 pub struct ControlParts {
-    /// The NameServer's listening socket.
-    pub listener: OwnedFd,
-    /// Its settings.
-    pub name_server: NameServerConfig,
-    /// Connections of the NameServer at the most.
-    pub connections_max: u32,
     /// Who registers.
     pub identity: BrokerIdentity,
     /// Where.
@@ -95,21 +86,10 @@ impl CoreLine {
 /// Runs until the core has stopped after a stop was asked for. To be called on the control thread.
 ///
 /// # Errors
-/// The NameServer's ring cannot be made or broke.
+/// The eventfd that wakes it cannot be read.
 pub async fn run(parts: ControlParts) -> io::Result<()> {
     let ControlParts { inbox, sleep, stop, ready, core, .. } = parts;
     let core = Rc::new(CoreLine { peer: RefCell::new(core), waiting: RefCell::default() });
-    let failure: Rc<RefCell<Option<io::Error>>> = Rc::default();
-    let name_server = {
-        let (failure, sleep) = (Rc::clone(&failure), sleep.clone());
-        let served = name_server::run(parts.listener, parts.name_server, parts.connections_max);
-        glommio::spawn_local(async move {
-            if let Err(error) = served.await {
-                *failure.borrow_mut() = Some(error);
-                sleep.event().signal();
-            }
-        })
-    };
     let (spaces, wanted) = local_channel::new_unbounded();
     let space = glommio::spawn_local(prepare_spaces(parts.places, wanted, Rc::clone(&core)));
     let (registrations, asked) = local_channel::new_unbounded();
@@ -118,22 +98,12 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
     let period = Duration::from_millis(parts.register_period_ms);
     let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&core)));
-    let served = dispatch(Dispatch {
-        inbox,
-        sleep,
-        stop,
-        core,
-        spaces,
-        registrations,
-        failure,
-        is_stopping,
-    })
-    .await;
+    let served =
+        dispatch(Dispatch { inbox, sleep, stop, core, spaces, registrations, is_stopping }).await;
     periodic.cancel().await;
     space.cancel().await;
     // Its channel is closed now: it unregisters and ends.
     registration.await;
-    name_server.cancel().await;
     served
 }
 
@@ -144,7 +114,6 @@ struct Dispatch {
     core: Rc<CoreLine>,
     spaces: LocalSender<(usize, std::ops::Range<u64>)>,
     registrations: LocalSender<Registration>,
-    failure: Rc<RefCell<Option<io::Error>>>,
     is_stopping: Rc<Cell<bool>>,
 }
 
@@ -165,9 +134,6 @@ async fn dispatch(mut this: Dispatch) -> io::Result<()> {
             }
         }
         this.core.flush();
-        if let Some(error) = this.failure.borrow_mut().take() {
-            return Err(error);
-        }
         if this.inbox.is_closed() {
             return Ok(()); // the core ended; its own result says why
         }

@@ -8,12 +8,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use engine::shard::Shard;
 use runtime::clock::{Clock, Now};
-use runtime::eventfd::readable;
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 use runtime::{
     ConnectionId, Events, FileEvent, NetEvent, Reactor, ReactorConfig, Received, WriteSync,
@@ -158,10 +157,10 @@ pub async fn run(parts: CoreParts) -> io::Result<()> {
         sleep.prepare_to_sleep();
         core.reactor.poll(&mut core.events)?;
         if core.events.is_empty() && core.inbox.is_empty() {
-            readable(sleep.event()).await?;
-            sleep.wake_up();
-        } else {
-            sleep.wake_up();
+            core.reactor.wait()?;
+        }
+        sleep.wake_up();
+        if !core.events.is_empty() {
             core.turn(now)?;
         }
     }
@@ -171,7 +170,7 @@ impl Core {
     fn new(parts: CoreParts) -> io::Result<Core> {
         let config = ReactorConfig { connections_max: parts.config.connections_max };
         let mut reactor = Reactor::new(config)?;
-        reactor.notify(parts.sleep.event().as_raw_fd())?;
+        reactor.watch(parts.sleep.event().try_clone()?);
         if reactor.fallbacks().plain_ring {
             tracing::warn!("the kernel has no DEFER_TASKRUN (Linux 6.1): each frame costs more");
         }
@@ -587,7 +586,9 @@ impl Core {
                 {
                     self.reactor.listen(listener);
                     // Registered as a whole by the control thread's first request.
-                    self.broker.next_topic_changes();
+                    if let Some(changes) = self.broker.next_topic_changes() {
+                        self.broker.registered(changes.number, &mut self.outboxes);
+                    }
                     self.unsent.push_back(ToControl::Serving);
                     self.control.push_batch(&mut self.unsent);
                     self.control.flush();

@@ -270,9 +270,6 @@ fn serve(
         },
     };
     let control_parts = ControlParts {
-        listener: listeners.1,
-        name_server: config.name_server,
-        connections_max: config.connections_max,
         identity,
         name_servers: name_servers(name_address, &config.further_name_servers),
         register_period_ms: config.register_period_ms,
@@ -284,13 +281,27 @@ fn serve(
         ready: Ready { lines, advertised },
     };
     let options = CoreOptions::new(Placement::Free);
+    let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
+    let doorbell = EventFd::new().map_err(io_error)?;
+    let end_name_server = doorbell.try_clone().map_err(io_error)?;
+    let name_server_stop: StopFlag = Arc::default();
+    let name_server_stopping = Arc::clone(&name_server_stop);
+    let (name_server, connections_max) = (config.name_server, config.connections_max);
+    let name_server = spawn_core("namesrv", options.clone(), move || {
+        name_server::run(listeners.1, name_server, connections_max, doorbell, name_server_stop)
+    })?;
     let core = spawn_core("core-0", options.clone(), move || core::run(core_parts))?;
     let control = spawn_core("control", options, move || control::run(control_parts))?;
     let core = core.join();
     let control = control.join();
+    // Last: the broker unregisters on its way out.
+    name_server_stopping.store(true, Ordering::Release);
+    end_name_server.signal();
+    let name_server = name_server.join();
     drop(lock);
     core?;
     control?;
+    name_server?;
     tracing::info!("stopped, the store is closed");
     Ok(())
 }

@@ -1,17 +1,19 @@
-//! The NameServer's loop on the control thread: the same reactor and connection code as a core.
+//! The NameServer's loop: the same reactor and connection code as a core, on a thread of its own.
 //! Owns: the reactor, intakes and outboxes of the NameServer's connections.
-//! Lives on: the control thread
+//! Lives on: the NameServer's thread
 //! Kind: shell
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 
 use proto::command::Command;
 use runtime::clock::{Clock, Now};
-use runtime::eventfd::{EventFd, readable};
+use runtime::eventfd::EventFd;
 use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received};
 
+use super::control::StopFlag;
 use crate::namesrv::{ConnectionKey, NameServer, NameServerConfig};
 use crate::net::intake::{Frames, Intake};
 use crate::net::outbox::{Flushed, Outboxes};
@@ -35,7 +37,7 @@ struct Loop {
     ticked_ns: u64,
 }
 
-/// Serves until the task is dropped.
+/// Serves until `stop` is set and `doorbell` rung.
 ///
 /// # Errors
 /// The ring cannot be made or is broken.
@@ -43,10 +45,11 @@ pub async fn run(
     listener: OwnedFd,
     config: NameServerConfig,
     connections_max: u32,
+    doorbell: EventFd,
+    stop: StopFlag,
 ) -> io::Result<()> {
-    let event = EventFd::new()?;
     let mut reactor = Reactor::new(ReactorConfig { connections_max })?;
-    reactor.notify(event.as_raw_fd())?;
+    reactor.watch(doorbell);
     reactor.listen(listener);
     let now = Clock.now();
     let mut server = Loop {
@@ -57,23 +60,17 @@ pub async fn run(
         ticked_ns: now.monotonic_ns,
     };
     let mut events = Events::default();
-    loop {
+    while !stop.load(Ordering::Acquire) {
         server.reactor.poll(&mut events)?;
         let now = Clock.now();
         let is_idle = events.is_empty();
         server.turn(now, &mut events);
         if is_idle {
             server.reactor.wake_at(now.monotonic_ns + TICK_NS);
-            server.reactor.poll(&mut events)?;
-            if events.is_empty() {
-                readable(&event).await?;
-            } else {
-                server.turn(now, &mut events);
-            }
-        } else {
-            glommio::yield_if_needed().await;
+            server.reactor.wait()?;
         }
     }
+    Ok(())
 }
 
 fn monotonic_ms(now: Now) -> u64 {

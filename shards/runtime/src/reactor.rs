@@ -13,12 +13,13 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use io_uring::types::{Fd, Fixed, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
+use crate::eventfd::EventFd;
 use crate::file::DirectFile;
 use crate::limits::{
     COMPLETION_ENTRIES, FILE_OPERATIONS_MAX, FILE_SLOTS, REGION_SLOTS, RING_ENTRIES,
@@ -197,6 +198,10 @@ const KIND_WRITABLE: u64 = 3;
 const KIND_FILE: u64 = 4;
 const KIND_DEADLINE: u64 = 5;
 const KIND_CANCEL: u64 = 6;
+const KIND_WAKE: u64 = 7;
+
+const ENTER_GETEVENTS: u32 = 1; // IORING_ENTER_GETEVENTS
+const ENTER_NO_IOWAIT: u32 = 1 << 7; // IORING_ENTER_NO_IOWAIT, Linux 6.15
 
 const GENERATION_MASK: u32 = 0x00FF_FFFF;
 
@@ -225,6 +230,9 @@ pub struct Reactor {
     fallbacks: Fallbacks,
     config: ReactorConfig,
     open_connections: u32,
+    doorbell: Option<EventFd>,
+    doorbell_armed: bool,
+    enter_flags: u32,
 }
 
 impl Reactor {
@@ -267,6 +275,9 @@ impl Reactor {
             fallbacks,
             config,
             open_connections: 0,
+            doorbell: None,
+            doorbell_armed: false,
+            enter_flags: ENTER_GETEVENTS | ENTER_NO_IOWAIT,
         })
     }
 
@@ -275,12 +286,9 @@ impl Reactor {
         self.fallbacks
     }
 
-    /// Signals `eventfd` whenever there is something to poll.
-    ///
-    /// # Errors
-    /// What the registration says.
-    pub fn notify(&mut self, eventfd: RawFd) -> io::Result<()> {
-        self.ring.submitter().register_eventfd(eventfd)
+    /// Makes signals of `event` end a [`Reactor::wait`]: how peers wake this thread.
+    pub fn watch(&mut self, event: EventFd) {
+        self.doorbell = Some(event);
     }
 
     // ---- the turn -------------------------------------------------------------------------------
@@ -294,12 +302,32 @@ impl Reactor {
         events.net.clear();
         self.receive.publish();
         self.rearm_starved();
-        self.enter()?;
+        self.enter(0)?;
         self.collect(events);
         Ok(())
     }
 
-    fn enter(&mut self) -> io::Result<()> {
+    /// Parks the thread until something completes, a deadline passes or the doorbell rings. Poll
+    /// afterwards. See docs/decisions/0004-parking.md for why the thread parks here.
+    ///
+    /// # Errors
+    /// As [`Reactor::poll`].
+    pub fn wait(&mut self) -> io::Result<()> {
+        if !self.doorbell_armed
+            && let Some(doorbell) = &self.doorbell
+        {
+            let poll = opcode::PollAdd::new(Fd(doorbell.as_raw_fd()), libc::POLLIN as u32)
+                .build()
+                .user_data(user_data(KIND_WAKE, 0, 0));
+            self.doorbell_armed = true;
+            self.push(&poll);
+        }
+        self.receive.publish();
+        self.rearm_starved();
+        if self.backlog.is_empty() { self.enter(1) } else { self.enter(0) }
+    }
+
+    fn enter(&mut self, wanted: u32) -> io::Result<()> {
         let pending = {
             let mut queue = self.ring.submission();
             let mut moved = 0;
@@ -313,14 +341,13 @@ impl Reactor {
             queue.sync();
             queue.len()
         };
-        const GETEVENTS: u32 = 1; // IORING_ENTER_GETEVENTS
         let submitter = self.ring.submitter();
         // SAFETY: no argument is passed, and the entries submitted obey the module's first invariant.
         let entered = unsafe {
             submitter.enter::<libc::sigset_t>(
                 u32::try_from(pending).expect("a queue of 1024"),
-                0,
-                GETEVENTS,
+                wanted,
+                self.enter_flags,
                 None,
             )
         };
@@ -329,6 +356,14 @@ impl Reactor {
                 if self.backlog.is_empty() {
                     self.timespecs.clear();
                 }
+                Ok(())
+            }
+            Err(error)
+                if error.raw_os_error() == Some(libc::EINVAL)
+                    && self.enter_flags & ENTER_NO_IOWAIT != 0 =>
+            {
+                // An older kernel: a parked core shows as waiting for I/O, which is harmless.
+                self.enter_flags &= !ENTER_NO_IOWAIT;
                 Ok(())
             }
             // EBUSY, EAGAIN: the completion queue is full or memory is short; collect and come again.
@@ -384,6 +419,10 @@ impl Reactor {
             KIND_FILE => self.file_done(index, entry.result(), events),
             KIND_ACCEPT => self.accepted(index, entry, events),
             KIND_WRITABLE => self.writable(index, generation, entry.result(), events),
+            KIND_WAKE => {
+                self.doorbell_armed = false;
+                self.doorbell.as_ref().map(EventFd::drain);
+            }
             KIND_DEADLINE => {
                 self.deadline = None;
                 events.net.push(NetEvent::Deadline);
@@ -994,6 +1033,27 @@ mod tests {
         });
         assert!(read.bytes().iter().all(|byte| *byte == 9));
         assert_eq!(reactor.file_operations(), 0);
+    }
+
+    #[test]
+    fn a_parked_thread_is_woken_by_its_doorbell_and_by_deadlines() {
+        let mut reactor = reactor();
+        let doorbell = EventFd::new().expect("eventfd");
+        reactor.watch(doorbell.try_clone().expect("second handle"));
+        let mut events = Events::default();
+        for _ in 0..3 {
+            let ringer = doorbell.try_clone().expect("second handle");
+            let thread = std::thread::spawn(move || ringer.signal());
+            reactor.wait().expect("wait");
+            reactor.poll(&mut events).expect("poll");
+            assert!(events.is_empty());
+            thread.join().expect("rang");
+        }
+        reactor.wake_at(1);
+        until(&mut reactor, |reactor, events| {
+            reactor.wait().expect("wait");
+            events.net.drain(..).find(|event| matches!(event, NetEvent::Deadline))
+        });
     }
 
     #[test]
