@@ -7,14 +7,15 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::io::{DmaBuffer, OpenOptions};
+use glommio::io::OpenOptions;
 use runtime::file::{DirectFile, OpenMode, sync_directory};
 
 use super::store::segment_path;
 
-/// Zeros written at a time.
+/// Zeros written at a time: segments and the ranges asked for are multiples of it.
 const ZEROS_BYTES: usize = 1024 * 1024;
 
 /// How long to wait before a full disk is tried again.
@@ -66,22 +67,20 @@ async fn write_zeros(
     if is_new {
         file.pre_allocate(segment_bytes, false).await.map_err(io::Error::from)?;
     }
+    let mut zeros = file.alloc_dma_buffer(ZEROS_BYTES);
+    zeros.as_bytes_mut().fill(0);
+    let zeros = Rc::new(zeros);
     let mut at = range.start;
     while at < range.end {
-        let len = usize::try_from(range.end - at).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
-        let written = file.write_at(zeros(file, len), at - first).await.map_err(io::Error::from)?;
-        if written == 0 {
+        assert!(range.end - at >= ZEROS_BYTES as u64);
+        let zeros = Rc::clone(&zeros);
+        let written = file.write_rc_at(zeros, at - first).await.map_err(io::Error::from)?;
+        if written != ZEROS_BYTES {
             return Err(io::ErrorKind::WriteZero.into());
         }
         at += written as u64;
     }
     file.fdatasync().await.map_err(io::Error::from)
-}
-
-fn zeros(file: &glommio::io::DmaFile, len: usize) -> DmaBuffer {
-    let mut buffer = file.alloc_dma_buffer(len);
-    buffer.as_bytes_mut().fill(0);
-    buffer
 }
 
 fn finish_new(directory: &Path, path: &Path) -> io::Result<DirectFile> {

@@ -478,7 +478,8 @@ fn prepare_first_space(
     from: u64,
 ) -> Result<u64, StoreError> {
     let first = from / shape.segment_bytes * shape.segment_bytes;
-    let end = (from + FIRST_SPACE_BYTES).min(first + shape.segment_bytes);
+    // Whole MiB, as the preparation goes on.
+    let end = (from + FIRST_SPACE_BYTES).next_multiple_of(1 << 20).min(first + shape.segment_bytes);
     if !segments.iter().any(|(start, _)| *start == first) {
         segments.push((first, create_segment(directory, first, shape.segment_bytes)?));
     }
