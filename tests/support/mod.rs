@@ -1,0 +1,247 @@
+//! The real program on free ports in a temporary folder, and a plain client for it.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use proto::command::Command as Answer;
+use proto::frame::{Encoding, Scan, scan};
+use proto::reply::{
+    PullRequest, RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
+};
+
+/// How long anything may take before a test fails.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running `ringmq server`; killed when it is dropped.
+pub struct Server {
+    child: Child,
+    /// Where the broker listens.
+    pub broker: SocketAddr,
+    /// Where the NameServer listens.
+    pub name_server: SocketAddr,
+}
+
+impl Server {
+    /// Starts it and waits until it says that it is ready.
+    pub fn start(store: &Path, flags: &[&str]) -> Server {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+            .arg("server")
+            .args(["--broker-port", "0", "--namesrv-port", "0", "--store"])
+            .arg(store)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (mut broker, mut name_server) = (None, None);
+        for line in lines.by_ref() {
+            let line = line.expect("the program's output is text");
+            let word =
+                |number: usize| line.split([' ', ',']).filter(|it| !it.is_empty()).nth(number);
+            match word(0) {
+                Some("NameServer") => name_server = word(1).and_then(|it| it.parse().ok()),
+                Some("broker") => broker = word(1).and_then(|it| it.parse().ok()),
+                Some("ready") => break,
+                _ => {}
+            }
+        }
+        let broker = broker.expect("the program says where the broker listens before it is ready");
+        let name_server = name_server.expect("the program says where the NameServer listens");
+        Server { child, broker, name_server }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM; it must end by itself, with success.
+    pub fn stop(mut self) {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                assert!(status.success(), "a clean stop ends with success, not {status}");
+                return;
+            }
+            assert!(Instant::now() < until, "the program does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// One connection that asks and waits, or writes and reads apart.
+pub struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+    opaque: i32,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Its request's number.
+    pub opaque: i32,
+    /// Response code.
+    pub code: i32,
+    /// What it says.
+    pub remark: String,
+    /// Its fields.
+    pub ext: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// A field.
+    pub fn field(&self, key: &str) -> Option<&str> {
+        self.ext.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
+    }
+
+    /// A field that is a number.
+    pub fn number(&self, key: &str) -> i64 {
+        self.field(key)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("{key} in {self:?}"))
+    }
+}
+
+impl Client {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("the broker listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("an option can be set");
+        Client { stream, received: Vec::new(), opaque: 0 }
+    }
+
+    /// Writes a request; its number.
+    pub fn write(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> i32 {
+        self.opaque += 1;
+        let mut frame = Vec::new();
+        let head = RequestHead { code, opaque: self.opaque, flag: 0 };
+        write_request(&mut frame, Encoding::Json, &head, Some(ext), body);
+        self.stream.write_all(&frame).expect("the connection is open");
+        self.opaque
+    }
+
+    /// Writes bytes as they are.
+    pub fn write_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the connection is open");
+    }
+
+    /// Asks and waits for the answer.
+    pub fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
+        self.write(code, ext, body);
+        self.read().expect("an answer")
+    }
+
+    /// Writes a send of one message; its number.
+    pub fn write_send(&mut self, topic: &str, queue: i32, body: &[u8]) -> std::io::Result<i32> {
+        self.opaque += 1;
+        let properties = format!("UNIQ_KEY\u{1}{:032X}\u{2}", self.opaque);
+        let request = SendRequest {
+            producer_group: "test",
+            topic,
+            default_topic: "TBW102",
+            default_topic_queue_count: 4,
+            queue_id: queue,
+            sys_flag: 0,
+            born_timestamp: 1,
+            flag: 0,
+            properties: properties.as_bytes(),
+            reconsume_times: 0,
+            unit_mode: false,
+            max_reconsume_times: None,
+            batch: false,
+            broker_name: None,
+        };
+        let mut frame = Vec::new();
+        let head = RequestHead { code: 310, opaque: self.opaque, flag: 0 };
+        write_send_request(&mut frame, Encoding::Json, &head, &request, body.len());
+        frame.extend_from_slice(body);
+        self.stream.write_all(&frame)?;
+        Ok(self.opaque)
+    }
+
+    /// Pulls without waiting for messages.
+    pub fn pull(&mut self, topic: &str, queue: i32, from: i64) -> Reply {
+        self.opaque += 1;
+        let request = PullRequest {
+            consumer_group: "test",
+            topic,
+            queue_id: queue,
+            queue_offset: from,
+            message_count_max: 32,
+            sys_flag: 4,
+            commit_offset: 0,
+            suspend_timeout_ms: 0,
+            subscription: Some("*"),
+            subscription_version: 0,
+            expression_type: Some("TAG"),
+            message_bytes_max: None,
+            broker_name: None,
+        };
+        let mut frame = Vec::new();
+        let head = RequestHead { code: 11, opaque: self.opaque, flag: 0 };
+        write_pull_request(&mut frame, Encoding::Json, &head, &request);
+        self.stream.write_all(&frame).expect("the connection is open");
+        self.read().expect("an answer")
+    }
+
+    /// The next answer; `None`: the other end closed the connection.
+    pub fn read(&mut self) -> Option<Reply> {
+        loop {
+            let whole = match scan(&self.received, 16 << 20).expect("frames") {
+                Scan::Frame { frame, size_bytes } => {
+                    let answer = Answer::decode(&frame).expect("a header");
+                    let text = |text: &proto::text::Text<'_>| text.to_cow().into_owned();
+                    let reply = Reply {
+                        opaque: answer.opaque,
+                        code: answer.code,
+                        remark: answer.remark.map(|remark| text(&remark)).unwrap_or_default(),
+                        ext: answer
+                            .ext
+                            .iter()
+                            .map(|(key, value)| (text(&key), text(&value)))
+                            .collect(),
+                        body: frame.body.to_vec(),
+                    };
+                    Some((reply, size_bytes))
+                }
+                Scan::Incomplete { .. } => None,
+            };
+            if let Some((reply, size)) = whole {
+                self.received.drain(..size);
+                return Some(reply);
+            }
+            let mut bytes = [0; 64 * 1024];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(count) => self.received.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no answer within {DEADLINE:?}: {error}"),
+            }
+        }
+    }
+}
