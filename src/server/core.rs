@@ -21,8 +21,9 @@ use runtime::{
 use super::messages::{ToControl, ToCore};
 use super::segments::Segments;
 use crate::broker::{Broker, Flow};
+use crate::net::flush::{Unsendable, flush};
 use crate::net::intake::{Frames, Intake};
-use crate::net::outbox::{Flushed, Outboxes};
+use crate::net::outbox::Outboxes;
 
 /// What a core is given to start.
 #[derive(Debug)]
@@ -61,9 +62,6 @@ const IDLE_SCAN_MS: u64 = 10_000;
 
 /// At a clean stop, how long clients may take to read their last answers, ms.
 const DRAIN_MS_MAX: u64 = 3_000;
-
-/// Turns before other tasks of the executor get a chance.
-const TURNS_PER_YIELD: u32 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -138,7 +136,6 @@ impl std::fmt::Debug for Core {
 pub async fn run(parts: CoreParts) -> io::Result<()> {
     let sleep = parts.sleep.clone();
     let mut core = Core::new(parts)?;
-    let mut turns = 0;
     loop {
         let now = Clock.now();
         core.reactor.poll(&mut core.events)?;
@@ -147,10 +144,8 @@ pub async fn run(parts: CoreParts) -> io::Result<()> {
             return Ok(());
         }
         if worked {
-            turns += 1;
-            if turns % TURNS_PER_YIELD == 0 {
-                glommio::yield_if_needed().await;
-            }
+            // Never yielded to the executor: it has no other task here, and one that yields under
+            // load was left asleep while it could run (docs/decisions/0004-parking.md).
             continue;
         }
         core.arm_deadline(now);
@@ -313,7 +308,7 @@ impl Core {
             while let Some(read) = shard.cold_mut().next_read() {
                 match self.segments[index].slot(&mut self.reactor, read.offset)? {
                     Some((slot, at)) => {
-                        let token = (index as u64) << 48 | read.offset / READ_UNIT;
+                        let token = ((index as u64) << 48) | (read.offset / READ_UNIT);
                         self.reactor.read_file(slot, at, read.buffer, token);
                     }
                     None => {
@@ -435,34 +430,25 @@ impl Core {
     }
 
     fn flush(&mut self, connection: ConnectionId) {
-        let (outboxes, reactor) = (&mut self.outboxes, &mut self.reactor);
-        let shards: &[Shard] = &self.broker.shards;
-        let flushed = outboxes.flush(connection, shards, |slices| reactor.send(connection, slices));
         let connected = &mut self.connections[connection.index()];
+        let peer = connected.peer;
+        let flushed = flush(
+            &mut self.reactor,
+            &mut self.outboxes,
+            &self.broker.shards,
+            connection,
+            &mut connected.is_paused,
+        );
         match flushed {
-            None => {}
-            Some(Ok(Flushed::All)) => {
-                if std::mem::take(&mut connected.is_paused) {
-                    self.reactor.resume(connection);
-                }
-            }
-            Some(Ok(Flushed::Waits { pause })) => {
-                if pause && !std::mem::replace(&mut connected.is_paused, true) {
-                    self.reactor.pause(connection);
-                }
-                self.reactor.await_writable(connection);
-            }
-            Some(Ok(Flushed::TooMuch { bytes })) => {
-                let peer = connected.peer;
+            Ok(()) => return,
+            Err(Unsendable::TooMuchWaits(bytes)) => {
                 tracing::warn!(?peer, bytes, "connection closed: it does not read its answers");
-                self.close(connection);
             }
-            Some(Err(error)) => {
-                let peer = connected.peer;
+            Err(Unsendable::Broken(error)) => {
                 tracing::debug!(?peer, %error, "connection closed: sending failed");
-                self.close(connection);
             }
         }
+        self.close(connection);
     }
 
     fn close(&mut self, connection: ConnectionId) {

@@ -15,8 +15,9 @@ use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received};
 
 use super::control::StopFlag;
 use crate::namesrv::{ConnectionKey, NameServer, NameServerConfig};
+use crate::net::flush::flush;
 use crate::net::intake::{Frames, Intake};
-use crate::net::outbox::{Flushed, Outboxes};
+use crate::net::outbox::Outboxes;
 
 /// How often silent brokers are looked for at the most.
 const TICK_NS: u64 = 1_000_000_000;
@@ -150,30 +151,18 @@ impl Loop {
                 Ok(command) => command,
                 Err(error) => return Some(error.to_string()),
             };
-            let Some(outbox) = self.outboxes.of(connection) else { return None };
+            let outbox = self.outboxes.of(connection)?;
             let now_ms = monotonic_ms(now);
             self.name_server.handle(now_ms, key, peer, &command, frame.body, outbox.bytes());
         }
     }
 
     fn flush(&mut self, now: Now, connection: ConnectionId) {
-        let (outboxes, reactor) = (&mut self.outboxes, &mut self.reactor);
-        let flushed = outboxes.flush(connection, &[], |slices| reactor.send(connection, slices));
-        let connected = &mut self.connections[connection.index()];
-        match flushed {
-            None => {}
-            Some(Ok(Flushed::All)) => {
-                if std::mem::take(&mut connected.is_paused) {
-                    self.reactor.resume(connection);
-                }
-            }
-            Some(Ok(Flushed::Waits { pause })) => {
-                if pause && !std::mem::replace(&mut connected.is_paused, true) {
-                    self.reactor.pause(connection);
-                }
-                self.reactor.await_writable(connection);
-            }
-            Some(Ok(Flushed::TooMuch { .. }) | Err(_)) => self.close(now, connection),
+        let is_paused = &mut self.connections[connection.index()].is_paused;
+        let sent = flush(&mut self.reactor, &mut self.outboxes, &[], connection, is_paused);
+        if let Err(reason) = sent {
+            tracing::debug!(peer = ?self.reactor.peer(connection), ?reason, "connection closed");
+            self.close(now, connection);
         }
     }
 

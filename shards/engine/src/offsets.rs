@@ -122,7 +122,10 @@ impl ConsumerOffsets {
     }
 }
 
-fn split_entry(payload: &[u8]) -> Option<((QueueKey, u64, &str), &[u8])> {
+/// Queue, consumer offset, group.
+type Entry<'a> = (QueueKey, u64, &'a str);
+
+fn split_entry(payload: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (topic, rest) = payload.split_first_chunk()?;
     let (queue, rest) = rest.split_first_chunk()?;
     let (offset, rest) = rest.split_first_chunk()?;

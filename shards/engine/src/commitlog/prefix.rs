@@ -149,7 +149,7 @@ pub fn carried(record: &[u8]) -> u32 {
 /// A number that differs between any two offsets less than 32 GiB apart.
 fn fold(offset: u64) -> u32 {
     let low = (offset / ALIGNMENT) as u32;
-    let high = (offset / ALIGNMENT >> 32) as u32;
+    let high = ((offset / ALIGNMENT) >> 32) as u32;
     low ^ high.wrapping_mul(0x9E37_79B1)
 }
 

@@ -315,6 +315,9 @@ mod tests {
     const IDENTITY: SegmentIdentity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
     const BUFFER_BYTES: u64 = 16 * 1024 * 1024;
 
+    /// Records (end, payload), damage, end.
+    type Replayed = (Vec<(u64, Vec<u8>)>, Vec<Range<u64>>, ReplayEnd);
+
     /// A log and its disk: bytes by log offset.
     struct Rig {
         log: CommitLog,
@@ -373,15 +376,12 @@ mod tests {
             }
         }
 
-        fn replay(&self) -> (Vec<(u64, Vec<u8>)>, Vec<Range<u64>>, ReplayEnd) {
+        fn replay(&self) -> Replayed {
             replay_disk(&self.disk, &self.epochs)
         }
     }
 
-    fn replay_disk(
-        disk: &[u8],
-        epochs: &Epochs,
-    ) -> (Vec<(u64, Vec<u8>)>, Vec<Range<u64>>, ReplayEnd) {
+    fn replay_disk(disk: &[u8], epochs: &Epochs) -> Replayed {
         let mut replay = Replay::new(SHAPE, epochs.clone(), 0);
         let (mut records, mut damage) = (Vec::new(), Vec::new());
         loop {

@@ -1,0 +1,45 @@
+//! One connection's output offered to its socket, and what follows from what the socket took.
+//! Kind: shell
+
+use engine::shard::Shard;
+use runtime::{ConnectionId, Reactor};
+
+use super::outbox::{Flushed, Outboxes};
+
+/// Why a connection is to be closed after its output was offered.
+#[derive(Debug)]
+pub enum Unsendable {
+    /// It does not read its answers: so many bytes wait.
+    TooMuchWaits(usize),
+    /// The socket is broken.
+    Broken(std::io::Error),
+}
+
+/// Sends what a connection has; stops or resumes reading from it as its backlog grows and goes.
+///
+/// # Errors
+/// The connection is to be closed.
+pub fn flush(
+    reactor: &mut Reactor,
+    outboxes: &mut Outboxes,
+    shards: &[Shard],
+    connection: ConnectionId,
+    is_paused: &mut bool,
+) -> Result<(), Unsendable> {
+    let sent = outboxes.flush(connection, shards, |slices| reactor.send(connection, slices));
+    let Some(sent) = sent else { return Ok(()) };
+    let pause = match sent.map_err(Unsendable::Broken)? {
+        Flushed::All => false,
+        Flushed::Waits { pause } => {
+            reactor.await_writable(connection);
+            pause || *is_paused
+        }
+        Flushed::TooMuch { bytes } => return Err(Unsendable::TooMuchWaits(bytes)),
+    };
+    match (std::mem::replace(is_paused, pause), pause) {
+        (false, true) => reactor.pause(connection),
+        (true, false) => reactor.resume(connection),
+        _ => {}
+    }
+    Ok(())
+}
