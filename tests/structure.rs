@@ -235,7 +235,8 @@ fn sideways_imports(path: &str, noun: &str, text: &str) -> Vec<String> {
         let allowed: &[&str] =
             LEAVES.iter().find(|(leaf, _)| *leaf == name).map_or(&[], |(_, items)| *items);
         let is_leaf = |item: &String| allowed.contains(&"*") || allowed.contains(&&**item);
-        if name != noun && !(items.iter().all(is_leaf) && !items.is_empty()) {
+        let are_leaves = !items.is_empty() && items.iter().all(is_leaf);
+        if name != noun && !are_leaves {
             complaints.push(format!("{path}: the noun {noun} imports {name}::{items:?}"));
         }
     }
