@@ -3,6 +3,7 @@
 //!
 //! Order of checks and codes: SendMessageProcessor, HookUtils and MessageExtEncoder of 5.3.3.
 
+use engine::catalog::{Placement, Topic};
 use engine::consumequeue::QueueKey;
 use engine::shard::{NewMessage, SCHEDULE_TOPIC_INCARNATION};
 use engine::ticket::Ticket;
@@ -13,7 +14,7 @@ use proto::header::SendHeader;
 use proto::ids::{UniqueKey, java_hash};
 use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
 use proto::names;
-use proto::properties::{self, WellKnown, name};
+use proto::properties::{self, Known, WellKnown, name};
 use proto::reply::{SendReply, write_send_response};
 use runtime::clock::Now;
 
@@ -65,11 +66,15 @@ impl Broker {
     fn try_send(&mut self, now: Now, asker: &Asker, command: &Command<'_>, body: &[u8]) -> Handled {
         let header = SendHeader::parse(command)?;
         let topic = header.topic.to_cow();
-        if self.catalog.topic(&topic).is_none() {
-            let default = header.default_topic.to_cow();
-            let count = header.default_topic_queue_count;
-            self.ensure_topic_for_send(now, &topic, &default, count)?;
-        }
+        let target = match self.catalog.topic(&topic) {
+            Some(found) => Target::of(found),
+            None => {
+                let default = header.default_topic.to_cow();
+                let count = header.default_topic_queue_count;
+                self.ensure_topic_for_send(now, &topic, &default, count)?;
+                Target::of(self.catalog.topic(&topic).expect("made sure above"))
+            }
+        };
         if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
             return Err(Refusal::new(
                 response::NO_PERMISSION,
@@ -77,56 +82,55 @@ impl Broker {
             )
             .into());
         }
-        let (queue, queue_id) = self.choose_queue(asker, &header, &topic)?;
+        let queue = self.choose_queue(asker, &header, &topic, &target)?;
+        let owner = match self.router.of_queue(target.placement, queue.queue) {
+            Owner::Here(place) => place,
+            Owner::There { .. } | Owner::Nobody => unreachable!("one shard, refused otherwise"),
+        };
         if header.batch {
-            return self.send_batch(now, asker, &header, &topic, queue, body);
+            return self.send_batch(now, asker, &header, &topic, (owner, queue), body);
         }
-        self.send_single(now, asker, &header, &topic, queue, queue_id, body)
+        self.send_single(now, asker, &header, &topic, (owner, queue), body)
     }
 
-    /// The queue that is asked for, as a key, and its id for the answer.
+    /// The queue that is asked for.
     fn choose_queue(
         &mut self,
         asker: &Asker,
         header: &SendHeader<'_>,
         topic: &str,
-    ) -> Result<(QueueKey, i32), Stop> {
-        let found = self.catalog.topic(topic).expect("made sure by the caller");
-        let config = &found.config;
-        let count = config.write_queue_nums.max(config.read_queue_nums);
+        target: &Target,
+    ) -> Result<QueueKey, Stop> {
+        let count = target.write_queue_count.max(target.read_queue_count);
         if header.queue_id >= count {
             return Err(Refusal::new(
                 response::INVALID_PARAMETER,
                 format!(
                     "request queueId[{}] is illegal, topicConfig=[{topic}], readQueueNums[{}], writeQueueNums[{}], producer: {}",
-                    header.queue_id, config.read_queue_nums, config.write_queue_nums, asker.peer
+                    header.queue_id, target.read_queue_count, target.write_queue_count, asker.peer
                 ),
             )
             .into());
         }
-        let queue_id = match u32::try_from(header.queue_id) {
-            Ok(_) => header.queue_id,
-            Err(_) => {
-                self.queue_choice = self.queue_choice.wrapping_add(1);
-                let choices = u64::try_from(config.write_queue_nums.max(1)).expect("positive");
-                (self.queue_choice % choices) as i32
-            }
-        };
-        Ok((QueueKey { topic: found.incarnation, queue: queue_id as u32 }, queue_id))
+        let queue = u32::try_from(header.queue_id).unwrap_or_else(|_| {
+            self.queue_choice = self.queue_choice.wrapping_add(1);
+            let choices = u64::try_from(target.write_queue_count.max(1)).expect("positive");
+            (self.queue_choice % choices) as u32
+        });
+        Ok(QueueKey { topic: target.incarnation, queue })
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
     fn send_single(
         &mut self,
         now: Now,
         asker: &Asker,
         header: &SendHeader<'_>,
         topic: &str,
-        queue: QueueKey,
-        queue_id: i32,
+        (mut owner, queue): (usize, QueueKey),
         body: &[u8],
     ) -> Handled {
         self.check_sizes(topic, body)?;
+        let queue_id = queue.queue as i32;
         let mut text = std::mem::take(&mut self.scratch.properties);
         text.clear();
         let made = self.make_properties(now, header, topic, queue_id, &mut text);
@@ -136,8 +140,10 @@ impl Broker {
                 let schedule =
                     QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
                 target = (names::SCHEDULE_TOPIC.into(), schedule);
+                owner = self.owner_of(schedule);
             } else if made.is_dead_letter {
                 target = self.dead_letter_queue(now, topic)?;
+                owner = self.owner_of(target.1);
             }
             let ticket = Ticket { queue_id, ..asker.ticket(form::SEND) };
             let message = NewMessage {
@@ -155,7 +161,6 @@ impl Broker {
                 tag: made.tag,
                 unique_key: made.unique_key,
             };
-            let owner = self.owner_of(message.queue);
             let ticket = (!asker.is_oneway).then_some(ticket);
             self.shards[owner].append_message(now.wall_ms, &message, ticket)?;
             Ok(())
@@ -222,15 +227,19 @@ impl Broker {
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
         let known = WellKnown::collect(text);
         refuse_unsupported(&known)?;
-        let has_unique_key = known.unique_key.is_some();
+        // Both stay where they are unless something is taken out of the text below.
+        let mut tag = known.tags.map_or(0, |tags| java_hash(tags.value));
+        let mut unique_key = known.unique_key.map(|key| value_range(&key));
         let delay = known.delay.map(|delay| parse_delay(delay.value)).transpose()?.unwrap_or(0);
-        if known.pop_receipt.is_some() {
+        let has_receipt = known.pop_receipt.is_some();
+        if has_receipt {
             properties::remove(text, name::POP_CK);
         }
         let is_dead_letter = self.is_dead_letter(now, header, topic)?;
         properties::terminate(text);
-        if !has_unique_key {
+        if unique_key.is_none() {
             let key = self.next_unique_key(now);
+            unique_key = Some((text.len() + name::UNIQ_KEY.len() + 1, key.len()));
             properties::append(text, name::UNIQ_KEY, &key);
         }
         let trace = if self.settings.trace_on { "true" } else { "false" };
@@ -249,11 +258,13 @@ impl Broker {
         if text.len() > PROPERTIES_BYTES_MAX {
             return Err(self.too_large(&format!("properties of {} bytes", text.len())));
         }
-        let known = WellKnown::collect(text);
-        let tag = known.tags.map_or(0, |tags| java_hash(tags.value));
-        let unique_key = known.unique_key.expect("appended above");
-        let start = unique_key.item().start + name::UNIQ_KEY.len() + 1;
-        Ok(Made { delay_level, is_dead_letter, tag, unique_key: (start, unique_key.value.len()) })
+        if has_receipt || is_dead_letter || delay_level.is_some() {
+            let known = WellKnown::collect(text);
+            tag = known.tags.map_or(0, |tags| java_hash(tags.value));
+            unique_key = known.unique_key.map(|key| value_range(&key));
+        }
+        let unique_key = unique_key.expect("appended above");
+        Ok(Made { delay_level, is_dead_letter, tag, unique_key })
     }
 
     /// Whether a send to a retry topic has been retried too often (`handleRetryAndDLQ`).
@@ -315,7 +326,7 @@ impl Broker {
         asker: &Asker,
         header: &SendHeader<'_>,
         topic: &str,
-        queue: QueueKey,
+        (owner, queue): (usize, QueueKey),
         body: &[u8],
     ) -> Handled {
         self.check_sizes(topic, body)?;
@@ -382,12 +393,30 @@ impl Broker {
             .collect();
         let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
         let ticket = (!asker.is_oneway).then_some(ticket);
-        let owner = self.owner_of(queue);
         self.shards[owner].append_batch(now.wall_ms, &messages, ticket)?;
         if ticket.is_some() {
             self.batch_keys[owner].push_back(batch_key.unwrap_or_default());
         }
         Ok(())
+    }
+}
+
+/// What a send needs to know of its topic.
+struct Target {
+    incarnation: u32,
+    placement: Placement,
+    read_queue_count: i32,
+    write_queue_count: i32,
+}
+
+impl Target {
+    fn of(topic: &Topic) -> Target {
+        Target {
+            incarnation: topic.incarnation,
+            placement: topic.placement,
+            read_queue_count: topic.config.read_queue_nums,
+            write_queue_count: topic.config.write_queue_nums,
+        }
     }
 }
 
@@ -404,6 +433,11 @@ pub(in crate::broker) fn unique_key_range(text: &[u8]) -> (usize, usize) {
     WellKnown::collect(text)
         .unique_key
         .map_or((0, 0), |key| (key.item().start + name::UNIQ_KEY.len() + 1, key.value.len()))
+}
+
+/// Where the value of a UNIQ_KEY lies: start and length.
+fn value_range(key: &Known<'_>) -> (usize, usize) {
+    (key.item().start + name::UNIQ_KEY.len() + 1, key.value.len())
 }
 
 /// What a message gets that waits in SCHEDULE_TOPIC_XXXX (`HookUtils.transformDelayLevelMessage`).
