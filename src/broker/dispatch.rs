@@ -20,7 +20,8 @@ use crate::net::outbox::Outboxes;
 pub(super) enum Stop {
     /// The request is answered with this.
     Refuse(Refusal),
-    /// The log has no room now: the frame is to come again. Nothing was changed.
+    /// The log has no room now: the frame is to come again, and finds what it needs (a topic, a group)
+    /// made or not made, nothing half done.
     Wait,
 }
 

@@ -160,16 +160,22 @@ impl Broker {
     /// Deadlines have come.
     pub fn tick(&mut self, now: Now) {
         for shard in &mut self.shards {
-            shard.tick(now.wall_ms);
+            shard.tick(now.monotonic_ms());
         }
-        let silent = self.membership.expire(now.wall_ms);
+        let silent = self.membership.expire(now.monotonic_ms());
         self.closing.extend(silent.into_iter().map(ConnectionId::from_bits));
     }
 
-    /// When `tick` has something to do, wall-clock ms.
-    pub fn wake_at_ms(&mut self) -> Option<u64> {
-        let shards = self.shards.iter_mut().filter_map(Shard::wake_at_ms).min();
-        [shards, self.membership.wake_at_ms()].into_iter().flatten().min()
+    /// In how many ms `tick` or `deliver_due` have something to do; `None`: not before something
+    /// happens.
+    pub fn wake_in_ms(&mut self, now: Now) -> Option<u64> {
+        let due = self.shards.iter().filter_map(Shard::due_at_ms).min();
+        let ticks = self.shards.iter_mut().filter_map(Shard::tick_at_ms).min();
+        let silent = self.membership.wake_at_ms();
+        [(due, now.wall_ms), (ticks, now.monotonic_ms()), (silent, now.monotonic_ms())]
+            .into_iter()
+            .filter_map(|(at_ms, now_ms)| at_ms.map(|at_ms| at_ms.saturating_sub(now_ms)))
+            .min()
     }
 
     /// The broker is about to stop: held pulls are answered with what there is.

@@ -46,7 +46,7 @@ pub struct ServerFlags {
     #[arg(long, value_name = "N")]
     pub namesrv_port: Option<String>,
 
-    /// Number of shards of a new store; an existing store keeps its own [default: by cores]
+    /// Number of shards of a new store; an existing store keeps its own [default: 1, the only number so far]
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
 

@@ -67,8 +67,6 @@ pub struct ServerConfig {
     pub message_bytes_max: usize,
     /// Delay of level 1, level 2 and so on; never empty.
     pub delay_levels_ms: Vec<u64>,
-    /// `rejectTransactionMessage`.
-    pub reject_transaction_message: bool,
     /// Most messages of a pull answer.
     pub pull_messages_max: u32,
     /// Most bytes of a pull answer, unless its first message is longer.
@@ -101,8 +99,6 @@ pub struct ServerConfig {
     pub notify_consumer_ids_changed: bool,
     /// `ringmqConnectionsMax`.
     pub connections_max: u32,
-    /// `ringmqInFlightBytesPerConnection`.
-    pub in_flight_bytes_per_connection: u64,
     /// `ringmqInFlightBytesPerCore`.
     pub in_flight_bytes_per_core: u64,
     /// `ringmqLogLevel`.
@@ -171,7 +167,6 @@ impl ServerConfig {
         advertise(&mut settings, host);
         keep_cores(&mut settings);
         keep_commit_log_path(&mut settings);
-        keep_sizes(&mut settings);
         keep_ports(&mut settings);
         if settings.has_errors() {
             return Err(settings.into_errors());
@@ -248,19 +243,6 @@ fn keep_commit_log_path(settings: &mut Settings) {
     }
 }
 
-/// What one connection may use is within what all may.
-fn keep_sizes(settings: &mut Settings) {
-    let (one, all) = ("ringmqInFlightBytesPerConnection", "ringmqInFlightBytesPerCore");
-    if settings.are_good(&[one, all]) && integer(settings, one) > integer(settings, all) {
-        settings.refuse(ConfigError::Conflict {
-            place: settings.place(one),
-            key: one,
-            found: integer(settings, one).to_string(),
-            reason: format!("one connection may not use more than {all}"),
-        });
-    }
-}
-
 fn keep_ports(settings: &mut Settings) {
     let (broker, namesrv) = ("listenPort", "ringmqNamesrvPort");
     if !settings.are_good(&[broker, namesrv]) {
@@ -307,7 +289,6 @@ fn build(settings: &Settings) -> ServerConfig {
         read_cache_bytes: number("ringmqReadCacheBytes"),
         message_bytes_max: small("maxMessageSize") as usize,
         delay_levels_ms: delays(settings, "messageDelayLevel"),
-        reject_transaction_message: flag("rejectTransactionMessage"),
         pull_messages_max: small("maxTransferCountOnMessageInMemory"),
         pull_bytes_max: small("maxTransferBytesOnMessageInMemory"),
         long_polling: flag("longPollingEnable"),
@@ -323,7 +304,6 @@ fn build(settings: &Settings) -> ServerConfig {
         consumer_expired_ms: number("channelExpiredTimeout"),
         notify_consumer_ids_changed: flag("notifyConsumerIdsChangedEnable"),
         connections_max: small("ringmqConnectionsMax"),
-        in_flight_bytes_per_connection: number("ringmqInFlightBytesPerConnection"),
         in_flight_bytes_per_core: number("ringmqInFlightBytesPerCore"),
         log_level,
         name_server: name_server(settings),

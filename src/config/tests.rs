@@ -262,18 +262,13 @@ fn an_address_that_clients_can_dial_is_found_or_asked_for() {
 }
 
 #[test]
-fn sizes_and_ports_have_to_go_together() {
+fn ports_have_to_go_together() {
     check(
         "listenPort=9876",
         &["broker.conf:1: listenPort = 9876: ringmqNamesrvPort is the same; broker and \
            NameServer need a port each"],
     );
     check("listenPort=0\nringmqNamesrvPort=0", &[]);
-    check(
-        "ringmqInFlightBytesPerConnection=1073741824",
-        &["broker.conf:1: ringmqInFlightBytesPerConnection = 1073741824: one connection may not \
-           use more than ringmqInFlightBytesPerCore"],
-    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The NameServer: which broker serves which topic. Brokers register, clients and tools ask.
-//! Owns: brokers, topics, key-values. Lives on: the control thread.
+//! Owns: brokers, topics, key-values. Lives on: the NameServer's thread.
 //! Kind: machine
 //! Invariants:
 //! - every route names a broker that is known, and every address of a broker expires;

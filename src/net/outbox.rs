@@ -82,15 +82,32 @@ impl Outbox {
         mut send: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
     ) -> std::io::Result<Flushed> {
         self.is_dirty = false;
-        if self.pieces.is_empty() && self.waiting_bytes() == 0 {
+        let rest = if self.pieces.is_empty() && self.waiting_bytes() == 0 {
             // The usual turn of a producer's connection: one slice, nothing allocated.
             let taken = send(&[IoSlice::new(&self.bytes)])?;
-            if taken == self.bytes.len() {
-                self.bytes.clear();
-                return Ok(Flushed::All);
-            }
-            self.bytes.drain(..taken);
-        }
+            self.bytes.split_off(taken)
+        } else {
+            self.send_gathered(shards, &mut send)?
+        };
+        self.backlog = rest;
+        self.backlog_at = 0;
+        self.pieces.clear();
+        self.forget_bytes();
+        Ok(match self.waiting_bytes() {
+            0 => Flushed::All,
+            bytes if bytes > BACKLOG_BYTES_MAX => Flushed::TooMuch { bytes },
+            bytes => Flushed::Waits { pause: bytes > BACKLOG_BYTES_PAUSE },
+        })
+    }
+}
+
+impl Outbox {
+    /// Sends backlog, bytes and pieces in order; what the socket did not take, copied.
+    fn send_gathered(
+        &self,
+        shards: &[Shard],
+        send: &mut impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
+    ) -> std::io::Result<Vec<u8>> {
         let mut slices = Vec::with_capacity(2 * self.pieces.len() + 2);
         if self.waiting_bytes() > 0 {
             slices.push(IoSlice::new(&self.backlog[self.backlog_at..]));
@@ -107,19 +124,13 @@ impl Outbox {
                 rest.extend_from_slice(&slice[skipped..]);
             }
         }
-        drop(slices);
-        self.backlog = rest;
-        self.backlog_at = 0;
-        self.pieces.clear();
+        Ok(rest)
+    }
+
+    /// Empties what was sent; memory beyond what the next turns need is given back.
+    fn forget_bytes(&mut self) {
         self.bytes.clear();
-        if self.bytes.capacity() > OUTBOX_BYTES_KEPT {
-            self.bytes = Vec::new();
-        }
-        Ok(match self.waiting_bytes() {
-            0 => Flushed::All,
-            bytes if bytes > BACKLOG_BYTES_MAX => Flushed::TooMuch { bytes },
-            bytes => Flushed::Waits { pause: bytes > BACKLOG_BYTES_PAUSE },
-        })
+        self.bytes.shrink_to(OUTBOX_BYTES_KEPT);
     }
 }
 

@@ -51,6 +51,8 @@ pub struct CoreConfig {
     pub connections_max: u32,
     /// Connections silent in both directions for longer are closed, ms.
     pub idle_ms: u64,
+    /// Bytes of requests that have arrived in part, of all connections.
+    pub assembling_bytes_max: usize,
     /// Background sync of ASYNC_FLUSH, ms.
     pub flush_interval_ms: u64,
     /// For messages about the store.
@@ -114,6 +116,8 @@ struct Core {
     next_idle_ms: u64,
     poison_told: bool,
     space_delayed: Option<String>,
+    /// Bytes of frames that have arrived in part, of all connections.
+    assembling_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -189,6 +193,7 @@ impl Core {
             next_idle_ms: 0,
             poison_told: false,
             space_delayed: None,
+            assembling_bytes: 0,
         })
     }
 
@@ -208,8 +213,8 @@ impl Core {
             self.net_event(now, event);
         }
         self.events.net = net;
-        if now.wall_ms != self.ticked_ms {
-            self.ticked_ms = now.wall_ms;
+        if now.monotonic_ms() != self.ticked_ms {
+            self.ticked_ms = now.monotonic_ms();
             self.broker.tick(now);
             self.close_idle(now);
         }
@@ -266,9 +271,9 @@ impl Core {
 
     /// Starts the writes and syncs that are due.
     fn pump(&mut self, now: Now) -> io::Result<()> {
-        let sync_now = now.wall_ms >= self.next_sync_ms;
+        let sync_now = now.monotonic_ms() >= self.next_sync_ms;
         if sync_now {
-            self.next_sync_ms = now.wall_ms + self.config.flush_interval_ms;
+            self.next_sync_ms = now.monotonic_ms() + self.config.flush_interval_ms;
         }
         for index in 0..self.broker.shards.len() {
             let shard = &mut self.broker.shards[index];
@@ -334,7 +339,7 @@ impl Core {
                 self.connections[index] = Connected {
                     id: Some(connection),
                     peer: Some(peer),
-                    active_ms: now.wall_ms,
+                    active_ms: now.monotonic_ms(),
                     ..Connected::default()
                 };
             }
@@ -393,8 +398,9 @@ impl Core {
             self.reactor.release(received);
             return None;
         }
-        connected.active_ms = now.wall_ms;
+        connected.active_ms = now.monotonic_ms();
         let peer = connected.peer.expect("set with the id");
+        self.assembling_bytes -= connected.intake.waiting_bytes();
         let bytes = self.reactor.bytes(&received);
         let mut frames = Frames::new(&mut connected.intake, bytes, at);
         let failure = loop {
@@ -402,6 +408,10 @@ impl Core {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
                     frames.finish(&mut connected.intake);
+                    self.assembling_bytes += connected.intake.waiting_bytes();
+                    if self.assembling_bytes > self.config.assembling_bytes_max {
+                        break too_many_assembling(self.config.assembling_bytes_max);
+                    }
                     self.reactor.release(received);
                     return None;
                 }
@@ -411,14 +421,14 @@ impl Core {
                 Ok(Flow::Done) => {}
                 Ok(Flow::Wait) => {
                     let at = frames.put_back(&mut connected.intake);
+                    self.assembling_bytes += connected.intake.waiting_bytes();
                     return Some(Stalled { connection, received, at });
                 }
                 Err(error) => break error.to_string(),
             }
         };
-        drop(frames);
         self.reactor.release(received);
-        tracing::warn!(%peer, reason = failure, "connection closed: what it sent is no RocketMQ frame");
+        tracing::warn!(%peer, reason = failure, "connection closed: its requests cannot be taken");
         self.close(connection);
         None
     }
@@ -459,6 +469,7 @@ impl Core {
     fn forget(&mut self, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         if connected.id == Some(connection) {
+            self.assembling_bytes -= connected.intake.waiting_bytes();
             *connected = Connected::default();
             self.outboxes.close(connection);
             self.broker.closed(connection, &mut self.outboxes);
@@ -475,11 +486,11 @@ impl Core {
     }
 
     fn close_idle(&mut self, now: Now) {
-        if now.wall_ms < self.next_idle_ms {
+        if now.monotonic_ms() < self.next_idle_ms {
             return;
         }
-        self.next_idle_ms = now.wall_ms + IDLE_SCAN_MS;
-        let oldest = now.wall_ms.saturating_sub(self.config.idle_ms);
+        self.next_idle_ms = now.monotonic_ms() + IDLE_SCAN_MS;
+        let oldest = now.monotonic_ms().saturating_sub(self.config.idle_ms);
         let silent = |connected: &&Connected| connected.active_ms < oldest;
         let idle: Vec<_> =
             self.connections.iter().filter(silent).filter_map(|connected| connected.id).collect();
@@ -624,7 +635,8 @@ impl Core {
 
     /// Asks to be woken when the next deadline comes.
     fn arm_deadline(&mut self, now: Now) {
-        let mut wake_ms = self.broker.wake_at_ms();
+        let now_ms = now.monotonic_ms();
+        let mut wake_ms = self.broker.wake_in_ms(now).map(|in_ms| now_ms + in_ms);
         let mut earlier = |at_ms: u64| {
             wake_ms = Some(wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
         };
@@ -635,13 +647,19 @@ impl Core {
             earlier(self.next_idle_ms);
         }
         if !matches!(self.phase, Phase::Serving) {
-            earlier(now.wall_ms + 10);
+            earlier(now_ms + 10);
         }
         if let Some(wake_ms) = wake_ms {
-            let delay_ns = wake_ms.saturating_sub(now.wall_ms) * 1_000_000;
+            let delay_ns = wake_ms.saturating_sub(now_ms) * 1_000_000;
             self.reactor.wake_at(now.monotonic_ns + delay_ns.max(1_000_000));
         }
     }
+}
+
+fn too_many_assembling(limit: usize) -> String {
+    format!(
+        "requests that arrived in part take more than {limit} bytes (ringmqInFlightBytesPerCore)"
+    )
 }
 
 /// Cold reads start on multiples of this; keeps their offsets below 48 bits of a token.

@@ -44,6 +44,11 @@ pub enum ServerError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// More than one shard or core is asked for, or found.
+    #[error(
+        "one shard on one core is what this version runs: its router does not cross cores yet; leave --shards and --cores out"
+    )]
+    OneShard,
     /// A port cannot be listened on.
     #[error("listen on {address} for {what}: {source}{}", port_advice(source))]
     Listen {
@@ -95,11 +100,17 @@ pub fn run(config: ServerConfig) -> Result<(), ServerError> {
     for warning in &report.warnings {
         tracing::warn!("{warning}");
     }
+    if config.shard_count.is_some_and(|count| count != 1) || config.core_count != 1 {
+        return Err(ServerError::OneShard);
+    }
     // Ports before the store: a second start by mistake must not touch anything.
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
     let (name_listener, name_address) =
         listen(config.listen, config.namesrv_port, "the NameServer")?;
     let store = store::open(&store_settings(&config))?;
+    if store.shards.len() != 1 {
+        return Err(ServerError::OneShard);
+    }
     let advertised = SocketAddr::new(config.advertise, broker_address.port());
     let settings = broker_settings(&config, advertised);
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
@@ -264,6 +275,8 @@ fn serve(
         config: CoreConfig {
             connections_max: config.connections_max,
             idle_ms: config.connection_idle_ms,
+            assembling_bytes_max: usize::try_from(config.in_flight_bytes_per_core)
+                .unwrap_or(usize::MAX),
             flush_interval_ms: config.flush_interval_ms,
             store: config.store.clone(),
         },
@@ -285,9 +298,13 @@ fn serve(
     let end_name_server = doorbell.try_clone().map_err(io_error)?;
     let name_server_stop: StopFlag = Arc::default();
     let name_server_stopping = Arc::clone(&name_server_stop);
-    let (name_server, connections_max) = (config.name_server, config.connections_max);
+    let name_server = config.name_server;
+    let limits = name_server::ConnectionLimits {
+        connections_max: config.connections_max,
+        idle_ms: config.connection_idle_ms,
+    };
     let name_server = spawn_core("namesrv", options.clone(), move || {
-        name_server::run(listeners.1, name_server, connections_max, doorbell, name_server_stop)
+        name_server::run(listeners.1, name_server, limits, doorbell, name_server_stop)
     })?;
     let core = spawn_core("core-0", options.clone(), move || core::run(core_parts))?;
     let control = spawn_core("control", options, move || control::run(control_parts))?;

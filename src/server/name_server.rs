@@ -27,6 +27,7 @@ struct Connected {
     id: Option<ConnectionId>,
     peer: Option<SocketAddr>,
     intake: Intake,
+    active_ms: u64,
     is_paused: bool,
 }
 
@@ -36,6 +37,16 @@ struct Loop {
     connections: Vec<Connected>,
     name_server: NameServer,
     ticked_ns: u64,
+    idle_ms: u64,
+}
+
+/// Limits of the NameServer's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// So many at the most.
+    pub connections_max: u32,
+    /// Those silent for longer are closed, ms.
+    pub idle_ms: u64,
 }
 
 /// Serves until `stop` is set and `doorbell` rung.
@@ -45,11 +56,11 @@ struct Loop {
 pub async fn run(
     listener: OwnedFd,
     config: NameServerConfig,
-    connections_max: u32,
+    limits: ConnectionLimits,
     doorbell: EventFd,
     stop: StopFlag,
 ) -> io::Result<()> {
-    let mut reactor = Reactor::new(ReactorConfig { connections_max })?;
+    let mut reactor = Reactor::new(ReactorConfig { connections_max: limits.connections_max })?;
     reactor.watch(doorbell);
     reactor.listen(listener);
     let now = Clock.now();
@@ -57,8 +68,9 @@ pub async fn run(
         reactor,
         outboxes: Outboxes::default(),
         connections: Vec::new(),
-        name_server: NameServer::new(monotonic_ms(now), config),
+        name_server: NameServer::new(now.monotonic_ms(), config),
         ticked_ns: now.monotonic_ns,
+        idle_ms: limits.idle_ms,
     };
     let mut events = Events::default();
     while !stop.load(Ordering::Acquire) {
@@ -74,10 +86,6 @@ pub async fn run(
     Ok(())
 }
 
-fn monotonic_ms(now: Now) -> u64 {
-    now.monotonic_ns / 1_000_000
-}
-
 impl Loop {
     fn turn(&mut self, now: Now, events: &mut Events) {
         for event in events.net.drain(..) {
@@ -85,12 +93,24 @@ impl Loop {
         }
         if now.monotonic_ns >= self.ticked_ns + TICK_NS {
             self.ticked_ns = now.monotonic_ns;
-            for key in self.name_server.tick(monotonic_ms(now)) {
+            for key in self.name_server.tick(now.monotonic_ms()) {
                 self.close(now, ConnectionId::from_bits(key.0));
             }
+            self.close_idle(now);
         }
         while let Some(connection) = self.outboxes.next_dirty() {
             self.flush(now, connection);
+        }
+    }
+
+    /// Closes connections that have asked nothing for `serverChannelMaxIdleTimeSeconds`.
+    fn close_idle(&mut self, now: Now) {
+        let oldest = now.monotonic_ms().saturating_sub(self.idle_ms);
+        let silent = |connected: &&Connected| connected.active_ms < oldest;
+        let idle: Vec<_> =
+            self.connections.iter().filter(silent).filter_map(|connected| connected.id).collect();
+        for connection in idle {
+            self.close(now, connection);
         }
     }
 
@@ -102,8 +122,12 @@ impl Loop {
                 if self.connections.len() <= index {
                     self.connections.resize_with(index + 1, Connected::default);
                 }
-                self.connections[index] =
-                    Connected { id: Some(connection), peer: Some(peer), ..Connected::default() };
+                self.connections[index] = Connected {
+                    id: Some(connection),
+                    peer: Some(peer),
+                    active_ms: now.monotonic_ms(),
+                    ..Connected::default()
+                };
             }
             NetEvent::Received { connection, received } => {
                 let failure = self.receive(now, connection, &received);
@@ -135,6 +159,7 @@ impl Loop {
         if connected.id != Some(connection) {
             return None;
         }
+        connected.active_ms = now.monotonic_ms();
         let peer = connected.peer.expect("set with the id");
         let mut frames = Frames::new(&mut connected.intake, self.reactor.bytes(received), 0);
         let key = ConnectionKey(connection.to_bits());
@@ -152,7 +177,7 @@ impl Loop {
                 Err(error) => return Some(error.to_string()),
             };
             let outbox = self.outboxes.of(connection)?;
-            let now_ms = monotonic_ms(now);
+            let now_ms = now.monotonic_ms();
             self.name_server.handle(now_ms, key, peer, &command, frame.body, outbox.bytes());
         }
     }
@@ -177,7 +202,7 @@ impl Loop {
             *connected = Connected::default();
             self.outboxes.close(connection);
             let key = ConnectionKey(connection.to_bits());
-            self.name_server.connection_closed(monotonic_ms(now), key);
+            self.name_server.connection_closed(now.monotonic_ms(), key);
         }
     }
 }

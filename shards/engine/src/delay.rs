@@ -7,7 +7,9 @@
 //! it delivered (one group)
 
 use crate::consumequeue::QueueKey;
-use crate::shard::SCHEDULE_TOPIC_INCARNATION;
+
+/// The incarnation of SCHEDULE_TOPIC_XXXX: it exists once per shard, always.
+pub const SCHEDULE_TOPIC_INCARNATION: u32 = 1;
 
 /// Delay levels of one shard. See the module's first lines.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ pub struct HeldPull {
     pub count_max: u32,
     /// Which tags it wants.
     pub filter: TagFilter,
-    /// When it is answered with nothing, ms.
+    /// When it is answered with nothing, monotonic ms.
     pub deadline_ms: u64,
     /// It was not held before, so it may be: a pull is held once at the most.
     pub is_first: bool,

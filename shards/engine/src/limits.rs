@@ -29,7 +29,7 @@ pub const PREPARED_AHEAD_BYTES: u64 = 128 * 1024 * 1024;
 /// Records that wait for confirmation, at the most: twice what the write buffer holds of small ones.
 pub const LINE_RECORDS_MAX: usize = 1 << 18;
 
-/// Entries of a consume queue that are kept together: 64 KiB.
+/// Entries of a consume queue that are kept together: 96 KiB.
 pub const QUEUE_CHUNK_ENTRIES: usize = 4096;
 
 /// Entries of a consume queue that one pull looks at, whatever the filter

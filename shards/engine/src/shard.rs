@@ -21,12 +21,13 @@ pub use arrive::Confirmed;
 pub use open::{OpenError, Opening};
 use proto::ids::{LogOffset, Position, ShardIndex};
 pub use read::{Answer, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies};
-pub use settle::{Due, SCHEDULE_TOPIC_INCARNATION};
+pub use settle::Due;
 
 use crate::coldread::ColdReads;
 use crate::commitlog::CommitLog;
 use crate::consumequeue::{ConsumeQueues, QueueKey, QueueSlot};
 use crate::delay::Delays;
+pub use crate::delay::SCHEDULE_TOPIC_INCARNATION;
 use crate::hold::{HeldPull, HeldPulls};
 use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;

@@ -20,6 +20,13 @@ pub struct Now {
     pub monotonic_ns: u64,
 }
 
+impl Now {
+    /// The monotonic reading in ms.
+    pub fn monotonic_ms(self) -> u64 {
+        self.monotonic_ns / 1_000_000
+    }
+}
+
 /// Reads the system's clocks: the only place that does.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;

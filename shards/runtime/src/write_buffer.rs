@@ -105,14 +105,6 @@ impl WriteBuffer {
         Some(unsafe { std::slice::from_raw_parts(self.memory.at(at), len) })
     }
 
-    /// Loads bytes that are on disk already, so that the log goes on behind them (after recovery).
-    ///
-    /// `bytes` are the log's content just before `start + bytes.len()`; the buffer must be unused.
-    pub fn preload(&mut self, bytes: &[u8]) {
-        assert!(self.floor == self.tail);
-        self.append(bytes.len(), |memory| memory.copy_from_slice(bytes));
-    }
-
     /// Writes in flight.
     pub fn writes_in_flight(&self) -> usize {
         self.in_flight.len()

@@ -51,7 +51,7 @@ impl Broker {
             let change = self
                 .membership
                 .heartbeat_consumer(
-                    now.wall_ms,
+                    now.monotonic_ms(),
                     connection,
                     &client,
                     consumer,
@@ -66,7 +66,7 @@ impl Broker {
         }
         for producer in &data.producer_data_set {
             self.membership
-                .heartbeat_producer(now.wall_ms, connection, &client, &producer.group_name)
+                .heartbeat_producer(now.monotonic_ms(), connection, &client, &producer.group_name)
                 .map_err(full)?;
         }
         let changed = if sub_changed { "true" } else { "false" };

@@ -108,7 +108,7 @@ impl Broker {
     ) -> Handled {
         self.shards[owner]
             .offsets_mut()
-            .commit(now.wall_ms, group, queue, offset)
+            .commit(now.monotonic_ms(), group, queue, offset)
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
     }
 

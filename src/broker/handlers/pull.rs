@@ -50,7 +50,7 @@ impl Broker {
             from: header.queue_offset.max(0) as u64,
             count_max: header.message_count_max.max(1) as u32,
             filter,
-            deadline_ms: now.wall_ms + suspend_ms,
+            deadline_ms: now.monotonic_ms() + suspend_ms,
             is_first: true,
         };
         self.execute_pull(owner, pull, suspend_ms > 0, outboxes);
@@ -234,7 +234,7 @@ impl Broker {
         for owner in 0..self.shards.len() {
             while let Some(pull) = self.shards[owner].next_woken() {
                 // A pull that was woken from a cold read may still be held, one that was held not.
-                let may_hold = pull.deadline_ms > now.wall_ms && pull.is_first;
+                let may_hold = pull.deadline_ms > now.monotonic_ms() && pull.is_first;
                 self.execute_pull(owner, pull, may_hold, outboxes);
             }
         }

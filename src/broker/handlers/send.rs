@@ -85,7 +85,9 @@ impl Broker {
         let queue = self.choose_queue(asker, &header, &topic, &target)?;
         let owner = match self.router.of_queue(target.placement, queue.queue) {
             Owner::Here(place) => place,
-            Owner::There { .. } | Owner::Nobody => unreachable!("one shard, refused otherwise"),
+            Owner::There { .. } | Owner::Nobody => {
+                unreachable!("more than one shard is refused at start")
+            }
         };
         if header.batch {
             return self.send_batch(now, asker, &header, &topic, (owner, queue), body);
@@ -150,7 +152,7 @@ impl Broker {
                 queue: target.1,
                 topic: target.0.as_bytes(),
                 flag: header.flag,
-                sys_flag: header.sys_flag & !proto::record::sys_flag::TRANSACTION_MASK,
+                sys_flag: header.sys_flag,
                 born_timestamp: header.born_timestamp,
                 born_host: asker.peer,
                 store_host: self.settings.advertised,
@@ -178,7 +180,7 @@ impl Broker {
         match self.router.of_queue(topic.placement, queue.queue) {
             Owner::Here(place) => place,
             Owner::There { .. } | Owner::Nobody => {
-                unreachable!("a store with one shard is refused at start if it has more")
+                unreachable!("more than one shard is refused at start")
             }
         }
     }
@@ -227,6 +229,9 @@ impl Broker {
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
         let known = WellKnown::collect(text);
         refuse_unsupported(&known)?;
+        if header.sys_flag & proto::record::sys_flag::TRANSACTION_MASK != 0 {
+            return Err(no_transactions());
+        }
         // Both stay where they are unless something is taken out of the text below.
         let mut tag = known.tags.map_or(0, |tags| java_hash(tags.value));
         let mut unique_key = known.unique_key.map(|key| value_range(&key));
@@ -350,6 +355,7 @@ impl Broker {
         // does, it would hide the record's own key, and no query would find the ids clients show.
         let batch_key = known.unique_key.map(|key| key.value.to_vec());
         properties::remove(&mut common, name::UNIQ_KEY);
+        properties::remove(&mut common, name::POP_CK);
         properties::terminate(&mut common);
         let trace = if self.settings.trace_on { "true" } else { "false" };
         properties::append(&mut common, name::MSG_REGION, self.settings.region_id.as_bytes());
@@ -469,11 +475,7 @@ fn parse_delay(value: &[u8]) -> Result<i64, Stop> {
 /// Kinds of messages that the broker does not have yet are refused, not stored as something else.
 fn refuse_unsupported(known: &WellKnown<'_>) -> Result<(), Stop> {
     if known.transaction.is_some_and(|value| value.value.eq_ignore_ascii_case(b"true")) {
-        return Err(Refusal::new(
-            response::NO_PERMISSION,
-            "the broker does not support transactions yet, sending transaction message is forbidden",
-        )
-        .into());
+        return Err(no_transactions());
     }
     let delay = known.delay.is_some_and(|delay| delay.value != b"0");
     let is_timed = known.timer_delay_sec.or(known.timer_delay_ms).or(known.timer_deliver_ms);
@@ -485,4 +487,12 @@ fn refuse_unsupported(known: &WellKnown<'_>) -> Result<(), Stop> {
         .into());
     }
     Ok(())
+}
+
+fn no_transactions() -> Stop {
+    Refusal::new(
+        response::NO_PERMISSION,
+        "the broker does not support transactions yet, sending transaction message is forbidden",
+    )
+    .into()
 }

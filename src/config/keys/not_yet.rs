@@ -23,6 +23,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         class: NotYet("not yet: half messages are refused"),
         keys: &[
+            "rejectTransactionMessage=false",
             "transactionTimeOut=6000",
             "transactionCheckMax=15",
             "transactionCheckInterval=30000",

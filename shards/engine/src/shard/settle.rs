@@ -7,9 +7,6 @@ use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
 use crate::consumequeue::ConsumeQueue;
 use crate::delay::Delays;
 
-/// The incarnation of SCHEDULE_TOPIC_XXXX: it exists once per shard, always.
-pub const SCHEDULE_TOPIC_INCARNATION: u32 = 1;
-
 /// A delayed message that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Due {

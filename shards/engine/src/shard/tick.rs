@@ -4,7 +4,8 @@
 use super::Shard;
 
 impl Shard {
-    /// Deadlines have come: held pulls wake, offsets that nobody waits for are written.
+    /// Deadlines have come: held pulls wake, offsets that nobody waits for are written. The time is
+    /// the monotonic one, so that a clock that is set wakes nobody and holds nobody.
     pub fn tick(&mut self, now_ms: u64) {
         self.held.tick(now_ms);
         if self.offsets.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.offsets.is_dirty() {
@@ -13,11 +14,13 @@ impl Shard {
         }
     }
 
-    /// When `tick` or `next_due` have something to do, ms; `None`: not before something happens.
-    pub fn wake_at_ms(&mut self) -> Option<u64> {
-        [self.held.wake_at_ms(), self.offsets.due_ms(), self.delays.wake_at_ms()]
-            .into_iter()
-            .flatten()
-            .min()
+    /// When `tick` has something to do, monotonic ms; `None`: not before something happens.
+    pub fn tick_at_ms(&mut self) -> Option<u64> {
+        [self.held.wake_at_ms(), self.offsets.due_ms()].into_iter().flatten().min()
+    }
+
+    /// When `next_due` has something to do, wall-clock ms; `None`: not before something happens.
+    pub fn due_at_ms(&self) -> Option<u64> {
+        self.delays.wake_at_ms()
     }
 }
