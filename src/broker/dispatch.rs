@@ -44,6 +44,10 @@ impl From<AppendRefused> for Stop {
     fn from(refused: AppendRefused) -> Stop {
         Stop::Refuse(match refused {
             AppendRefused::Wait => return Stop::Wait,
+            AppendRefused::NoSpace(reason) => Refusal::new(
+                response::SERVICE_NOT_AVAILABLE,
+                format!("service not available now: the disk has no space: {reason}"),
+            ),
             AppendRefused::Poisoned(poison) => Refusal::new(
                 response::SERVICE_NOT_AVAILABLE,
                 format!("service not available now: {poison}"),

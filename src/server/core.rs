@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use engine::shard::Shard;
+use engine::shard::{AppendRefused, Shard};
 use runtime::clock::{Clock, Now};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 use runtime::{
@@ -115,7 +115,6 @@ struct Core {
     next_sync_ms: u64,
     next_idle_ms: u64,
     poison_told: bool,
-    space_delayed: Option<String>,
     /// Bytes of frames that have arrived in part, of all connections.
     assembling_bytes: usize,
 }
@@ -192,7 +191,6 @@ impl Core {
             next_sync_ms: 0,
             next_idle_ms: 0,
             poison_told: false,
-            space_delayed: None,
             assembling_bytes: 0,
         })
     }
@@ -511,20 +509,22 @@ impl Core {
                     if let Some(file) = segment {
                         self.segments[shard].add(range.start, file);
                     }
-                    self.broker.shards[shard].log_mut().space_prepared(range.end);
-                    if self.space_delayed.take().is_some() {
-                        tracing::info!("the disk has room again, sends are taken");
+                    let log = self.broker.shards[shard].log_mut();
+                    if log.no_space().is_some() {
+                        tracing::info!(shard, "the disk has space again, sends are taken");
                     }
+                    log.space_prepared(range.end);
                 }
                 ToCore::SpaceDelayed { shard, reason } => {
-                    if self.space_delayed.is_none() {
+                    let log = self.broker.shards[shard].log_mut();
+                    if log.no_space().is_none() {
                         tracing::error!(
                             shard,
                             reason,
-                            "no space for the log: sends wait, then are refused; free the disk"
+                            "no space for the log: sends are refused (code 14) until there is, pulls go on"
                         );
                     }
-                    self.space_delayed = Some(reason);
+                    log.space_delayed(reason);
                 }
                 ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
                 ToCore::SendAllTopics => {
@@ -618,16 +618,18 @@ impl Core {
         before != self.phase
     }
 
-    /// Writes what only memory has and the end marks. `false`: no room yet.
+    /// Writes what only memory has and the end marks. `false`: no room yet. A shard that takes nothing
+    /// any more (poisoned, disk full) stops without; its next start replays as after a crash.
     fn append_ends(&mut self) -> bool {
         for shard in &mut self.broker.shards {
-            while shard.log().poisoned().is_none() && shard.offsets().is_dirty() {
-                if shard.append_offsets(None).is_err() {
-                    return false;
-                }
+            let mut appended = Ok(());
+            while appended.is_ok() && shard.offsets().is_dirty() {
+                appended = shard.append_offsets(None);
             }
-            if shard.log().poisoned().is_none() && shard.append_end().is_err() {
-                return false;
+            match appended.and_then(|()| shard.append_end()) {
+                Ok(()) => {}
+                Err(AppendRefused::Wait) => return false,
+                Err(refused) => tracing::warn!(?refused, "stopped without an end mark"),
             }
         }
         true

@@ -89,6 +89,8 @@ pub enum Room {
     Ready,
     /// Writes must complete or space must be prepared first: stop reading, come again.
     Wait,
+    /// The disk has no space; appends are refused until it has.
+    Full,
 }
 
 /// What the caller says of a record to append.
@@ -135,6 +137,8 @@ pub struct CommitLog {
     buffer: WriteBuffer,
     prepared: u64,
     requested: u64,
+    /// Why space could not be prepared, until it could.
+    no_space: Option<String>,
     submitted: u64,
     written: u64,
     durable: u64,
@@ -198,6 +202,7 @@ impl CommitLog {
             buffer,
             prepared: start,
             requested: start,
+            no_space: None,
             submitted: start,
             written: start,
             durable: start,
@@ -218,13 +223,14 @@ impl CommitLog {
         assert!(payload_bytes <= GROUP_PAYLOAD_BYTES_MAX);
         let end = self.buffer.tail() + self.bytes_needed(payload_bytes);
         let oldest = oldest_needed.min(self.written);
-        if end - oldest > self.buffer.size_bytes()
-            || end - self.written > UNWRITTEN_BYTES_MAX
-            || end > self.prepared
-        {
+        if end - oldest > self.buffer.size_bytes() || end - self.written > UNWRITTEN_BYTES_MAX {
             return Room::Wait;
         }
-        Room::Ready
+        match (end > self.prepared, &self.no_space) {
+            (false, _) => Room::Ready,
+            (true, None) => Room::Wait,
+            (true, Some(_)) => Room::Full,
+        }
     }
 
     /// Bytes the log grows by at the most when a payload of this size is appended: a gap or filler to
@@ -470,6 +476,17 @@ impl CommitLog {
         assert!(end >= self.prepared);
         assert!(end <= self.requested.max(self.prepared));
         self.prepared = end;
+        self.no_space = None;
+    }
+
+    /// Space that was asked for cannot be prepared now; it is tried again.
+    pub fn space_delayed(&mut self, reason: String) {
+        self.no_space = Some(reason);
+    }
+
+    /// Why space cannot be prepared, if so.
+    pub fn no_space(&self) -> Option<&str> {
+        self.no_space.as_deref()
     }
 
     /// Space up to `end` was prepared before the log was opened.

@@ -336,7 +336,7 @@ mod tests {
         }
 
         fn append(&mut self, len: usize, flags: u8) -> bool {
-            if self.log.room(len, u64::MAX) == Room::Wait {
+            if self.log.room(len, u64::MAX) != Room::Ready {
                 return false;
             }
             let byte = self.records.len() as u8;
@@ -487,6 +487,21 @@ mod tests {
         assert_eq!(records.len(), 19);
         assert_eq!(records[..5], rig.records[..5]);
         assert_eq!(records[5..], rig.records[6..]);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_until_there_is_space() {
+        let mut epochs = Epochs::default();
+        let life = epochs.raise(0, SHAPE.block_bytes);
+        let buffer = WriteBuffer::new(BUFFER_BYTES, life.first).expect("memory");
+        let mut log = CommitLog::new(SHAPE, FlushMode::Sync, IDENTITY, life, buffer);
+        assert_eq!(log.room(100, u64::MAX), Room::Wait, "space was asked for");
+        let wanted = log.next_space().expect("a new log needs space");
+        log.space_delayed("no space left on device".to_owned());
+        assert_eq!(log.room(100, u64::MAX), Room::Full);
+        log.space_prepared(wanted.end);
+        assert_eq!(log.room(100, u64::MAX), Room::Ready);
+        assert_eq!(log.no_space(), None);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct NewMessage<'a> {
 pub enum AppendRefused {
     /// Not now: stop reading from sockets and come again after the next completions.
     Wait,
+    /// Not until the disk has space: why.
+    NoSpace(String),
     /// Not any more.
     Poisoned(Poison),
     /// Never: the group takes more bytes than allowed.
@@ -99,11 +101,18 @@ impl Shard {
         if payload_bytes > GROUP_PAYLOAD_BYTES_MAX {
             return Err(AppendRefused::TooLarge { found_bytes: payload_bytes });
         }
-        let needed = self.pinned_from.min(self.log.confirmed());
-        if self.line_is_full() || self.log.room(payload_bytes, needed) == Room::Wait {
+        if self.line_is_full() {
             return Err(AppendRefused::Wait);
         }
-        Ok(())
+        let needed = self.pinned_from.min(self.log.confirmed());
+        match self.log.room(payload_bytes, needed) {
+            Room::Ready => Ok(()),
+            Room::Wait => Err(AppendRefused::Wait),
+            Room::Full => {
+                let reason = self.log.no_space().unwrap_or_default().to_owned();
+                Err(AppendRefused::NoSpace(reason))
+            }
+        }
     }
 
     /// Appends one message; the ticket comes back from [`Shard::next_confirmed`].
