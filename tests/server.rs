@@ -80,6 +80,13 @@ fn a_held_pull_is_answered_when_its_message_comes() {
     short[3].1 = "2";
     short[7].1 = "50";
     assert_eq!(consumer.ask(11, &short, &[]).code, 19, "time is up");
+    for (from, code, next) in [(2, 19, 2), (3, 21, 2), (-1, 21, 0)] {
+        let reply = consumer.pull("Held", 0, from);
+        assert_eq!((reply.code, reply.number("nextBeginOffset")), (code, next), "from {from}");
+    }
+    for (from, code) in [(0, 19), (5, 21), (-1, 21)] {
+        assert_eq!(consumer.pull("Held", 3, from).code, code, "empty queue from {from}");
+    }
     server.stop();
 }
 

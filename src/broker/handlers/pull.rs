@@ -6,7 +6,7 @@
 use engine::consumequeue::QueueKey;
 use engine::filter::TagFilter;
 use engine::hold::HeldPull;
-use engine::shard::{Answer, PullRequest, PullStatus, Pulled};
+use engine::shard::{Answer, PullRequest, PullStatus, Pulled, Replies};
 use proto::body::SubscriptionData;
 use proto::code::response;
 use proto::command::Command;
@@ -53,8 +53,26 @@ impl Broker {
             deadline_ms: now.monotonic_ms() + suspend_ms,
             is_first: true,
         };
+        if header.queue_offset < 0 {
+            let answer = self.below_queue(owner, queue);
+            // Not at its offset: an empty queue answers 21 then, not 19.
+            let pull = HeldPull { from: u64::MAX, ..pull };
+            self.answer_pull(owner, &pull, &answer, &Replies::default(), outboxes);
+            return Ok(());
+        }
         self.execute_pull(owner, pull, suspend_ms > 0, outboxes);
         Ok(())
+    }
+
+    /// The answer to a pull from below offset 0.
+    fn below_queue(&self, owner: usize, queue: QueueKey) -> Answer {
+        let (min, max) = self.shards[owner]
+            .queues()
+            .find(queue)
+            .map_or((0, 0), |queue| (queue.min(), queue.max()));
+        let status =
+            if max == 0 { PullStatus::NoMessageInQueue } else { PullStatus::OffsetTooSmall };
+        Answer { status, next_begin: min, min, max }
     }
 
     fn check_pull(
@@ -205,7 +223,7 @@ impl Broker {
         owner: usize,
         pull: &HeldPull,
         answer: &Answer,
-        replies: &engine::shard::Replies,
+        replies: &Replies,
         outboxes: &mut Outboxes,
     ) {
         let asker = self.asker_of(pull);
