@@ -2,6 +2,7 @@
 //!
 //! The same code serves the broker's cores and the NameServer.
 
+pub mod connected;
 pub mod flush;
 pub mod intake;
 pub mod limits;

@@ -21,9 +21,8 @@ pub struct Outbox {
     bytes: Vec<u8>,
     /// Records to be sent between them: behind this many of the bytes, this piece of this shard.
     pieces: Vec<(usize, usize, Piece)>,
-    /// Bytes that the socket did not take in earlier turns, from `backlog_at` on.
+    /// Bytes that the socket did not take in earlier turns.
     backlog: Vec<u8>,
-    backlog_at: usize,
     is_dirty: bool,
 }
 
@@ -56,7 +55,7 @@ impl Outbox {
     }
 
     fn waiting_bytes(&self) -> usize {
-        self.backlog.len() - self.backlog_at
+        self.backlog.len()
     }
 
     /// The slices of this turn, in order, for as long as the turn lasts.
@@ -90,7 +89,6 @@ impl Outbox {
             self.send_gathered(shards, &mut send)?
         };
         self.backlog = rest;
-        self.backlog_at = 0;
         self.pieces.clear();
         self.forget_bytes();
         Ok(match self.waiting_bytes() {
@@ -110,7 +108,7 @@ impl Outbox {
     ) -> std::io::Result<Vec<u8>> {
         let mut slices = Vec::with_capacity(2 * self.pieces.len() + 2);
         if self.waiting_bytes() > 0 {
-            slices.push(IoSlice::new(&self.backlog[self.backlog_at..]));
+            slices.push(IoSlice::new(&self.backlog));
         }
         self.gather(shards, &mut slices);
         let mut taken = send(&slices)?;

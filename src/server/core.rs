@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -21,8 +20,9 @@ use runtime::{
 use super::messages::{ToControl, ToCore};
 use super::segments::Segments;
 use crate::broker::{Broker, Flow};
+use crate::net::connected::{self, Connected};
 use crate::net::flush::{Unsendable, flush};
-use crate::net::intake::{Frames, Intake};
+use crate::net::intake::Frames;
 use crate::net::outbox::Outboxes;
 
 /// What a core is given to start.
@@ -77,15 +77,6 @@ enum Phase {
     /// The end mark is in the log and must be confirmed.
     Ending,
     Stopped,
-}
-
-#[derive(Debug, Default)]
-struct Connected {
-    id: Option<ConnectionId>,
-    peer: Option<SocketAddr>,
-    intake: Intake,
-    active_ms: u64,
-    is_paused: bool,
 }
 
 /// Received bytes that wait because the log has no room.
@@ -330,16 +321,8 @@ impl Core {
         match event {
             NetEvent::Accepted { connection, peer, .. } => {
                 self.outboxes.open(connection);
-                let index = connection.index();
-                if self.connections.len() <= index {
-                    self.connections.resize_with(index + 1, Connected::default);
-                }
-                self.connections[index] = Connected {
-                    id: Some(connection),
-                    peer: Some(peer),
-                    active_ms: now.monotonic_ms(),
-                    ..Connected::default()
-                };
+                let now_ms = now.monotonic_ms();
+                connected::open(&mut self.connections, connection, peer, now_ms);
             }
             NetEvent::Received { connection, received } => {
                 if !self.stalled.is_empty() || self.phase != Phase::Serving {
@@ -489,10 +472,7 @@ impl Core {
         }
         self.next_idle_ms = now.monotonic_ms() + IDLE_SCAN_MS;
         let oldest = now.monotonic_ms().saturating_sub(self.config.idle_ms);
-        let silent = |connected: &&Connected| connected.active_ms < oldest;
-        let idle: Vec<_> =
-            self.connections.iter().filter(silent).filter_map(|connected| connected.id).collect();
-        for connection in idle {
+        for connection in connected::silent_since(&self.connections, oldest) {
             tracing::debug!(peer = ?self.reactor.peer(connection), "connection closed: idle");
             self.close(connection);
         }

@@ -4,7 +4,6 @@
 //! Kind: shell
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -15,21 +14,13 @@ use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received};
 
 use super::control::StopFlag;
 use crate::namesrv::{ConnectionKey, NameServer, NameServerConfig};
+use crate::net::connected::{self, Connected};
 use crate::net::flush::flush;
-use crate::net::intake::{Frames, Intake};
+use crate::net::intake::Frames;
 use crate::net::outbox::Outboxes;
 
 /// How often silent brokers are looked for at the most.
 const TICK_NS: u64 = 1_000_000_000;
-
-#[derive(Debug, Default)]
-struct Connected {
-    id: Option<ConnectionId>,
-    peer: Option<SocketAddr>,
-    intake: Intake,
-    active_ms: u64,
-    is_paused: bool,
-}
 
 struct Loop {
     reactor: Reactor,
@@ -106,10 +97,7 @@ impl Loop {
     /// Closes connections that have asked nothing for `serverChannelMaxIdleTimeSeconds`.
     fn close_idle(&mut self, now: Now) {
         let oldest = now.monotonic_ms().saturating_sub(self.idle_ms);
-        let silent = |connected: &&Connected| connected.active_ms < oldest;
-        let idle: Vec<_> =
-            self.connections.iter().filter(silent).filter_map(|connected| connected.id).collect();
-        for connection in idle {
+        for connection in connected::silent_since(&self.connections, oldest) {
             self.close(now, connection);
         }
     }
@@ -118,16 +106,8 @@ impl Loop {
         match event {
             NetEvent::Accepted { connection, peer, .. } => {
                 self.outboxes.open(connection);
-                let index = connection.index();
-                if self.connections.len() <= index {
-                    self.connections.resize_with(index + 1, Connected::default);
-                }
-                self.connections[index] = Connected {
-                    id: Some(connection),
-                    peer: Some(peer),
-                    active_ms: now.monotonic_ms(),
-                    ..Connected::default()
-                };
+                let now_ms = now.monotonic_ms();
+                connected::open(&mut self.connections, connection, peer, now_ms);
             }
             NetEvent::Received { connection, received } => {
                 let failure = self.receive(now, connection, &received);

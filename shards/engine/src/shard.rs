@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
 pub use open::{OpenError, Opening};
-use proto::ids::{LogOffset, Position, ShardIndex};
+use proto::ids::ShardIndex;
 pub use read::{Answer, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies};
 pub use settle::Due;
 
@@ -85,10 +85,6 @@ struct WaitingMessage {
 }
 
 impl Shard {
-    fn position(&self, payload: u64) -> Position {
-        Position::new(self.index, LogOffset::new(payload).expect("the log stays below 2^55"))
-    }
-
     /// Which shard this is.
     pub fn index(&self) -> ShardIndex {
         self.index

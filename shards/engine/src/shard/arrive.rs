@@ -3,8 +3,6 @@
 //!
 //! It runs because a watermark moved, not on a polling thread; in log order, one record at a time.
 
-use proto::ids::Position;
-
 use super::{Shard, Waiting, WaitingMessage};
 use crate::consumequeue::QueueEntry;
 use crate::ticket::Ticket;
@@ -111,10 +109,5 @@ impl Shard {
             }
         }
         None
-    }
-
-    /// The position clients know a payload by.
-    pub fn position_of(&self, payload: u64) -> Position {
-        self.position(payload)
     }
 }
