@@ -26,9 +26,15 @@ pub const IO_MEMORY_BYTES: usize = 64 << 10;
 /// of background tasks; a full ring makes those wait in a queue, nothing fails.
 pub const RING_DEPTH: usize = 64;
 
-/// How long runnable tasks keep glommio from looking at its rings: the delay of a background task's
-/// timer or file on a core that is busy without a break. glommio's default is 100 ms.
-pub const PREEMPT_AFTER: Duration = Duration::from_millis(2);
+/// glommio's preemption timer, set so that it never fires. glommio 0.9 arms it before it looks for
+/// runnable tasks; if it fires before the first one runs (the thread lost its CPU in between), the
+/// executor takes "ran nothing" for "nothing to run" and parks with a task in its queue, for good.
+/// Background tasks give way at each await and need no preemption.
+const PREEMPT_AFTER: Duration = Duration::from_hours(1);
+
+/// The longest that a runnable background task is left asleep. Any event in glommio's latency ring
+/// hides runnable tasks as the timer above does; a timer of our own makes it look again.
+const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// How a core's thread is placed and its executor set up.
 #[derive(Debug, Clone)]
@@ -42,8 +48,6 @@ pub struct CoreOptions {
     pub io_memory_bytes: usize,
     /// See [`RING_DEPTH`].
     pub ring_depth: usize,
-    /// See [`PREEMPT_AFTER`].
-    pub preempt_after: Duration,
 }
 
 impl CoreOptions {
@@ -54,7 +58,6 @@ impl CoreOptions {
             spin_before_park: None,
             io_memory_bytes: IO_MEMORY_BYTES,
             ring_depth: RING_DEPTH,
-            preempt_after: PREEMPT_AFTER,
         }
     }
 }
@@ -200,8 +203,19 @@ where
     // The receiver waits for this or for the end of the thread, so it is there.
     let _ = started.send(());
     executor
-        .run(async move { make().await })
+        .run(async move {
+            let heartbeat = glommio::spawn_local(beat());
+            let ended = make().await;
+            heartbeat.cancel().await;
+            ended
+        })
         .map_err(|error| CoreError::Failed { name, source: error.into() })
+}
+
+async fn beat() {
+    loop {
+        glommio::timer::sleep(HEARTBEAT).await;
+    }
 }
 
 fn make_executor(name: &str, options: &CoreOptions) -> Result<LocalExecutor, CoreError> {
@@ -212,7 +226,7 @@ fn make_executor(name: &str, options: &CoreOptions) -> Result<LocalExecutor, Cor
     let mut builder = LocalExecutorBuilder::new(place_in_glommio(name, options)?)
         .io_memory(options.io_memory_bytes)
         .ring_depth(options.ring_depth)
-        .preempt_timer(options.preempt_after);
+        .preempt_timer(PREEMPT_AFTER);
     if let Some(spin) = options.spin_before_park {
         builder = builder.spin_before_park(spin);
     }
