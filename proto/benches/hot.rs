@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use proto::command::Command;
 use proto::frame::{Encoding, Frame, Scan, scan};
-use proto::header::{PullHeader, SendAnswer, SendHeader};
+use proto::header::{PullHeader, ScannedSend, SendAnswer, SendHeader};
 use proto::ids::{LogOffset, OffsetMessageId, Position, ShardIndex};
 use proto::limits::FRAME_BYTES_MAX;
 use proto::properties::WellKnown;
@@ -137,6 +137,11 @@ fn requests(bench: &Bench) {
             let command = Command::decode(black_box(&frame)).expect("it is valid");
             SendHeader::parse(&command).expect("it is valid").queue_id
         });
+        if encoding == Encoding::Json {
+            bench.time("send header, json, scanned", || {
+                ScannedSend::scan(black_box(&frame)).expect("in the usual form").header.queue_id
+            });
+        }
         let mut bytes = Vec::new();
         let pull_head = RequestHead { code: 11, ..head };
         write_pull_request(&mut bytes, encoding, &pull_head, &pull_request());

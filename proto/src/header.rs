@@ -33,7 +33,7 @@ pub use consumer::{
 };
 pub use pull::PullHeader;
 pub use queue::{Boundary, QueueHeader};
-pub use send::SendHeader;
+pub use send::{ScannedSend, SendHeader};
 pub use topic::CreateTopicHeader;
 
 /// The typed table of a flatbuffers header, if it has one.

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use engine::shard::AppendRefused;
 use proto::code::{request, response};
-use proto::command::Command;
+use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Frame;
-use proto::header::HeaderError;
+use proto::header::{HeaderError, ScannedSend, SendHeader};
 use proto::reply::{ResponseHead, write_response};
 use runtime::ConnectionId;
 use runtime::clock::Now;
@@ -75,6 +75,29 @@ impl Broker {
         frame: &Frame<'_>,
         outboxes: &mut Outboxes,
     ) -> Result<Flow, HeaderError> {
+        if let Some(send) = ScannedSend::scan(frame) {
+            let asker = Asker {
+                connection,
+                peer,
+                opaque: send.opaque,
+                encoding: frame.encoding,
+                is_oneway: send.flag & FLAG_ONEWAY != 0,
+                version: send.version,
+            };
+            return Ok(self.send(now, &asker, Ok(&send.header), frame.body, outboxes));
+        }
+        self.handle_decoded(now, connection, peer, frame, outboxes)
+    }
+
+    /// Everything but sends in their usual form.
+    fn handle_decoded(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        peer: SocketAddr,
+        frame: &Frame<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Result<Flow, HeaderError> {
         let command = Command::decode(frame)?;
         if command.is_response() {
             return Ok(Flow::Done); // nobody here waits for one yet
@@ -89,7 +112,8 @@ impl Broker {
         };
         let handled = match command.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
-                return Ok(self.send(now, &asker, &command, frame.body, outboxes));
+                let header = SendHeader::parse(&command);
+                return Ok(self.send(now, &asker, header.as_ref(), frame.body, outboxes));
             }
             request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => {
                 self.pull(now, &asker, &command, outboxes)

@@ -5,6 +5,10 @@ use crate::command::Command;
 use crate::generated;
 use crate::text::Text;
 
+mod scan;
+
+pub use scan::ScannedSend;
+
 /// Apache's `SendMessageRequestHeader`, long names (10, 324) and short ones (310, 320, 325) alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendHeader<'a> {

@@ -9,8 +9,7 @@ use engine::shard::{NewMessage, SCHEDULE_TOPIC_INCARNATION};
 use engine::ticket::Ticket;
 use proto::batch::BatchRecords;
 use proto::code::response;
-use proto::command::Command;
-use proto::header::SendHeader;
+use proto::header::{HeaderError, SendHeader};
 use proto::ids::{UniqueKey, java_hash};
 use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
 use proto::names;
@@ -32,11 +31,12 @@ impl Broker {
         &mut self,
         now: Now,
         asker: &Asker,
-        command: &Command<'_>,
+        header: Result<&SendHeader<'_>, &HeaderError>,
         body: &[u8],
         outboxes: &mut Outboxes,
     ) -> Flow {
-        match self.try_send(now, asker, command, body) {
+        let header = header.map_err(|error| Stop::from(error.clone()));
+        match header.and_then(|header| self.try_send(now, asker, header, body)) {
             Ok(()) => Flow::Done,
             Err(Stop::Wait) => Flow::Wait,
             Err(Stop::Refuse(refusal)) => {
@@ -63,8 +63,13 @@ impl Broker {
         write_send_response(outbox.bytes(), asker.encoding, &reply);
     }
 
-    fn try_send(&mut self, now: Now, asker: &Asker, command: &Command<'_>, body: &[u8]) -> Handled {
-        let header = SendHeader::parse(command)?;
+    fn try_send(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        header: &SendHeader<'_>,
+        body: &[u8],
+    ) -> Handled {
         let topic = header.topic.to_cow();
         let target = match self.catalog.topic(&topic) {
             Some(found) => Target::of(found),
@@ -82,7 +87,7 @@ impl Broker {
             )
             .into());
         }
-        let queue = self.choose_queue(asker, &header, &topic, &target)?;
+        let queue = self.choose_queue(asker, header, &topic, &target)?;
         let owner = match self.router.of_queue(target.placement, queue.queue) {
             Owner::Here(place) => place,
             Owner::There { .. } | Owner::Nobody => {
@@ -90,9 +95,9 @@ impl Broker {
             }
         };
         if header.batch {
-            return self.send_batch(now, asker, &header, &topic, (owner, queue), body);
+            return self.send_batch(now, asker, header, &topic, (owner, queue), body);
         }
-        self.send_single(now, asker, &header, &topic, (owner, queue), body)
+        self.send_single(now, asker, header, &topic, (owner, queue), body)
     }
 
     /// The queue that is asked for.
