@@ -340,7 +340,7 @@ mod tests {
         let mut properties = Vec::new();
         header.properties.unescape_into(&mut properties).expect("escapes");
         let known = WellKnown::collect(&properties);
-        let key = known.unique_key.expect("a UNIQ_KEY").value;
+        let key = known.unique_key.expect("a UNIQ_KEY").value(&properties);
         let digits = format!("{:012X}", message.unique & 0xFFFF_FFFF_FFFF);
         assert_eq!(key.len(), 32);
         assert_eq!(&key[12..], format!("{:08X}{digits}", fixed.run).as_bytes());

@@ -253,6 +253,9 @@ fn texts(bench: &Bench) {
         out.len()
     });
     bench.time("properties, collect the known", || {
-        WellKnown::collect(black_box(PROPERTIES)).property_count
+        WellKnown::collect(black_box(PROPERTIES)).unique_key
+    });
+    bench.time("properties, both in one pass", || {
+        WellKnown::unescape(black_box(text), &mut out).expect("it is valid").unique_key
     });
 }

@@ -4,9 +4,11 @@
 //! name; an item without it, without a name or without a value is no property; of two with one
 //! name the last one counts; the last item may lack its 0x02.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use crate::swar;
+use crate::text::{Text, TextError};
 
 pub mod name;
 
@@ -100,107 +102,112 @@ impl<'a> Iterator for Properties<'a> {
     }
 }
 
-/// A value that [`WellKnown`] found, and the item it is in.
+/// Where a property that [`WellKnown`] found stands in its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known<'a> {
-    /// The value; never empty.
-    pub value: &'a [u8],
-    start: u32,
-    end: u32,
+pub struct Known {
+    item_start: u32,
+    value_start: NonZeroU32,
+    value_end: u32,
 }
 
-impl Known<'_> {
-    /// The bytes of the whole item in its text, so that it may be removed.
-    pub fn item(&self) -> Range<usize> {
-        self.start as usize..self.end as usize
+impl Known {
+    /// An item of a text of at most 4 GiB. `value_start` is behind a name, so it is not 0.
+    fn at(item_start: usize, value_start: usize, value_end: usize) -> Option<Self> {
+        let value_start = NonZeroU32::new(value_start as u32)?;
+        Some(Self { item_start: item_start as u32, value_start, value_end: value_end as u32 })
+    }
+
+    /// The bytes of the value; never empty.
+    pub fn value_range(&self) -> Range<usize> {
+        self.value_start.get() as usize..self.value_end as usize
+    }
+
+    /// The value in the text in which it was found.
+    pub fn value<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        text.get(self.value_range()).unwrap_or_default()
     }
 }
 
-/// What a broker looks for in the properties of a send, collected in one pass.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WellKnown<'a> {
+/// What a broker looks for in the properties of a send, collected in one pass: of several with one
+/// name the last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WellKnown {
     /// TAGS
-    pub tags: Option<Known<'a>>,
-    /// KEYS
-    pub keys: Option<Known<'a>>,
+    pub tags: Option<Known>,
     /// UNIQ_KEY
-    pub unique_key: Option<Known<'a>>,
+    pub unique_key: Option<Known>,
     /// DELAY
-    pub delay: Option<Known<'a>>,
-    /// WAIT
-    pub wait: Option<Known<'a>>,
+    pub delay: Option<Known>,
     /// TRAN_MSG
-    pub transaction: Option<Known<'a>>,
-    /// TIMER_DELAY_SEC
-    pub timer_delay_sec: Option<Known<'a>>,
-    /// TIMER_DELAY_MS
-    pub timer_delay_ms: Option<Known<'a>>,
-    /// TIMER_DELIVER_MS
-    pub timer_deliver_ms: Option<Known<'a>>,
-    /// TIMER_DEL_UNIQKEY
-    pub timer_del_unique_key: Option<Known<'a>>,
-    /// RETRY_TOPIC
-    pub retry_topic: Option<Known<'a>>,
-    /// REAL_TOPIC
-    pub real_topic: Option<Known<'a>>,
-    /// REAL_QID
-    pub real_queue_id: Option<Known<'a>>,
-    /// ORIGIN_MESSAGE_ID
-    pub origin_message_id: Option<Known<'a>>,
+    pub transaction: Option<Known>,
+    /// TIMER_DELAY_SEC, TIMER_DELAY_MS or TIMER_DELIVER_MS
+    pub timer: Option<Known>,
     /// POP_CK
-    pub pop_receipt: Option<Known<'a>>,
-    /// MSG_REGION
-    pub region: Option<Known<'a>>,
-    /// TRACE_ON
-    pub trace_on: Option<Known<'a>>,
-    /// CLUSTER
-    pub cluster: Option<Known<'a>>,
-    /// INNER_NUM
-    pub inner_count: Option<Known<'a>>,
-    /// How many properties there are, known or not, duplicates included.
-    pub property_count: u32,
-    /// Whether one of the known names occurs twice; then one range does not remove it.
-    pub has_duplicates: bool,
+    pub pop_receipt: Option<Known>,
 }
 
-impl<'a> WellKnown<'a> {
+impl WellKnown {
     /// Collects them from a text of at most 4 GiB.
-    pub fn collect(text: &'a [u8]) -> Self {
+    pub fn collect(text: &[u8]) -> Self {
         let mut known = Self::default();
         for Property { name, value, item } in iter(text) {
-            known.property_count += 1;
-            if let Some(slot) = known.slot(name) {
-                let duplicate = slot.is_some();
-                *slot = Some(Known { value, start: item.start as u32, end: item.end as u32 });
-                known.has_duplicates |= duplicate;
-            }
+            let value_start = item.start + name.len() + 1;
+            known.note(name, Known::at(item.start, value_start, value_start + value.len()));
         }
         known
     }
 
-    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<Known<'a>>> {
-        Some(match name {
-            b"TAGS" => &mut self.tags,
-            b"KEYS" => &mut self.keys,
-            b"UNIQ_KEY" => &mut self.unique_key,
-            b"DELAY" => &mut self.delay,
-            b"WAIT" => &mut self.wait,
-            b"TRAN_MSG" => &mut self.transaction,
-            b"TIMER_DELAY_SEC" => &mut self.timer_delay_sec,
-            b"TIMER_DELAY_MS" => &mut self.timer_delay_ms,
-            b"TIMER_DELIVER_MS" => &mut self.timer_deliver_ms,
-            b"TIMER_DEL_UNIQKEY" => &mut self.timer_del_unique_key,
-            b"RETRY_TOPIC" => &mut self.retry_topic,
-            b"REAL_TOPIC" => &mut self.real_topic,
-            b"REAL_QID" => &mut self.real_queue_id,
-            b"ORIGIN_MESSAGE_ID" => &mut self.origin_message_id,
-            b"POP_CK" => &mut self.pop_receipt,
-            b"MSG_REGION" => &mut self.region,
-            b"TRACE_ON" => &mut self.trace_on,
-            b"CLUSTER" => &mut self.cluster,
-            b"INNER_NUM" => &mut self.inner_count,
-            _ => return None,
-        })
+    /// Makes `out` the properties text that a header holds, and collects them on the way.
+    ///
+    /// # Errors
+    /// An escape that is none.
+    pub fn unescape(text: Text<'_>, out: &mut Vec<u8>) -> Result<Self, TextError> {
+        out.clear();
+        if let Some(known) = Self::unescape_separators(text, out) {
+            return Ok(known);
+        }
+        out.clear();
+        text.unescape_into(out)?;
+        Ok(Self::collect(out))
+    }
+
+    /// The usual text: ASCII, and nothing is escaped but the separators.
+    fn unescape_separators(text: Text<'_>, out: &mut Vec<u8>) -> Option<Self> {
+        const NAME_END_ESCAPED: &[u8] = b"\\u0001";
+        const VALUE_END_ESCAPED: &[u8] = b"\\u0002";
+        let mut known = Self::default();
+        let mut rest = text.raw();
+        out.reserve(rest.len());
+        while !rest.is_empty() {
+            let (name, behind) = rest.split_at_checked(swar::find_escapable(rest, 0)?)?;
+            let behind = behind.strip_prefix(NAME_END_ESCAPED)?;
+            let (value, behind) = behind.split_at_checked(swar::find_escapable(behind, 0)?)?;
+            rest = behind.strip_prefix(VALUE_END_ESCAPED)?;
+            if name.is_empty() || value.is_empty() {
+                return None;
+            }
+            let item_start = out.len();
+            out.extend_from_slice(name);
+            out.push(NAME_END);
+            let value_start = out.len();
+            out.extend_from_slice(value);
+            known.note(name, Known::at(item_start, value_start, out.len()));
+            out.push(VALUE_END);
+        }
+        Some(known)
+    }
+
+    #[inline]
+    fn note(&mut self, name: &[u8], found: Option<Known>) {
+        match name {
+            b"TAGS" => self.tags = found,
+            b"UNIQ_KEY" => self.unique_key = found,
+            b"DELAY" => self.delay = found,
+            b"TRAN_MSG" => self.transaction = found,
+            b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => self.timer = found,
+            b"POP_CK" => self.pop_receipt = found,
+            _ => {}
+        }
     }
 }
 
@@ -211,6 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::text::{Escapes, escape_into};
 
     /// Java's parser, line by line, as the model.
     fn model(text: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -247,11 +255,9 @@ mod tests {
         assert_eq!(find(text, "TAGS"), Some(&b"B"[..]));
         assert_eq!(find(text, "KEYS"), None);
         let known = WellKnown::collect(text);
-        assert_eq!(known.tags.map(|tags| tags.value), Some(&b"B"[..]));
-        assert_eq!(known.tags.map(|tags| tags.item()), Some(14..21));
-        assert_eq!(known.property_count, 3);
-        assert!(known.has_duplicates);
-        assert_eq!(known.keys, None);
+        assert_eq!(known.tags.map(|tags| tags.value(text)), Some(&b"B"[..]));
+        assert_eq!(known.tags.map(|tags| tags.value_range()), Some(19..20));
+        assert_eq!(known.unique_key, None);
     }
 
     #[test]
@@ -283,20 +289,20 @@ mod tests {
             }
         }
 
+        /// In one pass or in two, the same text and the same places come out.
         #[test]
-        fn known_items_can_be_cut_out(
-            names in prop::sample::subsequence(vec!["TAGS", "KEYS", "POP_CK", "x"], 0..=4),
+        fn unescaped_and_collected_in_one_pass(
+            text in "((TAGS|UNIQ_KEY|DELAY|POP_CK|x)?\u{1}?[a-z0-9\"\u{1}\u{2}\u{3}\u{e9}\u{7f}]{0,12}\u{2}?){0,5}",
         ) {
-            let mut text = Vec::new();
-            names.iter().for_each(|name| append(&mut text, name, b"value"));
-            if let Some(receipt) = WellKnown::collect(&text).pop_receipt {
-                text.drain(receipt.item());
+            let mut escaped = Vec::new();
+            escape_into(&mut escaped, text.as_bytes());
+            let escapes = if escaped.contains(&b'\\') { Escapes::Json } else { Escapes::None };
+            for given in [Text::json(&escaped, escapes), Text::plain(text.as_bytes())] {
+                let mut out = b"left over".to_vec();
+                let known = WellKnown::unescape(given, &mut out);
+                prop_assert_eq!(&out, text.as_bytes());
+                prop_assert_eq!(known, Ok(WellKnown::collect(text.as_bytes())));
             }
-            let mut expect = Vec::new();
-            for name in names.iter().filter(|&&name| name != "POP_CK") {
-                append(&mut expect, name, b"value");
-            }
-            prop_assert_eq!(text, expect);
         }
 
         #[test]

@@ -17,7 +17,7 @@ use runtime::eventfd::readable;
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 
 use super::messages::{ToControl, ToCore};
-use super::space::{self, SpacePlace};
+use super::space::{self, Preparer, SpacePlace};
 use crate::broker::registration::{
     BrokerIdentity, Coverage, Registrar, RegistrationError, RegistrationFailure,
 };
@@ -91,7 +91,12 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     let ControlParts { inbox, sleep, stop, ready, core, .. } = parts;
     let core = Rc::new(CoreLine { peer: RefCell::new(core), waiting: RefCell::default() });
     let (spaces, wanted) = local_channel::new_unbounded();
-    let space = glommio::spawn_local(prepare_spaces(parts.places, wanted, Rc::clone(&core)));
+    let space = glommio::spawn_local(prepare_spaces(
+        Preparer::new()?,
+        parts.places,
+        wanted,
+        Rc::clone(&core),
+    ));
     let (registrations, asked) = local_channel::new_unbounded();
     let is_stopping = Rc::new(Cell::new(false));
     let registrar = Registrar::new(parts.identity, parts.name_servers);
@@ -151,13 +156,14 @@ async fn dispatch(mut this: Dispatch) -> io::Result<()> {
 
 /// Prepares space in the order asked for, and tries again while the disk is full.
 async fn prepare_spaces(
+    preparer: Preparer,
     places: Vec<SpacePlace>,
     wanted: LocalReceiver<(usize, std::ops::Range<u64>)>,
     core: Rc<CoreLine>,
 ) {
     while let Some((shard, range)) = wanted.recv().await {
         loop {
-            match space::prepare(&places[shard], &range).await {
+            match preparer.prepare(&places[shard], &range).await {
                 Ok(segment) => {
                     core.send(ToCore::SpacePrepared { shard, range, segment });
                     break;

@@ -6,17 +6,17 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use glommio::io::OpenOptions;
+use runtime::DirectBuffer;
 use runtime::file::{DirectFile, OpenMode, sync_directory};
 
 use super::store::segment_path;
 
-/// Zeros written at a time: segments and the ranges asked for are multiples of it.
-const ZEROS_BYTES: usize = 1024 * 1024;
+/// Zeros written at a time: one huge page, which the kernel need not gather from small ones.
+const ZEROS_BYTES: usize = 2 * 1024 * 1024;
 
 /// How long to wait before a full disk is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -30,62 +30,62 @@ pub struct SpacePlace {
     pub segment_bytes: u64,
 }
 
-/// Prepares log offsets within one segment. The segment's file comes back when the range begins it.
-///
-/// # Errors
-/// What the file system says; ENOSPC when the disk is full. The same range can be tried again.
-pub async fn prepare(place: &SpacePlace, range: &Range<u64>) -> io::Result<Option<DirectFile>> {
+/// Prepares space, one range after the other.
+#[derive(Debug)]
+pub struct Preparer {
+    zeros: Arc<DirectBuffer>,
+}
+
+impl Preparer {
+    /// A preparer with its page of zeros.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new() -> io::Result<Preparer> {
+        Ok(Preparer { zeros: Arc::new(DirectBuffer::huge(ZEROS_BYTES)?) })
+    }
+
+    /// Prepares log offsets within one segment. The segment's file comes back when the range begins
+    /// it. The calls block, so they are made on a thread of the executor's pool.
+    ///
+    /// # Errors
+    /// What the file system says; ENOSPC when the disk is full. The same range can be tried again.
+    pub async fn prepare(
+        &self,
+        place: &SpacePlace,
+        range: &Range<u64>,
+    ) -> io::Result<Option<DirectFile>> {
+        let (zeros, place, range) = (Arc::clone(&self.zeros), place.clone(), range.clone());
+        glommio::executor().spawn_blocking(move || write_zeros(&zeros, &place, range)).await
+    }
+}
+
+fn write_zeros(
+    zeros: &DirectBuffer,
+    place: &SpacePlace,
+    range: Range<u64>,
+) -> io::Result<Option<DirectFile>> {
     let first = range.start / place.segment_bytes * place.segment_bytes;
     assert!(range.end <= first + place.segment_bytes);
     let path = segment_path(&place.directory, first);
     let is_new = range.start == first;
-    let file = OpenOptions::new()
-        .write(true)
-        .read(true)
-        .create(is_new)
-        .dma_open(&path)
-        .await
-        .map_err(io::Error::from)?;
-    let written = write_zeros(&file, is_new, place.segment_bytes, first, range).await;
-    let closed = file.close().await.map_err(io::Error::from);
-    written.and(closed)?;
+    let mode = if is_new { OpenMode::OrCreate } else { OpenMode::Existing };
+    let file = DirectFile::open(&path, mode)?;
+    if is_new {
+        file.allocate(place.segment_bytes)?;
+    }
+    let mut at = range.start;
+    while at < range.end {
+        let len = range.end.min(at + ZEROS_BYTES as u64) - at;
+        file.write_at(zeros, usize::try_from(len).expect("at most ZEROS_BYTES"), at - first)?;
+        at += len;
+    }
+    file.sync_data()?;
     if !is_new {
         return Ok(None);
     }
-    let (directory, path) = (place.directory.clone(), path.clone());
-    // Blocking calls: on a thread of the executor's pool.
-    glommio::executor().spawn_blocking(move || finish_new(&directory, &path)).await.map(Some)
-}
-
-async fn write_zeros(
-    file: &glommio::io::DmaFile,
-    is_new: bool,
-    segment_bytes: u64,
-    first: u64,
-    range: &Range<u64>,
-) -> io::Result<()> {
-    if is_new {
-        file.pre_allocate(segment_bytes, false).await.map_err(io::Error::from)?;
-    }
-    let mut zeros = file.alloc_dma_buffer(ZEROS_BYTES);
-    zeros.as_bytes_mut().fill(0);
-    let zeros = Rc::new(zeros);
-    let mut at = range.start;
-    while at < range.end {
-        assert!(range.end - at >= ZEROS_BYTES as u64);
-        let zeros = Rc::clone(&zeros);
-        let written = file.write_rc_at(zeros, at - first).await.map_err(io::Error::from)?;
-        if written != ZEROS_BYTES {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        at += written as u64;
-    }
-    file.fdatasync().await.map_err(io::Error::from)
-}
-
-fn finish_new(directory: &Path, path: &Path) -> io::Result<DirectFile> {
-    sync_directory(directory)?;
-    DirectFile::open(path, OpenMode::Existing)
+    sync_directory(&place.directory)?;
+    Ok(Some(file))
 }
 
 /// Waits before a failed preparation is tried again.

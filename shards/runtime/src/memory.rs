@@ -66,6 +66,20 @@ impl DirectBuffer {
         Ok(DirectBuffer { pages: Mapping::new(bytes)? })
     }
 
+    /// A buffer of whole huge pages of 2 MiB, where the system gives them: the kernel gathers a write
+    /// from few large pieces.
+    ///
+    /// # Errors
+    /// What mmap says.
+    pub fn huge(bytes: usize) -> io::Result<DirectBuffer> {
+        let buffer = DirectBuffer::new(bytes)?;
+        buffer.pages.prefer_huge_pages();
+        // Touched, so that the page is there and not the shared one of zeros, in small pieces.
+        // SAFETY: the mapping is `bytes` long, was just made, and nobody else knows it.
+        unsafe { buffer.pages.at(0).write_bytes(0, bytes) };
+        Ok(buffer)
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> usize {
         self.pages.len()

@@ -228,19 +228,17 @@ impl Broker {
         queue_id: i32,
         text: &mut Vec<u8>,
     ) -> Result<Made, Stop> {
-        header
-            .properties
-            .unescape_into(text)
+        let known = WellKnown::unescape(header.properties, text)
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
-        let known = WellKnown::collect(text);
-        refuse_unsupported(&known)?;
+        refuse_unsupported(&known, text)?;
         if header.sys_flag & proto::record::sys_flag::TRANSACTION_MASK != 0 {
             return Err(no_transactions());
         }
         // Both stay where they are unless something is taken out of the text below.
-        let mut tag = known.tags.map_or(0, |tags| java_hash(tags.value));
-        let mut unique_key = known.unique_key.map(|key| value_range(&key));
-        let delay = known.delay.map(|delay| parse_delay(delay.value)).transpose()?.unwrap_or(0);
+        let mut tag = tag_hash(&known, text);
+        let mut unique_key = known.unique_key.map(|key| start_and_length(&key));
+        let delay =
+            known.delay.map(|delay| parse_delay(delay.value(text))).transpose()?.unwrap_or(0);
         let has_receipt = known.pop_receipt.is_some();
         if has_receipt {
             properties::remove(text, name::POP_CK);
@@ -270,8 +268,8 @@ impl Broker {
         }
         if has_receipt || is_dead_letter || delay_level.is_some() {
             let known = WellKnown::collect(text);
-            tag = known.tags.map_or(0, |tags| java_hash(tags.value));
-            unique_key = known.unique_key.map(|key| value_range(&key));
+            tag = tag_hash(&known, text);
+            unique_key = known.unique_key.map(|key| start_and_length(&key));
         }
         let unique_key = unique_key.expect("appended above");
         Ok(Made { delay_level, is_dead_letter, tag, unique_key })
@@ -347,18 +345,16 @@ impl Broker {
             return Err(illegal("a batch cannot be a transaction".to_owned()));
         }
         let mut common = Vec::new();
-        header
-            .properties
-            .unescape_into(&mut common)
+        let known = WellKnown::unescape(header.properties, &mut common)
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
-        let known = WellKnown::collect(&common);
-        refuse_unsupported(&known)?;
-        if known.delay.map(|delay| parse_delay(delay.value)).transpose()?.unwrap_or(0) > 0 {
+        refuse_unsupported(&known, &common)?;
+        let delay = known.delay.map(|delay| parse_delay(delay.value(&common))).transpose()?;
+        if delay.unwrap_or(0) > 0 {
             return Err(illegal("a batch cannot be delayed".to_owned()));
         }
         // A 5.x client puts a UNIQ_KEY of the whole batch here. Appended to each record, as Apache
         // does, it would hide the record's own key, and no query would find the ids clients show.
-        let batch_key = known.unique_key.map(|key| key.value.to_vec());
+        let batch_key = known.unique_key.map(|key| key.value(&common).to_vec());
         properties::remove(&mut common, name::UNIQ_KEY);
         properties::remove(&mut common, name::POP_CK);
         properties::terminate(&mut common);
@@ -380,8 +376,7 @@ impl Broker {
             if text.len() > PROPERTIES_BYTES_MAX {
                 return Err(self.too_large(&format!("properties of {} bytes", text.len())));
             }
-            let known = WellKnown::collect(&text);
-            let tag = known.tags.map_or(0, |tags| java_hash(tags.value));
+            let tag = tag_hash(&WellKnown::collect(&text), &text);
             texts.push((record.flag, record.body, tag, text));
         }
         let messages: Vec<_> = texts
@@ -441,14 +436,17 @@ struct Made {
 
 /// Where the value of UNIQ_KEY lies in a properties text; (0, 0) without one.
 pub(in crate::broker) fn unique_key_range(text: &[u8]) -> (usize, usize) {
-    WellKnown::collect(text)
-        .unique_key
-        .map_or((0, 0), |key| (key.item().start + name::UNIQ_KEY.len() + 1, key.value.len()))
+    WellKnown::collect(text).unique_key.map_or((0, 0), |key| start_and_length(&key))
 }
 
-/// Where the value of a UNIQ_KEY lies: start and length.
-fn value_range(key: &Known<'_>) -> (usize, usize) {
-    (key.item().start + name::UNIQ_KEY.len() + 1, key.value.len())
+fn start_and_length(known: &Known) -> (usize, usize) {
+    let range = known.value_range();
+    (range.start, range.len())
+}
+
+/// Java's hash of the tag, 0 without one.
+fn tag_hash(known: &WellKnown, text: &[u8]) -> i32 {
+    known.tags.map_or(0, |tags| java_hash(tags.value(text)))
 }
 
 /// What a message gets that waits in SCHEDULE_TOPIC_XXXX (`HookUtils.transformDelayLevelMessage`).
@@ -478,13 +476,13 @@ fn parse_delay(value: &[u8]) -> Result<i64, Stop> {
 }
 
 /// Kinds of messages that the broker does not have yet are refused, not stored as something else.
-fn refuse_unsupported(known: &WellKnown<'_>) -> Result<(), Stop> {
-    if known.transaction.is_some_and(|value| value.value.eq_ignore_ascii_case(b"true")) {
+fn refuse_unsupported(known: &WellKnown, text: &[u8]) -> Result<(), Stop> {
+    let is_half = |value: Known| value.value(text).eq_ignore_ascii_case(b"true");
+    if known.transaction.is_some_and(is_half) {
         return Err(no_transactions());
     }
-    let delay = known.delay.is_some_and(|delay| delay.value != b"0");
-    let is_timed = known.timer_delay_sec.or(known.timer_delay_ms).or(known.timer_deliver_ms);
-    if is_timed.is_some() && !delay {
+    let delay = known.delay.is_some_and(|delay| delay.value(text) != b"0");
+    if known.timer.is_some() && !delay {
         return Err(Refusal::new(
             response::SYSTEM_ERROR,
             "accurate timer message is not supported yet, use a delay level",

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Turns reports of ringmq-bench into raw lines, and raw lines into a table.
+
+    summarize.py line RAW.csv REPORT.json ROUND SCENARIO SYSTEM REPEAT    appends one line
+    summarize.py table RAW.csv                                           prints Markdown
+    summarize.py test                                                    checks itself
+"""
+
+import csv
+import json
+import pathlib
+import statistics
+import sys
+
+# Heading, column of a raw line, factor from the column's unit to the heading's, decimals.
+FIGURES = [
+    ("messages/s", "messages_per_second", 1, 0),
+    ("p50, ms", "p50_us", 1e-3, 3),
+    ("p99, ms", "p99_us", 1e-3, 3),
+    ("CPU s a million", "cpu_seconds_per_million", 1, 3),
+    ("resident, MiB", "resident_bytes", 2**-20, 0),
+    ("… anonymous, MiB", "anonymous_bytes", 2**-20, 0),
+]
+SYSTEMS = ["ringmq", "apache"]
+
+# Columns that are 0 in a clean run.
+NOTABLE = {
+    "refused": "requests refused, which count as nothing.",
+    "unanswered": "messages never answered, which count as nothing.",
+    "differences": "differences from what was produced; a send that is refused leaves one.",
+}
+
+
+def anonymous_bytes(pid):
+    """Memory of a process that is no file's page; ringmq-bench reports all of it together."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/{pid}/status has no RssAnon")
+
+
+def raw_line(report, anonymous):
+    """What of a report is worth a line: all that the table needs, and what explains an odd one."""
+    results = report["results"]
+    client, server = results["client"], results["server"]
+    sent, received = results.get("send"), results.get("receive")
+    side = sent or received
+    if side["messages"] == 0:
+        raise ValueError("no message within the measured window")
+    latency = sent["acknowledgement"]["uncorrected"] if sent else received["pull"]
+    return {
+        "messages": side["messages"],
+        "wall_seconds": round(results["wall_seconds"], 6),
+        "messages_per_second": round(side["messages_per_second"], 1),
+        **{f"{name}_us": round(latency[f"{name}_us"], 1) for name in ["p50", "p99", "p99_9", "max"]},
+        "cpu_user_seconds": round(server["user_seconds"], 2),
+        "cpu_system_seconds": round(server["system_seconds"], 2),
+        "cpu_seconds_per_million": round(server["cpu_seconds_per_million"], 4),
+        "resident_bytes": server["resident_bytes"],
+        "resident_peak_bytes": server["resident_peak_bytes"],
+        "anonymous_bytes": anonymous,
+        "client_cpu_seconds": round(client["cpu_seconds"], 3),
+        "refused": sum(refusal["count"] for refusal in side["refused"]),
+        "unanswered": sent["unanswered"] if sent else 0,
+        "differences": results["check"]["differences"] if received else 0,
+    }
+
+
+def append_line(raw, report_path, run_round, scenario, system, repeat):
+    report = json.loads(pathlib.Path(report_path).read_text())
+    line = {"round": run_round, "scenario": scenario, "system": system, "repeat": repeat}
+    line |= raw_line(report, anonymous_bytes(report["results"]["server"]["pid"]))
+    is_new = not pathlib.Path(raw).exists()
+    with open(raw, "a", newline="") as file:
+        writer = csv.DictWriter(file, line, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(line)
+
+
+def number(value, decimals):
+    return f"{value:,.{decimals}f}"
+
+
+def row(scenario, figure, lines):
+    heading, column, factor, decimals = figure
+    cells, medians = [], []
+    for system in SYSTEMS:
+        values = [float(line[column]) * factor for line in lines if line["system"] == system]
+        three = [min(values), statistics.median(values), max(values)]
+        medians.append(three[1])
+        cells.append(" / ".join(number(value, decimals) for value in three))
+    ratio = f"{medians[0] / medians[1]:.3g}" if medians[1] else "–"
+    return f"| {scenario} | {heading} | {cells[0]} | {cells[1]} | {ratio} |"
+
+
+def table(lines):
+    """One row for each scenario and figure, and a sentence for each that was not clean."""
+    out = [
+        "| scenario | figure | RingMQ | Apache RocketMQ | ratio of medians, RingMQ : Apache |",
+        "|---|---|---|---|---|",
+    ]
+    notes = []
+    for scenario in dict.fromkeys(line["scenario"] for line in lines):
+        here = [line for line in lines if line["scenario"] == scenario]
+        counts = [sum(line["system"] == system for line in here) for system in SYSTEMS]
+        if 0 in counts:
+            raise ValueError(f"{scenario} has runs of one system only")
+        out += [row(scenario, figure, here) for figure in FIGURES]
+        notes.append(f"{scenario}: runs of RingMQ {counts[0]}, of Apache RocketMQ {counts[1]}.")
+        for system in SYSTEMS:
+            for column, meaning in NOTABLE.items():
+                total = sum(int(line[column]) for line in here if line["system"] == system)
+                if total:
+                    notes.append(f"**{scenario}, {system}: {total} {meaning}**")
+    return "\n".join([*out, "", *(f"- {note}" for note in notes)])
+
+
+def test():
+    def report(**side):
+        return {"results": {
+            "wall_seconds": 2.0,
+            "client": {"cpu_seconds": 0.5},
+            "server": {"pid": 1, "user_seconds": 1.0, "system_seconds": 0.5, "cpu_seconds_per_million": 3.0,
+                       "resident_bytes": 2**20, "resident_peak_bytes": 2**21},
+            **side,
+        }}
+
+    times = {"p50_us": 10.0, "p99_us": 20.0, "p99_9_us": 30.0, "max_us": 40.0}
+    side = {"messages": 100, "messages_per_second": 50.0, "refused": [{"count": 2}, {"count": 3}]}
+    sent = raw_line(report(send={**side, "unanswered": 1, "acknowledgement": {"uncorrected": times}}), 7)
+    assert (sent["messages"], sent["p99_us"], sent["refused"], sent["unanswered"]) == (100, 20.0, 5, 1), sent
+    pulled = raw_line(report(receive={**side, "pull": times}, check={"differences": 4}), 7)
+    assert (pulled["p50_us"], pulled["anonymous_bytes"], pulled["differences"]) == (10.0, 7, 4), pulled
+    try:
+        raw_line(report(send={**side, "messages": 0}), 7)
+    except ValueError:
+        pass
+    else:
+        raise AssertionError("a run without messages has figures")
+
+    def line(system, rate):
+        return {**pulled, "scenario": "pull", "system": system, "messages_per_second": rate,
+                "refused": 0, "differences": 0}
+
+    text = table([line("ringmq", 40), line("apache", 1), line("ringmq", 20), line("ringmq", 6000), line("apache", 3)])
+    assert "| pull | messages/s | 20 / 40 / 6,000 | 1 / 2 / 3 | 20 |" in text, text
+    assert "| pull | p50, ms | 0.010 / 0.010 / 0.010 | 0.010 / 0.010 / 0.010 | 1 |" in text, text
+    assert "- pull: runs of RingMQ 3, of Apache RocketMQ 2." in text, text
+    assert "refused" not in text, text
+    assert "**pull, apache: 4 requests refused" in table([line("ringmq", 1), {**line("apache", 1), "refused": 4}])
+    try:
+        table([line("ringmq", 1)])
+    except ValueError:
+        pass
+    else:
+        raise AssertionError("half a comparison passed for one")
+
+
+def main(command="", *arguments):
+    if command == "line" and len(arguments) == 6:
+        append_line(*arguments)
+    elif command == "table" and len(arguments) == 1:
+        with open(arguments[0], newline="") as file:
+            print(table(list(csv.DictReader(file))))
+    elif command == "test" and not arguments:
+        test()
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
