@@ -148,7 +148,8 @@ fn some<T>((value, rest): (T, &[u8])) -> (Option<T>, &[u8]) {
 #[inline(always)]
 fn integer(bytes: &[u8]) -> Option<(i32, &[u8])> {
     let (number, rest) = digits(bytes, I32_DIGITS)?;
-    matches!(rest.first(), Some(b',' | b'}')).then_some((number as i32, rest))
+    matches!(rest.first(), Some(b',' | b'}')).then_some(())?;
+    Some((i32::try_from(number).ok()?, rest))
 }
 
 /// A number in quotes of which the first is passed.
@@ -163,7 +164,7 @@ fn quoted_integer(bytes: &[u8]) -> Option<(i32, &[u8])> {
         _ => (false, bytes),
     };
     let (number, rest) = digits(bytes, I32_DIGITS)?;
-    let number = number as i32;
+    let number = i32::try_from(number).ok()?;
     Some((if negative { -number } else { number }, rest.strip_prefix(b"\"")?))
 }
 
@@ -174,8 +175,9 @@ fn quoted_digits(bytes: &[u8]) -> Option<(i64, &[u8])> {
     Some((number, rest.strip_prefix(b"\"")?))
 }
 
-/// As many digits as cannot overflow.
-const I32_DIGITS: usize = 9;
+/// Digits of `i32::MAX`; what is above it is found afterwards.
+const I32_DIGITS: usize = 10;
+/// As many digits as cannot overflow an i64.
 const I64_DIGITS: usize = 18;
 
 /// At least one digit and at the most `count_max`.
@@ -307,8 +309,8 @@ mod tests {
 
         #[test]
         fn what_we_write_is_scanned(
-            opaque in 0i32..999_999_999,
-            queue_id in -1i32..1_000_000,
+            opaque in 0i32..,
+            queue_id in -2_147_483_647i32..,
             properties in "([A-Z]{1,10}\u{1}[ -~]{0,40}\u{2}){0,5}",
             batch: bool,
         ) {
