@@ -124,7 +124,27 @@ class PullConsumerTest {
         assertEquals(2, consumer.searchOffset(queue, storedAt[1] + 1), "between two messages: the later one");
         assertEquals(0, consumer.searchOffset(queue, storedAt[0] - 100_000), "before the first");
         assertEquals(3, consumer.searchOffset(queue, storedAt[2] + 100_000), "after the last");
-        assertEquals(storedAt[0], consumer.earliestMsgStoreTime(queue));
+    }
+
+    @Test
+    void earliestStoreTimeIsThatOfTheFirstMessage() throws Exception {
+        assertEquals(-1, consumer.earliestMsgStoreTime(queue), "no message yet");
+        clients.producer().send(Messages.of(topic, "first"), queue);
+        long storedAt = clients.reader().readQueue(queue, 1).get(0).getStoreTimestamp();
+        assertEquals(storedAt, consumer.earliestMsgStoreTime(queue));
+
+        Await.until("the clock moved on", System::currentTimeMillis, now -> now > storedAt + 20);
+        clients.producer().send(Messages.of(topic, "second"), queue);
+        assertTrue(clients.reader().readQueue(queue, 2).get(1).getStoreTimestamp() > storedAt);
+        assertEquals(storedAt, consumer.earliestMsgStoreTime(queue), "a later message changes nothing");
+        assertEquals(-1, consumer.earliestMsgStoreTime(clients.reader().queues(topic).get(0)), "the other queue");
+    }
+
+    @Test
+    void queueThatIsNotThereHasNoEarliestStoreTime() throws Exception {
+        fill(1);
+        MessageQueue unknown = new MessageQueue(topic, queue.getBrokerName(), 99);
+        assertEquals(-1, consumer.earliestMsgStoreTime(unknown));
     }
 
     @Test
