@@ -91,39 +91,43 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     let ControlParts { inbox, sleep, stop, ready, core, .. } = parts;
     let core = Rc::new(CoreLine { peer: RefCell::new(core), waiting: RefCell::default() });
     let (spaces, wanted) = local_channel::new_unbounded();
-    let space = glommio::spawn_local(prepare_spaces(
-        Preparer::new()?,
-        parts.places,
-        wanted,
-        Rc::clone(&core),
-    ));
-    let (registrations, asked) = local_channel::new_unbounded();
     let is_stopping = Rc::new(Cell::new(false));
+    let space = SpaceTask {
+        preparer: Preparer::new()?,
+        places: parts.places,
+        core: Rc::clone(&core),
+        is_stopping: Rc::clone(&is_stopping),
+    };
+    let space = glommio::spawn_local(space.run(wanted));
+    let (registrations, asked) = local_channel::new_unbounded();
     let registrar = Registrar::new(parts.identity, parts.name_servers);
     let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
     let period = Duration::from_millis(parts.register_period_ms);
     let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&core)));
-    let served =
-        dispatch(Dispatch { inbox, sleep, stop, core, spaces, registrations, is_stopping }).await;
+    let dispatched =
+        Dispatch { inbox, sleep, stop, core, spaces, registrations, is_stopping: &is_stopping };
+    let served = dispatch(dispatched).await;
     periodic.cancel().await;
-    space.cancel().await;
+    // Not cancelled: a blocking call whose task is gone panics in glommio's thread.
+    is_stopping.set(true);
+    space.await;
     // Its channel is closed now: it unregisters and ends.
     registration.await;
     served
 }
 
-struct Dispatch {
+struct Dispatch<'a> {
     inbox: Inbox<ToControl>,
     sleep: SleepFlag,
     stop: StopFlag,
     core: Rc<CoreLine>,
     spaces: LocalSender<(usize, std::ops::Range<u64>)>,
     registrations: LocalSender<Registration>,
-    is_stopping: Rc<Cell<bool>>,
+    is_stopping: &'a Cell<bool>,
 }
 
 /// Hands the core's requests to the tasks that serve them, until the core has stopped.
-async fn dispatch(mut this: Dispatch) -> io::Result<()> {
+async fn dispatch(mut this: Dispatch<'_>) -> io::Result<()> {
     loop {
         while let Some(message) = this.inbox.pop() {
             match message {
@@ -155,25 +159,35 @@ async fn dispatch(mut this: Dispatch) -> io::Result<()> {
 }
 
 /// Prepares space in the order asked for, and tries again while the disk is full.
-async fn prepare_spaces(
+struct SpaceTask {
     preparer: Preparer,
     places: Vec<SpacePlace>,
-    wanted: LocalReceiver<(usize, std::ops::Range<u64>)>,
     core: Rc<CoreLine>,
-) {
-    while let Some((shard, range)) = wanted.recv().await {
-        loop {
-            match preparer.prepare(&places[shard], &range).await {
-                Ok(segment) => {
-                    core.send(ToCore::SpacePrepared { shard, range, segment });
-                    break;
-                }
-                Err(error) => {
-                    let directory = places[shard].directory.display();
-                    let reason = format!("prepare space in {directory}: {error}");
-                    core.send(ToCore::SpaceDelayed { shard, reason });
-                    space::wait_to_retry().await;
-                }
+    is_stopping: Rc<Cell<bool>>,
+}
+
+impl SpaceTask {
+    async fn run(self, wanted: LocalReceiver<(usize, std::ops::Range<u64>)>) {
+        while let Some((shard, range)) = wanted.recv().await {
+            while !self.is_stopping.get() && !self.prepare(shard, &range).await {
+                space::wait_to_retry().await;
+            }
+        }
+    }
+
+    /// Whether it is done; the core is told either way.
+    async fn prepare(&self, shard: usize, range: &std::ops::Range<u64>) -> bool {
+        let range = range.clone();
+        match self.preparer.prepare(&self.places[shard], &range).await {
+            Ok(segment) => {
+                self.core.send(ToCore::SpacePrepared { shard, range, segment });
+                true
+            }
+            Err(error) => {
+                let directory = self.places[shard].directory.display();
+                let reason = format!("prepare space in {directory}: {error}");
+                self.core.send(ToCore::SpaceDelayed { shard, reason });
+                false
             }
         }
     }

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
 pub use open::{OpenError, Opening};
-use proto::ids::ShardIndex;
+use proto::ids::{ShardIndex, UniqueKey};
 pub use read::{Answer, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies};
 pub use settle::Due;
 
@@ -48,6 +48,7 @@ pub struct Shard {
     group: Vec<u64>,
     /// Payloads of the group that was answered last.
     sent: Vec<u64>,
+    answered_key: AnsweredKey,
     stored_ms: u64,
     pinned_from: u64,
     scratch: Vec<u8>,
@@ -79,9 +80,18 @@ struct WaitingMessage {
     size_bytes: u32,
     tag: i32,
     stored_ms: u64,
-    /// Where in the record the value of UNIQ_KEY lies, for the answer.
-    unique_key: (u32, u16),
+    unique_key: AnsweredKey,
     ticket: Option<Ticket>,
+}
+
+/// The value of UNIQ_KEY for the answer. The usual one waits here: its record has left the CPU's caches
+/// by the time that it is confirmed. A longer one is read from the record.
+#[derive(Clone, Copy, Debug, Default)]
+struct AnsweredKey {
+    /// Where in the record.
+    start: u32,
+    len: u16,
+    copy: [u8; UniqueKey::CHARACTERS],
 }
 
 impl Shard {

@@ -6,6 +6,10 @@ pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// Receive buffers of a core: 4 MiB. A power of two, as the kernel's buffer ring wants.
 pub const RECEIVE_BUFFERS: u16 = 64;
 
+/// Receive buffers that the kernel has to choose from, unless it runs out: 1 MiB, which stays in a
+/// core's second-level cache.
+pub const RECEIVE_BUFFERS_HOT: u16 = 16;
+
 /// Submission entries: what one turn may start before it enters the kernel.
 pub const RING_ENTRIES: u32 = 1024;
 

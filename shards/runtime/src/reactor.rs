@@ -577,6 +577,7 @@ impl Reactor {
                 received.into_iter().for_each(|received| self.receive.release(received));
                 match -result {
                     libc::ENOBUFS => {
+                        self.receive.ran_out();
                         self.connections[index as usize].reading = Reading::Starved;
                         self.starved.push(connection);
                     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use proto::record::{self, RecordFields};
 
-use super::{InLine, Shard, Waiting, WaitingMessage};
+use super::{AnsweredKey, InLine, Shard, Waiting, WaitingMessage};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, Poison, Room, record_bytes};
 use crate::consumequeue::QueueKey;
 use crate::limits::{GROUP_PAYLOAD_BYTES_MAX, OFFSETS_PER_RECORD_MAX};
@@ -194,11 +194,16 @@ impl Shard {
             let tail = 1 + v2 + message.topic.len() + 2 + message.properties.len();
             payload.len() - tail - body_bytes..payload.len() - tail
         });
-        let properties_start = size - message.properties.len();
-        let unique_key = (
-            u32::try_from(properties_start + message.unique_key.0).expect("below the record"),
-            u16::try_from(message.unique_key.1).expect("below the properties"),
-        );
+        let (key_start, key_len) = message.unique_key;
+        let mut unique_key = AnsweredKey {
+            start: u32::try_from(size - message.properties.len() + key_start)
+                .expect("below the record"),
+            len: u16::try_from(key_len).expect("below the properties"),
+            ..AnsweredKey::default()
+        };
+        if let Some(copy) = unique_key.copy.get_mut(..key_len) {
+            copy.copy_from_slice(&message.properties[key_start..key_start + key_len]);
+        }
         let waiting = WaitingMessage {
             slot,
             queue: message.queue,

@@ -3,7 +3,7 @@
 //!
 //! It runs because a watermark moved, not on a polling thread; in log order, one record at a time.
 
-use super::{Shard, Waiting, WaitingMessage};
+use super::{AnsweredKey, Shard, Waiting, WaitingMessage};
 use crate::consumequeue::QueueEntry;
 use crate::ticket::Ticket;
 
@@ -82,11 +82,13 @@ impl Shard {
         self.sent.clear();
         std::mem::swap(&mut self.sent, &mut self.group);
         let first = message.queue_offset + 1 - self.sent.len() as u64;
-        let (start, len) = message.unique_key;
-        let unique_key = self
-            .log
-            .tail_bytes(message.payload + u64::from(start), usize::from(len))
-            .expect("unconfirmed records stay in the tail's memory");
+        self.answered_key = message.unique_key;
+        let AnsweredKey { start, len, copy } = &self.answered_key;
+        let unique_key = copy.get(..usize::from(*len)).unwrap_or_else(|| {
+            self.log
+                .tail_bytes(message.payload + u64::from(*start), usize::from(*len))
+                .expect("unconfirmed records stay in the tail's memory")
+        });
         Confirmed::Sent {
             ticket,
             queue: message.queue.queue,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use proto::ids::ShardIndex;
 use proto::{properties, record};
 
-use super::Shard;
+use super::{AnsweredKey, Shard};
 use crate::catalog::{Catalog, CatalogError};
 use crate::coldread::ColdReads;
 use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix};
@@ -159,6 +159,7 @@ impl Opening {
             line: VecDeque::with_capacity(4096),
             group: Vec::new(),
             sent: Vec::new(),
+            answered_key: AnsweredKey::default(),
             stored_ms: self.stored_ms,
             pinned_from: u64::MAX,
             scratch: Vec::new(),
