@@ -1,6 +1,8 @@
 //! Confirm: what the logs confirmed is answered, in the order of each log.
 //! Kind: machine
 
+use std::collections::VecDeque;
+
 use engine::shard::Confirmed;
 use engine::ticket::Ticket;
 use proto::code::response;
@@ -9,57 +11,24 @@ use proto::ids::{LogOffset, OffsetMessageId, Position};
 use proto::reply::{ResponseHead, SendReply, Stored, write_response, write_send_response};
 use runtime::ConnectionId;
 
-use super::Broker;
 use super::handlers::form;
+use super::{Broker, BrokerSettings};
 use crate::net::outbox::Outboxes;
 
 impl Broker {
     /// Answers everything that is confirmed by now.
     pub fn answer_confirmed(&mut self, outboxes: &mut Outboxes) {
         for owner in 0..self.shards.len() {
-            loop {
-                let index = self.shards[owner].index();
-                let Some(confirmed) = self.shards[owner].next_confirmed() else { break };
+            while let Some(confirmed) = self.shards[owner].next_confirmed() {
                 match confirmed {
-                    Confirmed::Sent { ticket, queue: _, queue_offset, payloads, unique_key }
-                        if ticket.form == form::SEND || ticket.form == form::SEND_BATCH =>
-                    {
-                        let host = self.settings.advertised;
-                        let is_batch = ticket.form == form::SEND_BATCH;
-                        let batch_key = if is_batch {
-                            self.batch_keys[owner].pop_front().unwrap_or_default()
-                        } else {
-                            Vec::new()
+                    Confirmed::Sent { ticket, .. } if is_send(&ticket) => {
+                        let mut answers = SendAnswers {
+                            settings: &self.settings,
+                            batch_keys: &mut self.batch_keys[owner],
+                            ids: &mut self.scratch.ids,
+                            outboxes,
                         };
-                        let connection = ConnectionId::from_bits(ticket.connection);
-                        let Some(outbox) = outboxes.of(connection) else { continue };
-                        let ids = &mut self.scratch.ids;
-                        ids.clear();
-                        for payload in payloads {
-                            let offset = LogOffset::new(*payload).expect("below 2^55");
-                            let position = Position::new(index, offset);
-                            if !ids.is_empty() {
-                                ids.push(b',');
-                            }
-                            let id = OffsetMessageId { host, position }.encode();
-                            ids.extend_from_slice(id.as_bytes());
-                        }
-                        let stored = Stored {
-                            message_id: ids,
-                            queue_id: ticket.queue_id,
-                            queue_offset: queue_offset as i64,
-                            transaction_id: if is_batch { &batch_key } else { unique_key },
-                            recall_handle: None,
-                        };
-                        let reply = SendReply {
-                            opaque: ticket.opaque,
-                            code: response::SUCCESS,
-                            remark: None,
-                            stored: Some(stored),
-                            region: &self.settings.region_id,
-                            trace_on: self.settings.trace_on,
-                        };
-                        write_send_response(outbox.bytes(), encoding_of(&ticket), &reply);
+                        answers.write(response::SUCCESS, &confirmed);
                     }
                     Confirmed::Sent { ticket, .. } | Confirmed::Done { ticket } => {
                         if ticket.form != form::REGISTERED || !self.await_registration(ticket) {
@@ -75,6 +44,29 @@ impl Broker {
         }
     }
 
+    /// Tells senders whose messages wait for the disk too long that they are stored, but perhaps not
+    /// durable (`FLUSH_DISK_TIMEOUT`).
+    pub fn answer_overdue(&mut self, outboxes: &mut Outboxes) {
+        for owner in 0..self.shards.len() {
+            while let Some(overdue) = self.shards[owner].next_overdue() {
+                let mut answers = SendAnswers {
+                    settings: &self.settings,
+                    batch_keys: &mut self.batch_keys[owner],
+                    ids: &mut self.scratch.ids,
+                    outboxes,
+                };
+                match overdue {
+                    Confirmed::Sent { ticket, .. } if is_send(&ticket) => {
+                        answers.write(response::FLUSH_DISK_TIMEOUT, &overdue);
+                    }
+                    Confirmed::Sent { ticket, .. }
+                    | Confirmed::Done { ticket }
+                    | Confirmed::Unknown { ticket } => answer_plain(&ticket, outboxes),
+                }
+            }
+        }
+    }
+
     /// The NameServers know the topics of the changes up to `number`, or cannot be reached.
     pub fn registered(&mut self, number: u64, outboxes: &mut Outboxes) {
         self.registered = self.registered.max(number);
@@ -85,6 +77,59 @@ impl Broker {
         for (_, ticket) in done {
             answer_plain(&ticket, outboxes);
         }
+    }
+}
+
+fn is_send(ticket: &Ticket) -> bool {
+    matches!(ticket.form, form::SEND | form::SEND_BATCH)
+}
+
+/// What the answer to a send is made of.
+struct SendAnswers<'a> {
+    settings: &'a BrokerSettings,
+    batch_keys: &'a mut VecDeque<Vec<u8>>,
+    ids: &'a mut Vec<u8>,
+    outboxes: &'a mut Outboxes,
+}
+
+impl SendAnswers<'_> {
+    /// Answers the send of a message or batch that is in the log.
+    fn write(&mut self, code: i32, sent: &Confirmed<'_>) {
+        let Confirmed::Sent { ticket, shard, queue_offset, payloads, unique_key, .. } = sent else {
+            return;
+        };
+        let batch_key = match ticket.form {
+            form::SEND_BATCH => self.batch_keys.pop_front().unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let connection = ConnectionId::from_bits(ticket.connection);
+        let Some(outbox) = self.outboxes.of(connection) else { return };
+        self.ids.clear();
+        for payload in *payloads {
+            let offset = LogOffset::new(*payload).expect("below 2^55");
+            let position = Position::new(*shard, offset);
+            if !self.ids.is_empty() {
+                self.ids.push(b',');
+            }
+            let id = OffsetMessageId { host: self.settings.advertised, position }.encode();
+            self.ids.extend_from_slice(id.as_bytes());
+        }
+        let stored = Stored {
+            message_id: self.ids,
+            queue_id: ticket.queue_id,
+            queue_offset: *queue_offset as i64,
+            transaction_id: if ticket.form == form::SEND_BATCH { &batch_key } else { unique_key },
+            recall_handle: None,
+        };
+        let reply = SendReply {
+            opaque: ticket.opaque,
+            code,
+            remark: None,
+            stored: Some(stored),
+            region: &self.settings.region_id,
+            trace_on: self.settings.trace_on,
+        };
+        write_send_response(outbox.bytes(), encoding_of(ticket), &reply);
     }
 }
 

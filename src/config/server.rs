@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub flush: FlushMode,
     /// `flushIntervalCommitLog`.
     pub flush_interval_ms: u64,
+    /// `syncFlushTimeout`.
+    pub sync_flush_timeout_ms: u64,
     /// In-memory tail of each shard's log; a power of two.
     pub write_buffer_bytes: u64,
     /// Read cache of each core; a multiple of 1 MiB.
@@ -282,6 +284,7 @@ fn build(settings: &Settings) -> ServerConfig {
         segment_bytes: number("mappedFileSizeCommitLog"),
         flush: flush_mode(settings),
         flush_interval_ms: number("flushIntervalCommitLog"),
+        sync_flush_timeout_ms: number("syncFlushTimeout"),
         write_buffer_bytes: number("ringmqWriteBufferBytes"),
         read_cache_bytes: number("ringmqReadCacheBytes"),
         message_bytes_max: small("maxMessageSize") as usize,

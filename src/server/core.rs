@@ -205,6 +205,7 @@ impl Core {
         if now.monotonic_ms() != self.ticked_ms {
             self.ticked_ms = now.monotonic_ms();
             self.broker.tick(now);
+            self.broker.answer_overdue(&mut self.outboxes);
             self.close_idle(now);
         }
         worked |= self.broker.deliver_due(now);

@@ -250,7 +250,10 @@ fn serve(
     let now = Clock.now();
     catalog.opened(now.wall_ms);
     let (mut shards, mut segments, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for shard in opened {
+    for mut shard in opened {
+        if config.flush == config::FlushMode::Sync {
+            shard.shard.set_flush_timeout(config.sync_flush_timeout_ms);
+        }
         shards.push(shard.shard);
         segments.push(Segments::new(shape.segment_bytes, shard.segments));
         let segment_bytes = shape.segment_bytes;

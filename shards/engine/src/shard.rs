@@ -10,6 +10,7 @@
 mod append;
 mod arrive;
 mod open;
+mod overdue;
 mod read;
 mod settle;
 mod tick;
@@ -32,6 +33,7 @@ use crate::hold::{HeldPull, HeldPulls};
 use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
+use overdue::Mark;
 
 /// One shard. See the module's first lines.
 #[derive(Debug)]
@@ -52,6 +54,13 @@ pub struct Shard {
     stored_ms: u64,
     pinned_from: u64,
     scratch: Vec<u8>,
+    flush_timeout_ms: Option<u64>,
+    marks: VecDeque<Mark>,
+    /// What ends up to here has waited too long …
+    overdue: u64,
+    /// … and up to here the clients were told.
+    told_overdue: u64,
+    ticked_ms: u64,
 }
 
 /// A record that waits for confirmation.

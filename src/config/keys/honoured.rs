@@ -64,6 +64,8 @@ pub(super) const KEYS: &[Key] = &[
         "whether a send is acknowledged after it is durable or before (RocketMQ: ASYNC_FLUSH)"),
     key("flushIntervalCommitLog", integer(1, 60_000, Unit::Milliseconds), "500",
         "with ASYNC_FLUSH, longest time that an acknowledged message is not durable"),
+    key("syncFlushTimeout", integer(1, HOUR_MS, Unit::Milliseconds), "5000",
+        "with SYNC_FLUSH, how long a send waits for the disk before it is answered code 10"),
     key("transientStorePoolEnable", Kind::Boolean, "false",
         "with ASYNC_FLUSH, acknowledge what is in memory only: a crash loses it"),
     key("ringmqWriteBufferBytes", bytes(WRITE_BUFFER_BYTES_MIN, 64 * GIB, Step::PowerOfTwo),

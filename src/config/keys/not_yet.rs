@@ -21,10 +21,6 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: NotYet("not yet: a send waits for the disk as long as the disk takes"),
-        keys: &["syncFlushTimeout=5000"],
-    },
-    Group {
         class: NotYet("not yet: half messages are refused"),
         keys: &[
             "rejectTransactionMessage=false",

@@ -3,6 +3,8 @@
 //!
 //! It runs because a watermark moved, not on a polling thread; in log order, one record at a time.
 
+use proto::ids::ShardIndex;
+
 use super::{AnsweredKey, Shard, Waiting, WaitingMessage};
 use crate::consumequeue::QueueEntry;
 use crate::ticket::Ticket;
@@ -14,8 +16,8 @@ pub enum Confirmed<'a> {
     Sent {
         /// Whom to answer.
         ticket: Ticket,
-        /// Queue id.
-        queue: u32,
+        /// The shard whose log it is in.
+        shard: ShardIndex,
         /// Number of the (first) message in its queue.
         queue_offset: u64,
         /// Log offsets of the records, in order: one, or a batch's.
@@ -81,6 +83,11 @@ impl Shard {
         // Emptied when the next group begins: the answer borrows it.
         self.sent.clear();
         std::mem::swap(&mut self.sent, &mut self.group);
+        self.sent_group(message, ticket)
+    }
+
+    /// The answer to the group whose payloads are in `sent` and whose last message this is.
+    pub(super) fn sent_group(&mut self, message: &WaitingMessage, ticket: Ticket) -> Confirmed<'_> {
         let first = message.queue_offset + 1 - self.sent.len() as u64;
         self.answered_key = message.unique_key;
         let AnsweredKey { start, len, copy } = &self.answered_key;
@@ -91,7 +98,7 @@ impl Shard {
         });
         Confirmed::Sent {
             ticket,
-            queue: message.queue.queue,
+            shard: self.index,
             queue_offset: first,
             payloads: &self.sent,
             unique_key,

@@ -163,6 +163,11 @@ impl Opening {
             stored_ms: self.stored_ms,
             pinned_from: u64::MAX,
             scratch: Vec::new(),
+            flush_timeout_ms: None,
+            marks: VecDeque::new(),
+            overdue: 0,
+            told_overdue: 0,
+            ticked_ms: 0,
         };
         for (offset, payload) in self.delays {
             if !shard.replay_settled(&payload) {

@@ -8,6 +8,7 @@ impl Shard {
     /// the monotonic one, so that a clock that is set wakes nobody and holds nobody.
     pub fn tick(&mut self, now_ms: u64) {
         self.held.tick(now_ms);
+        self.mark_time(now_ms);
         if self.offsets.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.offsets.is_dirty() {
             // Refused: the log has no room now or is poisoned; they stay dirty and due.
             self.append_offsets(None).ok();
@@ -16,7 +17,10 @@ impl Shard {
 
     /// When `tick` has something to do, monotonic ms; `None`: not before something happens.
     pub fn tick_at_ms(&mut self) -> Option<u64> {
-        [self.held.wake_at_ms(), self.offsets.due_ms()].into_iter().flatten().min()
+        [self.held.wake_at_ms(), self.offsets.due_ms(), self.overdue_at_ms()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When `next_due` has something to do, wall-clock ms; `None`: not before something happens.
