@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Turns reports of ringmq-bench into raw lines, and raw lines into a table.
 
-    summarize.py line RAW.csv REPORT.json ROUND SCENARIO SYSTEM REPEAT    appends one line
-    summarize.py table RAW.csv                                           prints Markdown
-    summarize.py test                                                    checks itself
+    summarize.py line RAW.csv REPORT.json PAUSES ROUND SCENARIO SYSTEM REPEAT    appends one line
+    summarize.py watch PARENT SERVER    prints the seconds for which a child of PARENT, SERVER or itself stood still
+    summarize.py table RAW.csv    prints Markdown
+    summarize.py test             checks itself
 """
 
 import csv
@@ -11,6 +12,7 @@ import json
 import pathlib
 import statistics
 import sys
+import time
 
 # Heading, column of a raw line, factor from the column's unit to the heading's, decimals.
 FIGURES = [
@@ -23,11 +25,16 @@ FIGURES = [
 ]
 SYSTEMS = ["ringmq", "apache"]
 
+# How often processes are looked at, and from when on the look itself came too late.
+LOOK_SECONDS = 0.2
+LATE_SECONDS = 1.0
+
 # Columns that are 0 in a clean run.
 NOTABLE = {
+    "paused_seconds": "s for which processes were stopped or starved while measured: **these figures say nothing**.",
     "refused": "requests refused, which count as nothing.",
     "unanswered": "messages never answered, which count as nothing.",
-    "differences": "differences from what was produced; a send that is refused leaves one.",
+    "differences": "**differences from what was produced**; a send that is refused leaves one.",
 }
 
 
@@ -66,10 +73,33 @@ def raw_line(report, anonymous):
     }
 
 
-def append_line(raw, report_path, run_round, scenario, system, repeat):
+def is_stopped(pid):
+    """Whether somebody sent it SIGSTOP, say to measure something else undisturbed."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+
+
+def watch(parent, server):
+    """A stopped server looks like a slow one, in figures that nobody would doubt."""
+    children = pathlib.Path(f"/proc/{parent}/task/{parent}/children")
+    last = time.monotonic()
+    while True:
+        time.sleep(LOOK_SECONDS)
+        now = time.monotonic()
+        if now - last > LATE_SECONDS or any(map(is_stopped, [server, *children.read_text().split()])):
+            print(f"{now - last:.1f}", flush=True)
+        last = now
+
+
+def append_line(raw, report_path, pauses_path, run_round, scenario, system, repeat):
     report = json.loads(pathlib.Path(report_path).read_text())
     line = {"round": run_round, "scenario": scenario, "system": system, "repeat": repeat}
     line |= raw_line(report, anonymous_bytes(report["results"]["server"]["pid"]))
+    line["paused_seconds"] = round(sum(map(float, pathlib.Path(pauses_path).read_text().split())), 1)
+    if line["paused_seconds"]:
+        print(f"compare: processes stood still for {line['paused_seconds']} s while measured", file=sys.stderr)
     is_new = not pathlib.Path(raw).exists()
     with open(raw, "a", newline="") as file:
         writer = csv.DictWriter(file, line, lineterminator="\n")
@@ -110,9 +140,9 @@ def table(lines):
         notes.append(f"{scenario}: runs of RingMQ {counts[0]}, of Apache RocketMQ {counts[1]}.")
         for system in SYSTEMS:
             for column, meaning in NOTABLE.items():
-                total = sum(int(line[column]) for line in here if line["system"] == system)
+                total = sum(float(line[column]) for line in here if line["system"] == system)
                 if total:
-                    notes.append(f"**{scenario}, {system}: {total} {meaning}**")
+                    notes.append(f"{scenario}, {system}: {total:g} {meaning}")
     return "\n".join([*out, "", *(f"- {note}" for note in notes)])
 
 
@@ -141,14 +171,15 @@ def test():
 
     def line(system, rate):
         return {**pulled, "scenario": "pull", "system": system, "messages_per_second": rate,
-                "refused": 0, "differences": 0}
+                "refused": 0, "differences": 0, "paused_seconds": "0"}
 
     text = table([line("ringmq", 40), line("apache", 1), line("ringmq", 20), line("ringmq", 6000), line("apache", 3)])
     assert "| pull | messages/s | 20 / 40 / 6,000 | 1 / 2 / 3 | 20 |" in text, text
     assert "| pull | p50, ms | 0.010 / 0.010 / 0.010 | 0.010 / 0.010 / 0.010 | 1 |" in text, text
     assert "- pull: runs of RingMQ 3, of Apache RocketMQ 2." in text, text
     assert "refused" not in text, text
-    assert "**pull, apache: 4 requests refused" in table([line("ringmq", 1), {**line("apache", 1), "refused": 4}])
+    assert "pull, apache: 4 requests refused" in table([line("ringmq", 1), {**line("apache", 1), "refused": "4"}])
+    assert "pull, apache: 1.5 s" in table([line("ringmq", 1), {**line("apache", 1), "paused_seconds": "1.5"}])
     try:
         table([line("ringmq", 1)])
     except ValueError:
@@ -158,8 +189,10 @@ def test():
 
 
 def main(command="", *arguments):
-    if command == "line" and len(arguments) == 6:
+    if command == "line" and len(arguments) == 7:
         append_line(*arguments)
+    elif command == "watch" and len(arguments) == 2:
+        watch(*arguments)
     elif command == "table" and len(arguments) == 1:
         with open(arguments[0], newline="") as file:
             print(table(list(csv.DictReader(file))))
