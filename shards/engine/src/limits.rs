@@ -21,7 +21,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
 pub const UNWRITTEN_BYTES_MAX: u64 = WRITE_BUFFER_BYTES_MIN * 7 / 8;
 
 /// A write that joins others in flight is at least this large: the device is at its best from here.
-pub const PIPELINED_WRITE_BYTES_MIN: u64 = 64 * 1024;
+pub const PIPELINED_WRITE_BYTES_MIN: u64 = 128 * 1024;
 
 /// Space prepared ahead of the tail, in bytes, that the shard asks for.
 pub const PREPARED_AHEAD_BYTES: u64 = 128 * 1024 * 1024;

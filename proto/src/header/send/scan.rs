@@ -218,7 +218,7 @@ fn plain(bytes: &[u8]) -> Option<(Text<'_>, &[u8])> {
 /// behind something else than a backslash ends the text.
 #[inline(always)]
 fn perhaps_escaped(bytes: &[u8]) -> Option<(Text<'_>, &[u8])> {
-    let end = swar::find(bytes, 0, b'"')?;
+    let end = memchr::memchr(b'"', bytes)?;
     let text = bytes.get(..end)?;
     if text.last() == Some(&b'\\') {
         return None;
