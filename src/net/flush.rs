@@ -2,7 +2,7 @@
 //! Kind: shell
 
 use engine::shard::Shard;
-use runtime::{ConnectionId, Reactor};
+use runtime::{ConnectionId, Ring};
 
 use super::outbox::{Flushed, Outboxes};
 
@@ -20,25 +20,25 @@ pub enum Unsendable {
 /// # Errors
 /// The connection is to be closed.
 pub fn flush(
-    reactor: &mut Reactor,
+    ring: &mut impl Ring,
     outboxes: &mut Outboxes,
     shards: &[Shard],
     connection: ConnectionId,
     is_paused: &mut bool,
 ) -> Result<(), Unsendable> {
-    let sent = outboxes.flush(connection, shards, |slices| reactor.send(connection, slices));
+    let sent = outboxes.flush(connection, shards, |slices| ring.send(connection, slices));
     let Some(sent) = sent else { return Ok(()) };
     let pause = match sent.map_err(Unsendable::Broken)? {
         Flushed::All => false,
         Flushed::Waits { pause } => {
-            reactor.await_writable(connection);
+            ring.await_writable(connection);
             pause || *is_paused
         }
         Flushed::TooMuch { bytes } => return Err(Unsendable::TooMuchWaits(bytes)),
     };
     match (std::mem::replace(is_paused, pause), pause) {
-        (false, true) => reactor.pause(connection),
-        (true, false) => reactor.resume(connection),
+        (false, true) => ring.pause(connection),
+        (true, false) => ring.resume(connection),
         _ => {}
     }
     Ok(())

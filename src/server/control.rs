@@ -14,6 +14,7 @@ use std::time::Duration;
 use glommio::channels::local_channel::{self, LocalReceiver, LocalSender};
 use proto::body::{DataVersion, TopicConfig};
 use runtime::eventfd::readable;
+use runtime::file::DirectFile;
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 
 use super::messages::{ToControl, ToCore};
@@ -34,7 +35,7 @@ pub struct ControlParts {
     /// Where each shard's segments are, in the core's order.
     pub places: Vec<SpacePlace>,
     /// To the core.
-    pub core: Peer<ToCore>,
+    pub core: Peer<ToCore<DirectFile>>,
     /// From the core.
     pub inbox: Inbox<ToControl>,
     /// The control thread's sleeping flag and eventfd; signalled for a stop, too.
@@ -66,12 +67,12 @@ struct Registration {
 
 /// Messages to the core, kept while its ring is full.
 struct CoreLine {
-    peer: RefCell<Peer<ToCore>>,
-    waiting: RefCell<VecDeque<ToCore>>,
+    peer: RefCell<Peer<ToCore<DirectFile>>>,
+    waiting: RefCell<VecDeque<ToCore<DirectFile>>>,
 }
 
 impl CoreLine {
-    fn send(&self, message: ToCore) {
+    fn send(&self, message: ToCore<DirectFile>) {
         self.waiting.borrow_mut().push_back(message);
         self.flush();
     }

@@ -1,5 +1,5 @@
 //! A core: the turn that moves bytes between its ring, its broker and its shards.
-//! Owns: the reactor, connections' intakes and outboxes, segment files, the rings to control.
+//! Owns: the ring, connections' intakes and outboxes, segment files, the rings to control.
 //! Lives on: every core
 //! Kind: shell
 //! Invariants: log completions before received bytes, or back-pressure deadlocks; received bytes of a
@@ -7,14 +7,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use engine::shard::{AppendRefused, Shard};
 use runtime::clock::{Clock, Now};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 use runtime::{
-    ConnectionId, Events, FileEvent, NetEvent, Reactor, ReactorConfig, Received, WriteSync,
+    ConnectionId, Events, FileEvent, NetEvent, Reactor, ReactorConfig, Received, Ring, WriteSync,
 };
 
 use super::messages::{ToControl, ToCore};
@@ -27,17 +26,17 @@ use crate::net::outbox::Outboxes;
 
 /// What a core is given to start.
 #[derive(Debug)]
-pub struct CoreParts {
+pub struct CoreParts<R: Ring> {
     /// Everything but the shards' files.
     pub broker: Broker,
     /// For each shard its directory and files, in the broker's order.
-    pub segments: Vec<Segments>,
+    pub segments: Vec<Segments<R::File>>,
     /// The broker's listening socket.
-    pub listener: OwnedFd,
+    pub listener: R::Listener,
     /// To the control thread.
     pub control: Peer<ToControl>,
     /// From the control thread.
-    pub inbox: Inbox<ToCore>,
+    pub inbox: Inbox<ToCore<R::File>>,
     /// This core's sleeping flag and eventfd.
     pub sleep: SleepFlag,
     /// Settings.
@@ -87,18 +86,19 @@ struct Stalled {
     at: usize,
 }
 
-struct Core {
-    reactor: Reactor,
+/// The turn of one core over its ring. See the module's first lines.
+pub struct Core<R: Ring> {
+    ring: R,
     events: Events,
     broker: Broker,
     outboxes: Outboxes,
     connections: Vec<Connected>,
     stalled: VecDeque<Stalled>,
-    segments: Vec<Segments>,
-    listener: Option<OwnedFd>,
+    segments: Vec<Segments<R::File>>,
+    listener: Option<R::Listener>,
     control: Peer<ToControl>,
     unsent: VecDeque<ToControl>,
-    inbox: Inbox<ToCore>,
+    inbox: Inbox<ToCore<R::File>>,
     config: CoreConfig,
     syncs: Vec<SyncInFlight>,
     phase: Phase,
@@ -117,7 +117,7 @@ struct SyncInFlight {
     failure: Option<String>,
 }
 
-impl std::fmt::Debug for Core {
+impl<R: Ring> std::fmt::Debug for Core<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Core").field("phase", &self.phase).finish_non_exhaustive()
     }
@@ -127,14 +127,19 @@ impl std::fmt::Debug for Core {
 ///
 /// # Errors
 /// The ring cannot be made or is broken.
-pub async fn run(parts: CoreParts) -> io::Result<()> {
+pub async fn run(parts: CoreParts<Reactor>) -> io::Result<()> {
     let sleep = parts.sleep.clone();
-    let mut core = Core::new(parts)?;
+    let config = ReactorConfig { connections_max: parts.config.connections_max };
+    let mut reactor = Reactor::new(config)?;
+    reactor.watch(sleep.event().try_clone()?);
+    if reactor.fallbacks().plain_ring {
+        tracing::warn!("the kernel has no DEFER_TASKRUN (Linux 6.1): each frame costs more");
+    }
+    let mut core = Core::new(reactor, parts);
     loop {
         let now = Clock.now();
-        core.reactor.poll(&mut core.events)?;
-        let worked = core.turn(now)?;
-        if core.phase == Phase::Stopped {
+        let worked = core.step(now)?;
+        if core.is_stopped() {
             return Ok(());
         }
         if worked {
@@ -144,9 +149,9 @@ pub async fn run(parts: CoreParts) -> io::Result<()> {
         }
         core.arm_deadline(now);
         sleep.prepare_to_sleep();
-        core.reactor.poll(&mut core.events)?;
+        core.ring.poll(&mut core.events)?;
         if core.events.is_empty() && core.inbox.is_empty() {
-            core.reactor.wait()?;
+            core.ring.wait()?;
         }
         sleep.wake_up();
         if !core.events.is_empty() {
@@ -155,16 +160,11 @@ pub async fn run(parts: CoreParts) -> io::Result<()> {
     }
 }
 
-impl Core {
-    fn new(parts: CoreParts) -> io::Result<Core> {
-        let config = ReactorConfig { connections_max: parts.config.connections_max };
-        let mut reactor = Reactor::new(config)?;
-        reactor.watch(parts.sleep.event().try_clone()?);
-        if reactor.fallbacks().plain_ring {
-            tracing::warn!("the kernel has no DEFER_TASKRUN (Linux 6.1): each frame costs more");
-        }
-        Ok(Core {
-            reactor,
+impl<R: Ring> Core<R> {
+    /// A core that has not taken its first turn.
+    pub fn new(ring: R, parts: CoreParts<R>) -> Core<R> {
+        Core {
+            ring,
             events: Events::default(),
             broker: parts.broker,
             outboxes: Outboxes::default(),
@@ -183,7 +183,32 @@ impl Core {
             next_idle_ms: 0,
             poison_told: false,
             assembling_bytes: 0,
-        })
+        }
+    }
+
+    /// Collects what completed and takes one turn over it. Whether anything was done; if not, the
+    /// thread may park until the ring has something, a deadline passes or a message comes.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub fn step(&mut self, now: Now) -> io::Result<bool> {
+        self.ring.poll(&mut self.events)?;
+        self.turn(now)
+    }
+
+    /// Whether it stopped, after it was told to.
+    pub fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
+    /// The ring under it.
+    pub fn ring(&mut self) -> &mut R {
+        &mut self.ring
+    }
+
+    /// The broker on it.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     /// One turn over the events of the last poll. Whether anything was done.
@@ -231,7 +256,7 @@ impl Core {
         match event {
             FileEvent::Wrote { token, range, result } => {
                 let shard = &mut self.broker.shards[token as usize];
-                Reactor::write_ended(shard.log_mut().buffer_mut(), &range);
+                shard.log_mut().buffer_mut().thaw(&range);
                 let result = result.map_err(|error| error.to_string());
                 shard.log_mut().write_completed(&range, result);
             }
@@ -268,20 +293,20 @@ impl Core {
         for index in 0..self.broker.shards.len() {
             let shard = &mut self.broker.shards[index];
             while let Some(write) = shard.log_mut().next_write() {
-                let place = self.segments[index].slot(&mut self.reactor, write.range.start)?;
+                let place = self.segments[index].slot(&mut self.ring, write.range.start)?;
                 let (slot, at) = place.expect("space is prepared before it is written to");
                 let sync = if write.durable { WriteSync::Durable } else { WriteSync::Written };
                 let buffer = shard.log_mut().buffer_mut();
-                self.reactor.write_log(slot, at, buffer, write.range, sync, index as u64);
+                self.ring.write_log(slot, at, buffer, write.range, sync, index as u64);
             }
             if sync_now && let Some(sync) = shard.log_mut().next_sync() {
                 let segment_bytes = shard.log().shape().segment_bytes;
                 let mut left = 0;
                 let mut at = sync.range.start / segment_bytes * segment_bytes;
                 while at < sync.range.end {
-                    let place = self.segments[index].slot(&mut self.reactor, at)?;
+                    let place = self.segments[index].slot(&mut self.ring, at)?;
                     let (slot, _) = place.expect("written segments exist");
-                    self.reactor.sync_file(slot, index as u64);
+                    self.ring.sync_file(slot, index as u64);
                     left += 1;
                     at += segment_bytes;
                 }
@@ -301,10 +326,10 @@ impl Core {
     fn start_cold_reads(&mut self) -> io::Result<()> {
         for (index, shard) in self.broker.shards.iter_mut().enumerate() {
             while let Some(read) = shard.cold_mut().next_read() {
-                match self.segments[index].slot(&mut self.reactor, read.offset)? {
+                match self.segments[index].slot(&mut self.ring, read.offset)? {
                     Some((slot, at)) => {
                         let token = ((index as u64) << 48) | (read.offset / READ_UNIT);
-                        self.reactor.read_file(slot, at, read.buffer, token);
+                        self.ring.read_file(slot, at, read.buffer, token);
                     }
                     None => {
                         let gone = Err("the segment does not exist".to_owned());
@@ -352,7 +377,7 @@ impl Core {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ending) {
             // Not answered, so their senders do not count them as stored.
             while let Some(stalled) = self.stalled.pop_front() {
-                self.reactor.release(stalled.received);
+                self.ring.release(stalled.received);
             }
             return;
         }
@@ -377,13 +402,13 @@ impl Core {
     ) -> Option<Stalled> {
         let connected = &mut self.connections[connection.index()];
         if connected.id != Some(connection) {
-            self.reactor.release(received);
+            self.ring.release(received);
             return None;
         }
         connected.active_ms = now.monotonic_ms();
         let peer = connected.peer.expect("set with the id");
         self.assembling_bytes -= connected.intake.waiting_bytes();
-        let bytes = self.reactor.bytes(&received);
+        let bytes = self.ring.bytes(&received);
         let mut frames = Frames::new(&mut connected.intake, bytes, at);
         let failure = loop {
             let frame = match frames.next_frame() {
@@ -394,7 +419,7 @@ impl Core {
                     if self.assembling_bytes > self.config.assembling_bytes_max {
                         break too_many_assembling(self.config.assembling_bytes_max);
                     }
-                    self.reactor.release(received);
+                    self.ring.release(received);
                     return None;
                 }
                 Err(error) => break error.to_string(),
@@ -409,7 +434,7 @@ impl Core {
                 Err(error) => break error.to_string(),
             }
         };
-        self.reactor.release(received);
+        self.ring.release(received);
         tracing::warn!(%peer, reason = failure, "connection closed: its requests cannot be taken");
         self.close(connection);
         None
@@ -425,7 +450,7 @@ impl Core {
         let connected = &mut self.connections[connection.index()];
         let peer = connected.peer;
         let flushed = flush(
-            &mut self.reactor,
+            &mut self.ring,
             &mut self.outboxes,
             &self.broker.shards,
             connection,
@@ -444,7 +469,7 @@ impl Core {
     }
 
     fn close(&mut self, connection: ConnectionId) {
-        self.reactor.close(connection);
+        self.ring.close(connection);
         self.forget(connection);
     }
 
@@ -474,7 +499,8 @@ impl Core {
         self.next_idle_ms = now.monotonic_ms() + IDLE_SCAN_MS;
         let oldest = now.monotonic_ms().saturating_sub(self.config.idle_ms);
         for connection in connected::silent_since(&self.connections, oldest) {
-            tracing::debug!(peer = ?self.reactor.peer(connection), "connection closed: idle");
+            let peer = self.connections[connection.index()].peer;
+            tracing::debug!(?peer, "connection closed: idle");
             self.close(connection);
         }
     }
@@ -520,7 +546,7 @@ impl Core {
                 }
                 ToCore::Stop => {
                     tracing::info!("stopping");
-                    self.reactor.stop_listening();
+                    self.ring.stop_listening();
                     self.broker.drain();
                     let until_ns = now.monotonic_ns + DRAIN_MS_MAX * 1_000_000;
                     self.phase = Phase::Draining { until_ns };
@@ -562,7 +588,7 @@ impl Core {
                 if self.broker.create_system_topics(now)
                     && let Some(listener) = self.listener.take()
                 {
-                    self.reactor.listen(listener);
+                    self.ring.listen(listener);
                     // Registered as a whole by the control thread's first request.
                     if let Some(changes) = self.broker.next_topic_changes() {
                         self.broker.registered(changes.number, &mut self.outboxes);
@@ -617,7 +643,8 @@ impl Core {
     }
 
     /// Asks to be woken when the next deadline comes.
-    fn arm_deadline(&mut self, now: Now) {
+    /// Sets the ring's deadline to when the next turn has something to do.
+    pub fn arm_deadline(&mut self, now: Now) {
         let now_ms = now.monotonic_ms();
         let mut wake_ms = self.broker.wake_in_ms(now).map(|in_ms| now_ms + in_ms);
         let mut earlier = |at_ms: u64| {
@@ -626,7 +653,7 @@ impl Core {
         if self.broker.shards.iter().any(|shard| shard.log().durable() < shard.log().written()) {
             earlier(self.next_sync_ms);
         }
-        if self.reactor.open_connections() > 0 {
+        if self.ring.open_connections() > 0 {
             earlier(self.next_idle_ms);
         }
         if !matches!(self.phase, Phase::Serving) {
@@ -634,7 +661,7 @@ impl Core {
         }
         if let Some(wake_ms) = wake_ms {
             let delay_ns = wake_ms.saturating_sub(now_ms) * 1_000_000;
-            self.reactor.wake_at(now.monotonic_ns + delay_ns.max(1_000_000));
+            self.ring.wake_at(now.monotonic_ns + delay_ns.max(1_000_000));
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use proto::body::{DataVersion, TopicConfig};
-use runtime::file::DirectFile;
 
 /// From a core to the control thread.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub enum ToControl {
 
 /// From the control thread to a core.
 #[derive(Debug)]
-pub enum ToCore {
+pub enum ToCore<F> {
     /// Space is ready.
     SpacePrepared {
         /// The shard, by its place on the core.
@@ -42,7 +41,7 @@ pub enum ToCore {
         /// Log offsets that are ready.
         range: Range<u64>,
         /// The segment's file, when the range begins a segment.
-        segment: Option<DirectFile>,
+        segment: Option<F>,
     },
     /// Space could not be prepared now; it will be tried again.
     SpaceDelayed {

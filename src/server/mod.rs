@@ -18,6 +18,7 @@ use engine::commitlog::FlushMode;
 use runtime::clock::Clock;
 use runtime::eventfd::EventFd;
 use runtime::executor::{CoreError, CoreOptions, spawn_core};
+use runtime::file::DirectFile;
 use runtime::mesh::{SleepFlag, pair};
 use runtime::placement::Placement;
 use runtime::{memory_limit, probe, socket};
@@ -107,7 +108,7 @@ pub fn run(config: ServerConfig) -> Result<(), ServerError> {
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
     let (name_listener, name_address) =
         listen(config.listen, config.namesrv_port, "the NameServer")?;
-    let store = store::open(&store_settings(&config))?;
+    let (lock, store) = store::open(&store_settings(&config))?;
     if store.shards.len() != 1 {
         return Err(ServerError::OneShard);
     }
@@ -115,7 +116,10 @@ pub fn run(config: ServerConfig) -> Result<(), ServerError> {
     let settings = broker_settings(&config, advertised);
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
     let stop = watch_signals()?;
-    serve(config, settings, store, (listener, name_listener), name_address, lines, stop)
+    let served =
+        serve(config, settings, store, (listener, name_listener), name_address, lines, stop);
+    drop(lock);
+    served
 }
 
 fn listen(
@@ -136,6 +140,7 @@ fn store_settings(config: &ServerConfig) -> StoreSettings {
         segment_bytes: config.segment_bytes,
         shard_count: config.shard_count,
         flush: flush_mode(config.flush),
+        sync_flush_timeout_ms: config.sync_flush_timeout_ms,
         write_buffer_bytes: config.write_buffer_bytes,
         read_cache_bytes: config.read_cache_bytes,
         delay_levels_ms: config.delay_levels_ms.clone(),
@@ -178,7 +183,7 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
 
 fn banner(
     config: &ServerConfig,
-    store: &Store,
+    store: &Store<DirectFile>,
     broker: SocketAddr,
     name_server: SocketAddr,
     advertised: SocketAddr,
@@ -234,7 +239,7 @@ fn watch_signals() -> Result<(StopFlag, EventFd), ServerError> {
 fn serve(
     config: ServerConfig,
     settings: BrokerSettings,
-    store: Store,
+    store: Store<DirectFile>,
     listeners: (std::os::fd::OwnedFd, std::os::fd::OwnedFd),
     name_address: SocketAddr,
     lines: Vec<String>,
@@ -246,14 +251,11 @@ fn serve(
     let core_sleep = SleepFlag::new(core_event);
     let (to_control, from_core) = pair(&core_sleep, &control_sleep, CONTROL_RING);
     let (to_core, from_control) = pair(&control_sleep, &core_sleep, CONTROL_RING);
-    let Store { lock, shape, shards: opened, mut catalog } = store;
+    let Store { shape, shards: opened, mut catalog } = store;
     let now = Clock.now();
     catalog.opened(now.wall_ms);
     let (mut shards, mut segments, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for mut shard in opened {
-        if config.flush == config::FlushMode::Sync {
-            shard.shard.set_flush_timeout(config.sync_flush_timeout_ms);
-        }
+    for shard in opened {
         shards.push(shard.shard);
         segments.push(Segments::new(shape.segment_bytes, shard.segments));
         let segment_bytes = shape.segment_bytes;
@@ -317,7 +319,6 @@ fn serve(
     name_server_stopping.store(true, Ordering::Release);
     end_name_server.signal();
     let name_server = name_server.join();
-    drop(lock);
     core?;
     control?;
     name_server?;

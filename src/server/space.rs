@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::DirectBuffer;
-use runtime::file::{DirectFile, OpenMode, sync_directory};
+use runtime::file::{DirectFile, FileSystem, OpenMode, StoreFile, SystemFiles};
 
 use super::store::segment_path;
 
@@ -56,35 +56,42 @@ impl Preparer {
         range: &Range<u64>,
     ) -> io::Result<Option<DirectFile>> {
         let (zeros, place, range) = (Arc::clone(&self.zeros), place.clone(), range.clone());
-        glommio::executor().spawn_blocking(move || write_zeros(&zeros, &place, range)).await
+        glommio::executor()
+            .spawn_blocking(move || zero_range(&SystemFiles, &zeros, &place, range))
+            .await
     }
 }
 
-fn write_zeros(
+/// Zeros log offsets within one segment and makes that durable; the segment's file if it is new.
+///
+/// # Errors
+/// What the file system says; ENOSPC when the disk is full. The same range can be tried again.
+pub fn zero_range<F: FileSystem>(
+    files: &F,
     zeros: &DirectBuffer,
     place: &SpacePlace,
     range: Range<u64>,
-) -> io::Result<Option<DirectFile>> {
+) -> io::Result<Option<F::File>> {
     let first = range.start / place.segment_bytes * place.segment_bytes;
     assert!(range.end <= first + place.segment_bytes);
     let path = segment_path(&place.directory, first);
     let is_new = range.start == first;
     let mode = if is_new { OpenMode::OrCreate } else { OpenMode::Existing };
-    let file = DirectFile::open(&path, mode)?;
+    let file = files.open(&path, mode)?;
     if is_new {
         file.allocate(place.segment_bytes)?;
     }
     let mut at = range.start;
     while at < range.end {
-        let len = range.end.min(at + ZEROS_BYTES as u64) - at;
-        file.write_at(zeros, usize::try_from(len).expect("at most ZEROS_BYTES"), at - first)?;
+        let len = range.end.min(at + zeros.size() as u64) - at;
+        file.write_at(zeros, usize::try_from(len).expect("at most the zeros"), at - first)?;
         at += len;
     }
     file.sync_data()?;
     if !is_new {
         return Ok(None);
     }
-    sync_directory(&place.directory)?;
+    files.sync_directory(&place.directory)?;
     Ok(Some(file))
 }
 

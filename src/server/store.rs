@@ -16,7 +16,8 @@ use engine::limits::{SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
 use engine::shard::{OpenError, Opening, Shard};
 use proto::ids::ShardIndex;
 use runtime::file::{
-    DirectFile, FileLock, OpenMode, direct_io_block_bytes, replace_file, sync_directory,
+    DirectFile, FileLock, FileSystem, OpenMode, StoreFile, SystemFiles, direct_io_block_bytes,
+    replace_file,
 };
 use runtime::{DirectBuffer, WriteBuffer};
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,8 @@ pub struct StoreSettings {
     pub shard_count: Option<u16>,
     /// When a message counts as stored.
     pub flush: FlushMode,
+    /// With SYNC_FLUSH, how long a send waits for the disk, ms.
+    pub sync_flush_timeout_ms: u64,
     /// Bytes of the log's tail in memory, per shard.
     pub write_buffer_bytes: u64,
     /// Bytes of the cold-read cache, per shard.
@@ -135,30 +138,28 @@ pub struct StoreSettings {
 
 /// An opened store.
 #[derive(Debug)]
-pub struct Store {
-    /// Held as long as the store is open.
-    pub lock: FileLock,
+pub struct Store<F> {
     /// Shape of all logs.
     pub shape: LogShape,
     /// The shards, ready to go on.
-    pub shards: Vec<OpenShard>,
+    pub shards: Vec<OpenShard<F>>,
     /// Topics and groups.
     pub catalog: Catalog,
 }
 
 /// An opened shard with its files.
 #[derive(Debug)]
-pub struct OpenShard {
+pub struct OpenShard<F> {
     /// Its state.
     pub shard: Shard,
     /// Its directory.
     pub directory: PathBuf,
     /// Its segments, by first log offset, rising.
-    pub segments: Vec<(u64, DirectFile)>,
+    pub segments: Vec<(u64, F)>,
 }
 
 #[derive(Serialize, Deserialize, Debug)]
-struct StoreFile {
+struct About {
     format: u32,
     store_id: String,
     seed: u32,
@@ -193,11 +194,11 @@ fn io_error<'a>(
     move |source| StoreError::Io { operation, path: path.to_owned(), source }
 }
 
-/// Opens the store, or makes it; replays its logs and repairs their tails.
+/// Takes the store's lock and opens the store, or makes it.
 ///
 /// # Errors
-/// [`StoreError`]; nothing was changed then, but for a torn tail that may already be wiped.
-pub fn open(settings: &StoreSettings) -> Result<Store, StoreError> {
+/// [`StoreError`], as of [`open_files`].
+pub fn open(settings: &StoreSettings) -> Result<(FileLock, Store<DirectFile>), StoreError> {
     let directory = &settings.directory;
     std::fs::create_dir_all(directory).map_err(io_error("create directory", directory))?;
     let lock_path = directory.join("LOCK");
@@ -215,7 +216,24 @@ pub fn open(settings: &StoreSettings) -> Result<Store, StoreError> {
             source,
         },
     })?;
-    let about = find_or_make(settings, disk_bytes)?;
+    let store = open_files(&SystemFiles, settings, disk_bytes, draw_random)?;
+    Ok((lock, store))
+}
+
+/// Opens the store in these files, or makes it; replays its logs and repairs their tails. `random`
+/// fills bytes with randomness for a new store.
+///
+/// # Errors
+/// [`StoreError`]; nothing was changed then, but for a torn tail that may already be wiped.
+pub fn open_files<F: FileSystem>(
+    files: &F,
+    settings: &StoreSettings,
+    disk_bytes: u64,
+    random: impl FnMut(&mut [u8]) -> io::Result<()>,
+) -> Result<Store<F::File>, StoreError> {
+    let directory = &settings.directory;
+    files.create_directory(directory).map_err(io_error("create directory", directory))?;
+    let about = find_or_make(files, settings, disk_bytes, random)?;
     let store_id = u128::from_str_radix(&about.store_id, 16).map_err(|error| {
         StoreError::Damaged { path: directory.join("STORE"), reason: format!("store_id: {error}") }
     })?;
@@ -229,14 +247,19 @@ pub fn open(settings: &StoreSettings) -> Result<Store, StoreError> {
     for number in 0..about.shards {
         let identity = SegmentIdentity { format: FORMAT, store_id, shard: number as u8 };
         let directory = directory.join(format!("shard-{number:03}"));
-        shards.push(open_shard(settings, shape, identity, directory, &mut catalog)?);
+        shards.push(open_shard(files, settings, shape, identity, directory, &mut catalog)?);
     }
-    Ok(Store { lock, shape, shards, catalog })
+    Ok(Store { shape, shards, catalog })
 }
 
-fn find_or_make(settings: &StoreSettings, disk_bytes: u64) -> Result<StoreFile, StoreError> {
+fn find_or_make(
+    files: &impl FileSystem,
+    settings: &StoreSettings,
+    disk_bytes: u64,
+    mut random: impl FnMut(&mut [u8]) -> io::Result<()>,
+) -> Result<About, StoreError> {
     let path = settings.directory.join("STORE");
-    match read_checked::<StoreFile>(&path)? {
+    match read_checked::<About>(files, &path)? {
         Some(about) => {
             let store = settings.directory.clone();
             if about.format != FORMAT {
@@ -266,41 +289,41 @@ fn find_or_make(settings: &StoreSettings, disk_bytes: u64) -> Result<StoreFile, 
             Ok(about)
         }
         None => {
-            let about = StoreFile {
+            let (mut store_id, mut seed) = ([0; 16], [0; 4]);
+            random(&mut store_id)
+                .and_then(|()| random(&mut seed))
+                .map_err(io_error("draw random bytes for", &path))?;
+            let about = About {
                 format: FORMAT,
-                store_id: format!("{:032x}", random::<16>(&path).map(u128::from_le_bytes)?),
-                seed: random::<4>(&path).map(u32::from_le_bytes)?,
+                store_id: format!("{:032x}", u128::from_le_bytes(store_id)),
+                seed: u32::from_le_bytes(seed),
                 block_bytes: disk_bytes.max(BLOCK_BYTES),
                 segment_bytes: settings.segment_bytes,
                 shards: settings.shard_count.unwrap_or(1),
             };
-            write_checked(&path, &about)?;
+            write_checked(files, &path, &about)?;
             Ok(about)
         }
     }
 }
 
-fn random<const BYTES: usize>(path: &Path) -> Result<[u8; BYTES], StoreError> {
+fn draw_random(bytes: &mut [u8]) -> io::Result<()> {
     use std::io::Read;
-    let mut bytes = [0; BYTES];
-    let source = Path::new("/dev/urandom");
-    std::fs::File::open(source)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(io_error("draw random bytes for", path))?;
-    Ok(bytes)
+    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes))
 }
 
-fn open_shard(
+fn open_shard<F: FileSystem>(
+    files: &F,
     settings: &StoreSettings,
     shape: LogShape,
     identity: SegmentIdentity,
     directory: PathBuf,
     catalog: &mut Catalog,
-) -> Result<OpenShard, StoreError> {
-    std::fs::create_dir_all(&directory).map_err(io_error("create directory", &directory))?;
+) -> Result<OpenShard<F::File>, StoreError> {
+    files.create_directory(&directory).map_err(io_error("create directory", &directory))?;
     let epochs_path = directory.join("EPOCHS");
-    let mut epochs = read_epochs(&epochs_path)?;
-    let mut segments = list_segments(&directory, shape.segment_bytes)?;
+    let mut epochs = read_epochs(files, &epochs_path)?;
+    let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
     let start = segments.first().map_or(0, |(first, _)| *first);
     if start > 0 {
         // Nothing is ever deleted yet, so the log begins at 0.
@@ -310,17 +333,17 @@ fn open_shard(
     let end = replay(shape, &epochs, &segments, &directory, |offset, prefix, payload| {
         opening.record(offset, prefix, payload, catalog)
     })?;
-    repair(shape, &segments, &directory, &end)?;
+    repair(files, shape, &segments, &directory, &end)?;
     let life = epochs.raise(end.end, shape.block_bytes);
-    write_epochs(&epochs_path, &epochs)?;
-    let prepared = prepare_first_space(shape, &directory, &mut segments, life.first)?;
+    write_epochs(files, &epochs_path, &epochs)?;
+    let prepared = prepare_first_space(files, shape, &directory, &mut segments, life.first)?;
     let buffer_bytes = settings.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN).next_power_of_two();
     let buffer = WriteBuffer::new(buffer_bytes, life.first)
         .map_err(io_error("allocate the write buffer of", &directory))?;
     let mut log = CommitLog::new(shape, settings.flush, identity, life, buffer);
     log.space_found(prepared);
     let messages = opening.messages();
-    let shard = opening
+    let mut shard = opening
         .finish(
             ShardIndex(identity.shard),
             log,
@@ -328,6 +351,9 @@ fn open_shard(
             settings.read_cache_bytes,
         )
         .map_err(|source| StoreError::Open { path: directory.clone(), source })?;
+    if settings.flush == FlushMode::Sync {
+        shard.set_flush_timeout(settings.sync_flush_timeout_ms);
+    }
     tracing::info!(
         shard = identity.shard,
         messages,
@@ -339,28 +365,26 @@ fn open_shard(
     Ok(OpenShard { shard, directory, segments })
 }
 
-fn list_segments(
+fn list_segments<F: FileSystem>(
+    files: &F,
     directory: &Path,
     segment_bytes: u64,
-) -> Result<Vec<(u64, DirectFile)>, StoreError> {
+) -> Result<Vec<(u64, F::File)>, StoreError> {
     let mut firsts = Vec::new();
-    let entries = std::fs::read_dir(directory).map_err(io_error("list", directory))?;
-    for entry in entries {
-        let name = entry.map_err(io_error("list", directory))?.file_name();
-        let name = name.to_string_lossy();
+    for name in files.list(directory).map_err(io_error("list", directory))? {
         if name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()) {
             firsts.extend(name.parse::<u64>().ok());
         }
     }
     firsts.sort_unstable();
-    let mut segments: Vec<(u64, DirectFile)> = Vec::new();
+    let mut segments: Vec<(u64, F::File)> = Vec::new();
     for first in firsts {
         let path = segment_path(directory, first);
         let expected = segments.last().map_or(first, |(last, _)| last + segment_bytes);
         if first != expected || !first.is_multiple_of(segment_bytes) {
             return Err(StoreError::SegmentMissing { path, expected });
         }
-        let file = DirectFile::open(&path, OpenMode::Existing).map_err(io_error("open", &path))?;
+        let file = files.open(&path, OpenMode::Existing).map_err(io_error("open", &path))?;
         segments.push((first, file));
     }
     Ok(segments)
@@ -374,7 +398,7 @@ pub fn segment_path(directory: &Path, first: u64) -> PathBuf {
 fn replay(
     shape: LogShape,
     epochs: &Epochs,
-    segments: &[(u64, DirectFile)],
+    segments: &[(u64, impl StoreFile)],
     directory: &Path,
     mut record: impl FnMut(u64, engine::commitlog::Prefix, &[u8]) -> Result<(), OpenError>,
 ) -> Result<ReplayEnd, StoreError> {
@@ -421,7 +445,7 @@ fn replay(
 /// Reads log bytes; fewer than the buffer holds at the end of a segment, none behind the last.
 fn read_log(
     shape: LogShape,
-    segments: &[(u64, DirectFile)],
+    segments: &[(u64, impl StoreFile)],
     offset: u64,
     buffer: &mut DirectBuffer,
 ) -> Result<usize, StoreError> {
@@ -434,8 +458,9 @@ fn read_log(
 
 /// Makes what was read durable, and wipes what was in flight behind the cut.
 fn repair(
+    files: &impl FileSystem,
     shape: LogShape,
-    segments: &[(u64, DirectFile)],
+    segments: &[(u64, impl StoreFile)],
     directory: &Path,
     end: &ReplayEnd,
 ) -> Result<(), StoreError> {
@@ -443,7 +468,7 @@ fn repair(
     for (_, file) in segments.iter().rev().take(2) {
         file.sync_data().map_err(io_error("sync", file.path()))?;
     }
-    sync_directory(directory).map_err(io_error("sync directory", directory))?;
+    files.sync_directory(directory).map_err(io_error("sync directory", directory))?;
     let from = end.end.next_multiple_of(shape.block_bytes);
     let to = end.dirty_end.next_multiple_of(shape.block_bytes);
     for (first, file) in segments {
@@ -457,7 +482,7 @@ fn repair(
 }
 
 /// Writes zeros and makes them durable.
-fn zero(file: &DirectFile, from: u64, to: u64) -> Result<(), StoreError> {
+fn zero(file: &impl StoreFile, from: u64, to: u64) -> Result<(), StoreError> {
     let zeros =
         DirectBuffer::new(1024 * 1024).map_err(io_error("allocate zeros for", file.path()))?;
     let mut at = from;
@@ -471,17 +496,18 @@ fn zero(file: &DirectFile, from: u64, to: u64) -> Result<(), StoreError> {
 }
 
 /// Prepares the space that the first records go to. Returns up to where.
-fn prepare_first_space(
+fn prepare_first_space<F: FileSystem>(
+    files: &F,
     shape: LogShape,
     directory: &Path,
-    segments: &mut Vec<(u64, DirectFile)>,
+    segments: &mut Vec<(u64, F::File)>,
     from: u64,
 ) -> Result<u64, StoreError> {
     let first = from / shape.segment_bytes * shape.segment_bytes;
     // Whole MiB, as the preparation goes on.
     let end = (from + FIRST_SPACE_BYTES).next_multiple_of(1 << 20).min(first + shape.segment_bytes);
     if !segments.iter().any(|(start, _)| *start == first) {
-        segments.push((first, create_segment(directory, first, shape.segment_bytes)?));
+        segments.push((first, create_segment(files, directory, first, shape.segment_bytes)?));
     }
     let (_, file) = segments.iter().find(|(start, _)| *start == first).expect("pushed above");
     zero(file, from - first, end - first)?;
@@ -492,21 +518,22 @@ fn prepare_first_space(
 ///
 /// # Errors
 /// What the file system says; ENOSPC when the disk is full.
-pub fn create_segment(
+fn create_segment<F: FileSystem>(
+    files: &F,
     directory: &Path,
     first: u64,
     segment_bytes: u64,
-) -> Result<DirectFile, StoreError> {
+) -> Result<F::File, StoreError> {
     let path = segment_path(directory, first);
-    let file = DirectFile::open(&path, OpenMode::OrCreate).map_err(io_error("create", &path))?;
+    let file = files.open(&path, OpenMode::OrCreate).map_err(io_error("create", &path))?;
     file.allocate(segment_bytes).map_err(io_error("reserve the space of", &path))?;
     file.sync_data().map_err(io_error("sync", &path))?;
-    sync_directory(directory).map_err(io_error("sync directory", directory))?;
+    files.sync_directory(directory).map_err(io_error("sync directory", directory))?;
     Ok(file)
 }
 
-fn read_epochs(path: &Path) -> Result<Epochs, StoreError> {
-    let Some(file) = read_checked::<EpochsFile>(path)? else { return Ok(Epochs::default()) };
+fn read_epochs(files: &impl FileSystem, path: &Path) -> Result<Epochs, StoreError> {
+    let Some(file) = read_checked::<EpochsFile>(files, path)? else { return Ok(Epochs::default()) };
     let lives = file.epochs.into_iter().map(|entry| Epoch {
         number: entry.number,
         previous_end: entry.previous_end,
@@ -518,19 +545,20 @@ fn read_epochs(path: &Path) -> Result<Epochs, StoreError> {
     })
 }
 
-fn write_epochs(path: &Path, epochs: &Epochs) -> Result<(), StoreError> {
+fn write_epochs(files: &impl FileSystem, path: &Path, epochs: &Epochs) -> Result<(), StoreError> {
     let epochs = epochs.lives().iter().map(|life| EpochEntry {
         number: life.number,
         previous_end: life.previous_end,
         first: life.first,
     });
-    write_checked(path, &EpochsFile { epochs: epochs.collect() })
+    write_checked(files, path, &EpochsFile { epochs: epochs.collect() })
 }
 
 fn read_checked<T: for<'a> Deserialize<'a> + Serialize>(
+    files: &impl FileSystem,
     path: &Path,
 ) -> Result<Option<T>, StoreError> {
-    let text = match std::fs::read(path) {
+    let text = match files.read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", path)(error)),
@@ -544,11 +572,15 @@ fn read_checked<T: for<'a> Deserialize<'a> + Serialize>(
     Ok(Some(checked.content))
 }
 
-fn write_checked<T: Serialize>(path: &Path, content: &T) -> Result<(), StoreError> {
+fn write_checked<T: Serialize>(
+    files: &impl FileSystem,
+    path: &Path,
+    content: &T,
+) -> Result<(), StoreError> {
     let checked = Checked { crc32: crc_of(content), content };
     let mut text = serde_json::to_vec_pretty(&checked).expect("plain data");
     text.push(b'\n');
-    replace_file(path, &text).map_err(io_error("write", path))
+    replace_file(files, path, &text).map_err(io_error("write", path))
 }
 
 fn crc_of<T: Serialize>(content: &T) -> u32 {

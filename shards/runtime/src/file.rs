@@ -126,26 +126,163 @@ impl AsFd for DirectFile {
     }
 }
 
-/// Makes the entries of a directory durable: files created, renamed or removed in it.
-///
-/// # Errors
-/// What open or fsync says.
-pub fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+/// A file system as the store uses it, in steps that a crash can fall between: the seam at which the
+/// simulator's disk takes the place of the kernel's.
+pub trait FileSystem {
+    /// A file of the log.
+    type File: StoreFile;
+
+    /// Makes a directory and those above it, if they are not there.
+    ///
+    /// # Errors
+    /// What the file system says; so with all that follow.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, in any order.
+    ///
+    /// # Errors
+    /// As above.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Opens a file of the log.
+    ///
+    /// # Errors
+    /// As above.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File>;
+    /// The whole of a small file.
+    ///
+    /// # Errors
+    /// As above; NotFound if there is none.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Makes a small file with this content, which a crash may lose until it is synced.
+    ///
+    /// # Errors
+    /// As above.
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Makes the content of a small file durable.
+    ///
+    /// # Errors
+    /// As above.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Puts a file in the place of another one, which a crash may undo until the directory is synced.
+    ///
+    /// # Errors
+    /// As above.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the entries of a directory durable: files created, renamed or removed in it.
+    ///
+    /// # Errors
+    /// As above.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file of the log, read and written in whole blocks. What [`DirectFile`]'s methods say holds for
+/// every other.
+pub trait StoreFile: Sized {
+    /// See [`DirectFile::path`].
+    fn path(&self) -> &Path;
+    /// See [`DirectFile::allocate`].
+    ///
+    /// # Errors
+    /// ENOSPC when the disk is full.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// See [`DirectFile::read_at`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn read_at(&self, buffer: &mut DirectBuffer, offset: u64) -> io::Result<usize>;
+    /// See [`DirectFile::write_at`].
+    ///
+    /// # Errors
+    /// What the disk says; a short write is an error.
+    fn write_at(&self, buffer: &DirectBuffer, len: usize, offset: u64) -> io::Result<()>;
+    /// See [`DirectFile::sync_data`].
+    ///
+    /// # Errors
+    /// What was written since the last sync may be lost, for good.
+    fn sync_data(&self) -> io::Result<()>;
+    /// See [`DirectFile::try_clone`].
+    ///
+    /// # Errors
+    /// EMFILE above the limit of open files.
+    fn try_clone(&self) -> io::Result<Self>;
+}
+
+impl StoreFile for DirectFile {
+    fn path(&self) -> &Path {
+        DirectFile::path(self)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        DirectFile::allocate(self, bytes)
+    }
+
+    fn read_at(&self, buffer: &mut DirectBuffer, offset: u64) -> io::Result<usize> {
+        DirectFile::read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, buffer: &DirectBuffer, len: usize, offset: u64) -> io::Result<()> {
+        DirectFile::write_at(self, buffer, len, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        DirectFile::sync_data(self)
+    }
+
+    fn try_clone(&self) -> io::Result<DirectFile> {
+        DirectFile::try_clone(self)
+    }
+}
+
+/// The kernel's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemFiles;
+
+impl FileSystem for SystemFiles {
+    type File = DirectFile;
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let entries = std::fs::read_dir(directory)?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<DirectFile> {
+        DirectFile::open(path, mode)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        std::fs::write(path, content)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
 }
 
 /// Writes a small file aside, syncs it, renames it into place and syncs the directory.
 ///
 /// # Errors
 /// What any of these steps says; the old file is then still whole.
-pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write;
+pub fn replace_file(files: &impl FileSystem, path: &Path, content: &[u8]) -> io::Result<()> {
     let aside = path.with_extension("new");
-    let mut file = File::create(&aside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&aside, path)?;
-    sync_directory(path.parent().unwrap_or(Path::new(".")))
+    files.write(&aside, content)?;
+    files.sync(&aside)?;
+    files.rename(&aside, path)?;
+    files.sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// An exclusive lock on a file, held until it is dropped or the process ends.
@@ -221,8 +358,8 @@ mod tests {
     fn replaced_file_is_whole() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("STORE");
-        replace_file(&path, b"one").expect("create");
-        replace_file(&path, b"two").expect("replace");
+        replace_file(&SystemFiles, &path, b"one").expect("create");
+        replace_file(&SystemFiles, &path, b"two").expect("replace");
         assert_eq!(std::fs::read(&path).expect("read"), b"two");
         assert_eq!(std::fs::read_dir(directory.path()).expect("list").count(), 1);
     }

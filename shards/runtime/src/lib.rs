@@ -14,6 +14,7 @@ pub mod placement;
 pub mod probe;
 pub mod reactor;
 mod receive;
+pub mod ring;
 pub mod socket;
 pub mod write_buffer;
 
@@ -23,4 +24,5 @@ pub use reactor::{
     WriteSync,
 };
 pub use receive::Received;
-pub use write_buffer::WriteBuffer;
+pub use ring::Ring;
+pub use write_buffer::{Frozen, WriteBuffer};

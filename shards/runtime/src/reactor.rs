@@ -14,7 +14,6 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
 
 use io_uring::types::{Fd, Fixed, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
@@ -25,10 +24,10 @@ use crate::limits::{
     COMPLETION_ENTRIES, FILE_OPERATIONS_MAX, FILE_SLOTS, REGION_SLOTS, RING_ENTRIES,
     SLICES_PER_SEND_MAX, WRITE_REGION_BYTES,
 };
-use crate::memory::{DirectBuffer, Mapping};
+use crate::memory::DirectBuffer;
 use crate::receive::{ReceiveBuffers, Received};
 use crate::socket;
-use crate::write_buffer::{Registration, WriteBuffer};
+use crate::write_buffer::{Frozen, Registration, WriteBuffer};
 
 /// A connection of this reactor. Never used again for another one: it carries a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -57,6 +56,18 @@ impl ConnectionId {
 /// A slot of the ring's file table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileSlot(u32);
+
+impl FileSlot {
+    /// The slot with this number: for rings only.
+    pub fn new(index: u32) -> FileSlot {
+        FileSlot(index)
+    }
+
+    /// Its number.
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
 
 /// Whether a write is complete when it is on the device's media (RWF_DSYNC) or when it is handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,7 +120,7 @@ pub enum FileEvent {
     Wrote {
         /// The caller's number.
         token: u64,
-        /// The log offsets written; thaw them with [`Reactor::write_ended`].
+        /// The log offsets written; thaw them with [`WriteBuffer::thaw`].
         range: Range<u64>,
         /// What came of it.
         result: io::Result<()>,
@@ -186,7 +197,7 @@ enum Reading {
 }
 
 enum Operation {
-    Write { token: u64, range: Range<u64>, _memory: Arc<Mapping> },
+    Write { token: u64, range: Range<u64>, _frozen: Frozen },
     Read { token: u64, buffer: DirectBuffer },
     Sync { token: u64 },
 }
@@ -755,10 +766,11 @@ impl Reactor {
         token: u64,
     ) {
         let registered = self.registered_region(buffer, range.start);
-        let (memory, address) = buffer.freeze(range.clone());
+        let frozen = buffer.freeze(range.clone());
+        let address = frozen.address();
         let len = u32::try_from(range.end - range.start).expect("at most a region");
         let rw_flags = if sync == WriteSync::Durable { libc::RWF_DSYNC } else { 0 };
-        let operation = self.begin(Operation::Write { token, range, _memory: memory });
+        let operation = self.begin(Operation::Write { token, range, _frozen: frozen });
         let file = Fixed(slot.0);
         let entry = match registered {
             Some(region) => opcode::WriteFixed::new(file, address, len, region)
@@ -808,11 +820,6 @@ impl Reactor {
             registration.registered[region] = true;
         }
         Some(u16::try_from(index).expect("REGION_SLOTS fit 16 bits"))
-    }
-
-    /// Thaws the range of a Wrote event.
-    pub fn write_ended(buffer: &mut WriteBuffer, range: &Range<u64>) {
-        buffer.thaw(range);
     }
 
     /// Starts to read into the whole buffer; [`FileEvent::Read`] gives it back.
@@ -1021,7 +1028,7 @@ mod tests {
                 _ => None,
             })
         });
-        Reactor::write_ended(&mut buffer, &range);
+        buffer.thaw(&range);
         reactor.read_file(slot, 4096, DirectBuffer::new(4096).expect("memory"), 6);
         let read = until(&mut reactor, |_, events| {
             events.files.drain(..).find_map(|event| match event {

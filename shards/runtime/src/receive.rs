@@ -25,6 +25,16 @@ pub struct Received {
 }
 
 impl Received {
+    /// Bytes in a buffer of the ring that lends it: for rings only.
+    pub fn new(buffer: u16, len: u32) -> Received {
+        Received { buffer, len }
+    }
+
+    /// The number of the buffer.
+    pub fn buffer(&self) -> u16 {
+        self.buffer
+    }
+
     /// How many bytes arrived.
     pub fn len(&self) -> usize {
         self.len as usize

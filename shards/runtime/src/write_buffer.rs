@@ -110,8 +110,11 @@ impl WriteBuffer {
         self.in_flight.len()
     }
 
-    /// Marks `[offset, offset + len)` as read by the kernel and gives its address.
-    pub(crate) fn freeze(&mut self, range: Range<u64>) -> (Arc<Mapping>, *const u8) {
+    /// Marks bytes as read by the disk until they are thawed.
+    ///
+    /// # Panics
+    /// If they are not all here, not in one region, or too many writes are in flight.
+    pub fn freeze(&mut self, range: Range<u64>) -> Frozen {
         assert!(range.start >= self.floor);
         assert!(range.end <= self.tail);
         assert!(range.start < range.end);
@@ -120,11 +123,14 @@ impl WriteBuffer {
         assert!((range.end - 1) / WRITE_REGION_BYTES == region);
         let at = usize::try_from(range.start & (self.size - 1)).expect("below the ring's size");
         self.in_flight.push(range);
-        (Arc::clone(&self.memory), self.memory.at(at))
+        Frozen { memory: Arc::clone(&self.memory), at }
     }
 
-    /// The kernel is done with a range that was frozen, whatever came of it.
-    pub(crate) fn thaw(&mut self, range: &Range<u64>) {
+    /// The disk is done with a range that was frozen, whatever came of it.
+    ///
+    /// # Panics
+    /// If it was not frozen.
+    pub fn thaw(&mut self, range: &Range<u64>) {
         let index = self.in_flight.iter().position(|write| write == range);
         self.in_flight.swap_remove(index.expect("only frozen ranges are thawed"));
     }
@@ -143,6 +149,18 @@ impl WriteBuffer {
 
     pub(crate) fn registration(&mut self) -> &mut Option<Registration> {
         &mut self.registration
+    }
+}
+
+/// Bytes of a write in flight: keeps their memory as long as the kernel may read it.
+pub struct Frozen {
+    memory: Arc<Mapping>,
+    at: usize,
+}
+
+impl Frozen {
+    pub(crate) fn address(&self) -> *const u8 {
+        self.memory.at(self.at)
     }
 }
 

@@ -1,0 +1,437 @@
+//! A disk that loses what it may lose.
+//!
+//! The fault model. Reads see the newest bytes; what of them survives is decided at the crash:
+//!
+//! - **Power cut**: each sector of 512 bytes written since the last sync of its file is independently
+//!   kept or lost, in any combination, whatever the order of the writes. A sector of a write in flight
+//!   may also be destroyed: random bytes. A small file that was not synced is empty, cut short, or whole.
+//!   An entry of a directory (a file made, a file renamed over another) that was not synced is kept or
+//!   lost, each by itself; a rename is whole or not at all.
+//! - **Process crash** (kill -9): what was written stays; each sector of a write in flight is kept or lost.
+//! - A DSYNC write that completed, and everything written to a file before a sync of it completed, survives.
+//! - A failing write keeps any of its sectors. After a failing sync what it should have made durable stays
+//!   readable and is not durable, and no later sync makes it so (Linux since 4.13 marks the pages clean).
+//! - Space: `allocate` fails with ENOSPC while the disk is full.
+//!
+//! Not modelled: space that is allocated and holds old records (there are no recycled segments yet), and
+//! sectors that go bad while at rest.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use fastrand::Rng;
+use runtime::DirectBuffer;
+use runtime::file::{FileSystem, OpenMode, StoreFile};
+
+const PAGE_BYTES: usize = 4096;
+const SECTOR_BYTES: usize = 512;
+const SECTORS: usize = PAGE_BYTES / SECTOR_BYTES;
+
+type Page = Box<[u8; PAGE_BYTES]>;
+
+/// How a life ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Crash {
+    /// The machine loses power.
+    Power,
+    /// The process dies, the machine goes on.
+    Process,
+}
+
+/// Bytes of one page: what is durable, and what reads see if that is newer.
+#[derive(Default)]
+struct Pages {
+    durable: Option<Page>,
+    newer: Option<Page>,
+    /// The newer bytes can be made durable by a sync; not after one failed.
+    is_syncable: bool,
+}
+
+#[derive(Default)]
+struct Inode {
+    pages: BTreeMap<u64, Pages>,
+    size: u64,
+    /// Small files: what is durable, if anything is, and what reads see.
+    durable_text: Option<Vec<u8>>,
+    text: Vec<u8>,
+}
+
+#[derive(Default)]
+struct State {
+    inodes: Vec<Inode>,
+    /// Entries as reads see them.
+    entries: BTreeMap<PathBuf, usize>,
+    /// Entries as they survive a power cut.
+    durable_entries: BTreeMap<PathBuf, usize>,
+    operations_left: Option<u32>,
+    is_full: bool,
+    syncs_lie: bool,
+    directory_syncs_lie: bool,
+}
+
+/// A disk; clones are the same one.
+#[derive(Clone, Default)]
+pub struct Disk {
+    state: Arc<Mutex<State>>,
+}
+
+/// An open file of a disk.
+pub struct DiskFile {
+    disk: Disk,
+    inode: usize,
+    path: PathBuf,
+}
+
+/// Bytes that a sync in progress covers.
+pub struct SyncBegun(Vec<(u64, Page)>);
+
+impl Disk {
+    /// After so many more operations the process that does them is dead: they fail and do nothing.
+    pub fn die_after(&self, operations: Option<u32>) {
+        self.lock().operations_left = operations;
+    }
+
+    // One thread uses it; the channel between a core and control asks for more than an Rc.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while it was held")
+    }
+
+    fn live(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        match &mut state.operations_left {
+            Some(0) => return Err(io::Error::other("the process died here")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(state)
+    }
+
+    /// From now on (or no longer) there is no space.
+    pub fn set_full(&self, is_full: bool) {
+        self.lock().is_full = is_full;
+    }
+
+    /// A disk that says synced and does nothing: a seeded bug.
+    pub fn let_syncs_lie(&self) {
+        self.lock().syncs_lie = true;
+    }
+
+    /// As above, for directories: a seeded bug.
+    pub fn let_directory_syncs_lie(&self) {
+        self.lock().directory_syncs_lie = true;
+    }
+
+    /// The life ends: what is not durable is kept or lost. Writes in flight are the ring's, see
+    /// [`DiskFile::write_some`]; they come before this.
+    pub fn crash(&self, crash: Crash, rng: &mut Rng) {
+        if crash == Crash::Process {
+            return;
+        }
+        let mut state = self.lock();
+        let State { inodes, entries, durable_entries, .. } = &mut *state;
+        for inode in inodes.iter_mut() {
+            for pages in inode.pages.values_mut() {
+                let Some(newer) = pages.newer.take() else { continue };
+                let durable = pages.durable.get_or_insert_with(zeros);
+                // Often all or nothing, as when a whole write did or did not make it.
+                let mask: u8 = match rng.u8(..4) {
+                    0 => 0,
+                    1 => 0xFF,
+                    _ => rng.u8(..),
+                };
+                for sector in (0..SECTORS).filter(|sector| mask >> sector & 1 == 1) {
+                    let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+                    durable[range.clone()].copy_from_slice(&newer[range]);
+                }
+            }
+            let lost = std::mem::take(&mut inode.text);
+            inode.text = match &inode.durable_text {
+                Some(durable) => durable.clone(),
+                None => lost[..rng.usize(..=lost.len())].to_vec(),
+            };
+            inode.durable_text = Some(inode.text.clone());
+        }
+        let names: std::collections::BTreeSet<_> =
+            entries.keys().chain(durable_entries.keys()).cloned().collect();
+        for name in names {
+            if entries.get(&name) == durable_entries.get(&name) || rng.bool() {
+                continue; // as reads saw it
+            }
+            match durable_entries.get(&name) {
+                Some(inode) => entries.insert(name, *inode),
+                None => entries.remove(&name),
+            };
+        }
+        *durable_entries = entries.clone();
+    }
+
+    /// Bytes of a file of the log, changed at rest; what was there.
+    pub fn corrupt(&self, path: &Path, offset: u64, change: impl FnOnce(u8) -> u8) -> Option<u8> {
+        let mut state = self.lock();
+        let inode = *state.entries.get(path)?;
+        let pages = state.inodes[inode].pages.get_mut(&(offset / PAGE_BYTES as u64))?;
+        let page = pages.newer.as_mut().or(pages.durable.as_mut())?;
+        let byte = &mut page[offset as usize % PAGE_BYTES];
+        let before = *byte;
+        *byte = change(before);
+        Some(before)
+    }
+}
+
+fn zeros() -> Page {
+    Box::new([0; PAGE_BYTES])
+}
+
+fn not_found(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, path.display().to_string())
+}
+
+impl State {
+    fn entry(&self, path: &Path) -> io::Result<usize> {
+        self.entries.get(path).copied().ok_or_else(|| not_found(path))
+    }
+
+    fn make(&mut self, path: &Path) -> usize {
+        self.inodes.push(Inode::default());
+        let inode = self.inodes.len() - 1;
+        self.entries.insert(path.to_owned(), inode);
+        inode
+    }
+}
+
+impl Inode {
+    fn write(&mut self, offset: u64, bytes: &[u8]) {
+        assert!(offset.is_multiple_of(SECTOR_BYTES as u64));
+        let end = offset + bytes.len() as u64;
+        self.size = self.size.max(end);
+        let first = offset / PAGE_BYTES as u64;
+        let is_new = self.pages.range(first..end.div_ceil(PAGE_BYTES as u64)).next().is_none();
+        if is_new && bytes.chunks(PAGE_BYTES).all(|chunk| *chunk == [0; PAGE_BYTES][..chunk.len()])
+        {
+            return; // zeros over zeros
+        }
+        let mut at = 0;
+        while at < bytes.len() {
+            let place = offset + at as u64;
+            let within = (place % PAGE_BYTES as u64) as usize;
+            let len = (PAGE_BYTES - within).min(bytes.len() - at);
+            let pages = self.pages.entry(place / PAGE_BYTES as u64).or_default();
+            let newer =
+                pages.newer.get_or_insert_with(|| pages.durable.clone().unwrap_or_else(zeros));
+            newer[within..within + len].copy_from_slice(&bytes[at..at + len]);
+            pages.is_syncable = true;
+            at += len;
+        }
+    }
+
+    fn sync(&mut self, pages: Range<u64>) {
+        for pages in self.pages.range_mut(pages).map(|(_, pages)| pages) {
+            if pages.is_syncable && pages.newer.is_some() {
+                pages.durable = pages.newer.take();
+            }
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) {
+        let mut at = 0;
+        while at < out.len() {
+            let place = offset + at as u64;
+            let within = (place % PAGE_BYTES as u64) as usize;
+            let len = (PAGE_BYTES - within).min(out.len() - at);
+            let page = self
+                .pages
+                .get(&(place / PAGE_BYTES as u64))
+                .and_then(|pages| pages.newer.as_ref().or(pages.durable.as_ref()));
+            match page {
+                Some(page) => out[at..at + len].copy_from_slice(&page[within..within + len]),
+                None => out[at..at + len].fill(0),
+            }
+            at += len;
+        }
+    }
+}
+
+impl FileSystem for Disk {
+    type File = DiskFile;
+
+    fn create_directory(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let state = self.live()?;
+        let names = state.entries.keys().filter(|path| path.parent() == Some(directory));
+        Ok(names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<DiskFile> {
+        let mut state = self.live()?;
+        let inode = match state.entry(path) {
+            Ok(inode) => inode,
+            Err(_) if mode == OpenMode::OrCreate && !state.is_full => state.make(path),
+            Err(_) if mode == OpenMode::OrCreate => return Err(io::ErrorKind::StorageFull.into()),
+            Err(error) => return Err(error),
+        };
+        drop(state);
+        Ok(DiskFile { disk: self.clone(), inode, path: path.to_owned() })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let state = self.live()?;
+        Ok(state.inodes[state.entry(path)?].text.clone())
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut state = self.live()?;
+        // Truncated and written again, the same file if there is one.
+        let inode = state.entry(path).unwrap_or_else(|_| state.make(path));
+        let inode = &mut state.inodes[inode];
+        inode.text = content.to_vec();
+        inode.durable_text = None;
+        Ok(())
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.live()?;
+        let inode = state.entry(path)?;
+        if !state.syncs_lie {
+            let inode = &mut state.inodes[inode];
+            inode.durable_text = Some(inode.text.clone());
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.live()?;
+        let inode = state.entries.remove(from).ok_or_else(|| not_found(from))?;
+        state.entries.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.live()?;
+        if state.directory_syncs_lie {
+            return Ok(());
+        }
+        let State { entries, durable_entries, .. } = &mut *state;
+        durable_entries.retain(|name, _| name.parent() != Some(path));
+        let here = entries.iter().filter(|(name, _)| name.parent() == Some(path));
+        durable_entries.extend(here.map(|(name, inode)| (name.clone(), *inode)));
+        Ok(())
+    }
+}
+
+impl DiskFile {
+    /// Writes bytes, as a write that completes.
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
+        self.disk.lock().inodes[self.inode].write(offset, bytes);
+    }
+
+    /// Writes any of the sectors, as a write that fails or is cut short; with `destroys` some of them
+    /// hold random bytes then.
+    pub fn write_some(&self, offset: u64, bytes: &[u8], destroys: bool, rng: &mut Rng) {
+        let kind = rng.u8(..4);
+        for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+            let place = offset + (index * SECTOR_BYTES) as u64;
+            match kind {
+                0 => {}
+                1 => self.write(place, sector),
+                _ if destroys && rng.u8(..16) == 0 => {
+                    let garbage: Vec<u8> = sector.iter().map(|_| rng.u8(..)).collect();
+                    self.write(place, &garbage);
+                }
+                _ if rng.bool() => self.write(place, sector),
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes bytes durable, as a DSYNC write or an fdatasync that completes.
+    pub fn sync_range(&self, bytes: Range<u64>) {
+        let mut state = self.disk.lock();
+        if !state.syncs_lie {
+            let pages = bytes.start / PAGE_BYTES as u64..bytes.end.div_ceil(PAGE_BYTES as u64);
+            state.inodes[self.inode].sync(pages);
+        }
+    }
+
+    /// What a sync that begins now will make durable.
+    pub fn begin_sync(&self) -> SyncBegun {
+        let state = self.disk.lock();
+        let pages = state.inodes[self.inode].pages.iter();
+        let newer = pages.filter(|(_, pages)| pages.is_syncable);
+        SyncBegun(newer.filter_map(|(at, pages)| Some((*at, pages.newer.clone()?))).collect())
+    }
+
+    /// A sync ends with success: bytes written after it began are not its business.
+    pub fn end_sync(&self, begun: SyncBegun) {
+        let mut state = self.disk.lock();
+        if state.syncs_lie {
+            return;
+        }
+        for (at, page) in begun.0 {
+            let pages = state.inodes[self.inode].pages.entry(at).or_default();
+            if pages.newer.as_ref() == Some(&page) {
+                pages.newer = None;
+            }
+            pages.durable = Some(page);
+        }
+    }
+
+    /// A sync of the file fails: what it should have made durable will never be.
+    pub fn fail_sync(&self) {
+        for pages in self.disk.lock().inodes[self.inode].pages.values_mut() {
+            pages.is_syncable = false;
+        }
+    }
+
+    /// Reads bytes; zeros where nothing was written, short behind the end.
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> usize {
+        let state = self.disk.lock();
+        let inode = &state.inodes[self.inode];
+        let len = usize::try_from(inode.size.saturating_sub(offset)).unwrap_or(0).min(out.len());
+        inode.read(offset, &mut out[..len]);
+        len
+    }
+}
+
+impl StoreFile for DiskFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.live()?;
+        let is_full = state.is_full;
+        let inode = &mut state.inodes[self.inode];
+        if is_full && inode.size < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        inode.size = inode.size.max(bytes);
+        Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut DirectBuffer, offset: u64) -> io::Result<usize> {
+        drop(self.disk.live()?);
+        Ok(self.read(offset, buffer.bytes_mut()))
+    }
+
+    fn write_at(&self, buffer: &DirectBuffer, len: usize, offset: u64) -> io::Result<()> {
+        drop(self.disk.live()?);
+        self.write(offset, &buffer.bytes()[..len]);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        drop(self.disk.live()?);
+        self.sync_range(0..u64::MAX / 2);
+        Ok(())
+    }
+
+    fn try_clone(&self) -> io::Result<DiskFile> {
+        Ok(DiskFile { disk: self.disk.clone(), inode: self.inode, path: self.path.clone() })
+    }
+}

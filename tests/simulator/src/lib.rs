@@ -1,0 +1,8 @@
+//! A core's own turn, its broker, its shard and its recovery, over a disk, a network and a clock that
+//! misbehave from a seed: everything in one thread, so that a seed that fails fails again.
+
+pub mod client;
+pub mod disk;
+pub mod ledger;
+pub mod ring;
+pub mod world;

@@ -1,0 +1,94 @@
+//! `cargo run --release -p simulator -- --seeds 0..1000`: runs of the simulator from the command line.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use engine::commitlog::FlushMode;
+use simulator::disk::Crash;
+use simulator::ring::Bug;
+use simulator::world::{Plan, World};
+
+/// Runs lives and crashes of a broker from seeds; prints each seed that finds something.
+#[derive(Parser, Debug)]
+struct Arguments {
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 1000)]
+    count: u64,
+    /// What ends a life: a power cut under SYNC_FLUSH, or a kill -9 under ASYNC_FLUSH.
+    #[arg(long, value_enum, default_value_t = Mode::Sync)]
+    mode: Mode,
+    /// Lives of a seed.
+    #[arg(long, default_value_t = 10)]
+    lives: u32,
+    /// Steps of a life, at the most.
+    #[arg(long, default_value_t = 600)]
+    steps: u32,
+    /// Writes and syncs fail now and then.
+    #[arg(long)]
+    disk_fails: bool,
+    /// Something that the driver is to do wrong, to see that it is found.
+    #[arg(long, value_enum)]
+    bug: Option<Bug>,
+    /// Stop at the first finding.
+    #[arg(long)]
+    stop: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Mode {
+    Sync,
+    Async,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (flush, crash) = match arguments.mode {
+        Mode::Sync => (FlushMode::Sync, Crash::Power),
+        Mode::Async => (FlushMode::Async, Crash::Process),
+    };
+    let plan = Plan {
+        flush,
+        crash,
+        lives: arguments.lives,
+        steps_max: arguments.steps,
+        bug: arguments.bug,
+        disk_fails: arguments.disk_fails,
+    };
+    let (mut crashes, mut acknowledged, mut seen, mut findings) = (0, 0, 0, 0);
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    for seed in arguments.first..arguments.first + arguments.count {
+        // A panic is a finding too: it names the seed that it came from.
+        let outcome = std::panic::catch_unwind(|| World::new(seed, plan).run());
+        match outcome {
+            Ok(Ok(summary)) => {
+                crashes += summary.crashes;
+                acknowledged += summary.acknowledged;
+                seen += summary.seen;
+            }
+            Ok(Err(finding)) => {
+                findings += 1;
+                println!("seed {seed}: {finding}");
+            }
+            Err(_) => {
+                findings += 1;
+                println!("seed {seed}: panicked, see above");
+            }
+        }
+        if findings > 0 && arguments.stop {
+            break;
+        }
+        if told.elapsed().as_secs() >= 10 {
+            told = Instant::now();
+            eprintln!("seed {seed}, {crashes} crashes, {findings} findings");
+        }
+    }
+    println!(
+        "{crashes} crashes, {acknowledged} messages acknowledged, {seen} seen, {findings} findings, {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
+    if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

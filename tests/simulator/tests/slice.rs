@@ -1,0 +1,85 @@
+//! A slice of what the program runs at any size, and the proof that the auditor is awake.
+
+use engine::commitlog::FlushMode;
+use simulator::disk::Crash;
+use simulator::ring::Bug;
+use simulator::world::{Plan, Summary, World};
+
+/// Seeds within which a seeded bug must be found.
+const SEEDS_MAX: u64 = 60;
+
+const SYNC: Plan = Plan {
+    flush: FlushMode::Sync,
+    crash: Crash::Power,
+    lives: 8,
+    steps_max: 600,
+    bug: None,
+    disk_fails: false,
+};
+
+const ASYNC: Plan = Plan { flush: FlushMode::Async, crash: Crash::Process, ..SYNC };
+
+fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
+    std::panic::catch_unwind(|| World::new(seed, plan).run())
+        .unwrap_or_else(|_| Err("panicked, see above".to_owned()))
+}
+
+fn slice(plan: Plan) {
+    let (mut crashes, mut acknowledged) = (0, 0);
+    for seed in 0..40 {
+        let summary = run(seed, plan).unwrap_or_else(|finding| panic!("seed {seed}: {finding}"));
+        crashes += summary.crashes;
+        acknowledged += summary.acknowledged;
+    }
+    assert!(crashes >= 320, "{crashes} crashes");
+    assert!(acknowledged > 10_000, "{acknowledged} acknowledged");
+}
+
+#[test]
+fn power_cuts_lose_nothing_that_was_acknowledged() {
+    slice(SYNC);
+}
+
+#[test]
+fn killed_processes_lose_nothing_that_was_acknowledged() {
+    slice(ASYNC);
+}
+
+#[test]
+fn failing_disks_lose_nothing_that_was_acknowledged() {
+    slice(Plan { disk_fails: true, ..SYNC });
+    slice(Plan { disk_fails: true, ..ASYNC });
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    for seed in 0..5 {
+        assert_eq!(run(seed, SYNC), run(seed, SYNC), "seed {seed}");
+        assert_eq!(run(seed, ASYNC), run(seed, ASYNC), "seed {seed}");
+    }
+}
+
+#[test]
+fn seeded_bugs_are_found() {
+    let bugs = [
+        (Bug::AcknowledgesBeforeWrite, SYNC),
+        (Bug::SkipsDsync, SYNC),
+        (Bug::SyncsLie, SYNC),
+        (Bug::DirectorySyncsLie, SYNC),
+        (Bug::WritesElsewhere, SYNC),
+        (Bug::HidesErrors, Plan { disk_fails: true, ..SYNC }),
+        (Bug::ShortWrites, SYNC),
+        (Bug::RepeatsAnswers, SYNC),
+    ];
+    // Their panics are findings, not news.
+    std::panic::set_hook(Box::new(|_| {}));
+    let missed: Vec<_> = bugs
+        .iter()
+        .filter(|(bug, plan)| {
+            let plan = Plan { bug: Some(*bug), ..*plan };
+            (0..SEEDS_MAX).all(|seed| run(seed, plan).is_ok())
+        })
+        .collect();
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not found within {SEEDS_MAX} seeds: {missed:?}");
+}
