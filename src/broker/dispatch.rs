@@ -119,7 +119,7 @@ impl Broker {
                 self.pull(now, &asker, &command, outboxes)
             }
             request::QUERY_CONSUMER_OFFSET => self.query_offset(&asker, &command, outboxes),
-            request::UPDATE_CONSUMER_OFFSET => self.update_offset(now, &asker, &command, outboxes),
+            request::UPDATE_CONSUMER_OFFSET => self.update_offset(now, &asker, &command),
             request::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(&asker, &command, outboxes),
             request::GET_MAX_OFFSET => self.max_offset(&asker, &command, outboxes),
             request::GET_MIN_OFFSET => self.min_offset(&asker, &command, outboxes),

@@ -18,6 +18,8 @@ pub struct ConsumerOffsets {
     names: Vec<Box<str>>,
     committed: HashMap<(u32, QueueKey), u64, RandomState>,
     dirty: HashSet<(u32, QueueKey), RandomState>,
+    /// Commits whose answer waits for the record: they are in the next one.
+    awaited: Vec<(u32, QueueKey)>,
     due_ms: Option<u64>,
 }
 
@@ -55,6 +57,19 @@ impl ConsumerOffsets {
         Ok(())
     }
 
+    /// A commit's answer waits until the log holds it: it goes into the next record, even if it changed
+    /// nothing, because the record that holds the same offset may not be durable yet.
+    pub fn await_written(&mut self, group: &str, queue: QueueKey) {
+        let key = (self.number(group), queue);
+        if self.committed.contains_key(&key) {
+            self.dirty.remove(&key);
+            // It comes again when the log had no room.
+            if !self.awaited.contains(&key) {
+                self.awaited.push(key);
+            }
+        }
+    }
+
     fn number(&mut self, group: &str) -> u32 {
         if let Some(number) = self.groups.get(group) {
             return *number;
@@ -65,6 +80,13 @@ impl ConsumerOffsets {
         number
     }
 
+    /// They cannot be written now: not before some time has passed.
+    pub fn postpone(&mut self, now_ms: u64) {
+        if self.due_ms.is_some() {
+            self.due_ms = Some(now_ms + OFFSETS_DELAY_MS);
+        }
+    }
+
     /// When commits that are only in memory are to be written.
     pub fn due_ms(&self) -> Option<u64> {
         self.due_ms
@@ -72,7 +94,7 @@ impl ConsumerOffsets {
 
     /// Whether any commit is only in memory.
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.awaited.is_empty()
     }
 
     /// Writes commits that are only in memory into `payload` (cleared before), as many as one record
@@ -81,7 +103,10 @@ impl ConsumerOffsets {
     /// Layout, n times: topic u32, queue u32, offset u64, group length u16, group; little endian.
     pub fn take_dirty(&mut self, payload: &mut Vec<u8>) {
         payload.clear();
-        let taken: Vec<_> = self.dirty.iter().take(OFFSETS_PER_RECORD_MAX).copied().collect();
+        let awaited = std::mem::take(&mut self.awaited);
+        let left = OFFSETS_PER_RECORD_MAX.saturating_sub(awaited.len());
+        let others = self.dirty.iter().take(left).copied();
+        let taken: Vec<_> = awaited.into_iter().chain(others).collect();
         for key in taken {
             self.dirty.remove(&key);
             let name = self.names[key.0 as usize].as_bytes();
@@ -159,7 +184,35 @@ mod tests {
         let mut again = ConsumerOffsets::default();
         assert!(again.replay(&payload));
         assert_eq!(again.committed("g", key(1)), Some(5));
+        offsets.commit(3000, "g", key(2), 6).expect("room");
+        offsets.postpone(4000);
+        assert_eq!(offsets.due_ms(), Some(4000 + OFFSETS_DELAY_MS));
         assert!(!again.replay(&payload[1..]));
+    }
+
+    #[test]
+    fn a_commit_whose_answer_waits_is_in_the_next_record() {
+        let mut offsets = ConsumerOffsets::default();
+        for topic in 0..2 * OFFSETS_PER_RECORD_MAX as u32 {
+            offsets.commit(1000, "g", key(topic), 1).expect("room");
+        }
+        let mut payload = Vec::new();
+        offsets.commit(1000, "waits", key(7), 3).expect("room");
+        offsets.await_written("waits", key(7));
+        offsets.take_dirty(&mut payload);
+        let mut again = ConsumerOffsets::default();
+        assert!(again.replay(&payload));
+        assert_eq!(again.committed("waits", key(7)), Some(3));
+        while offsets.is_dirty() {
+            offsets.take_dirty(&mut payload);
+        }
+        // The same again: the record before may not be durable yet.
+        offsets.commit(1000, "waits", key(7), 3).expect("room");
+        assert!(!offsets.is_dirty());
+        offsets.await_written("waits", key(7));
+        assert!(offsets.is_dirty());
+        offsets.take_dirty(&mut payload);
+        assert!(again.replay(&payload) && !offsets.is_dirty());
     }
 
     proptest! {

@@ -60,7 +60,6 @@ impl Broker {
         now: Now,
         asker: &Asker,
         command: &Command<'_>,
-        outboxes: &mut Outboxes,
     ) -> Handled {
         let header = UpdateOffsetHeader::parse(command)?;
         let group = header.consumer_group.to_cow();
@@ -89,11 +88,8 @@ impl Broker {
         // Who waits for the answer gets it when the offset is as safe as a message.
         self.shards[owner].has_room(0)?;
         self.commit(now, owner, &group, queue, offset)?;
-        if self.shards[owner].offsets().is_dirty() {
-            self.shards[owner].append_offsets(Some(asker.ticket(form::PLAIN)))?;
-        } else {
-            answer(asker, response::SUCCESS, None, None, &[], outboxes);
-        }
+        self.shards[owner].offsets_mut().await_written(&group, queue);
+        self.shards[owner].append_offsets(Some(asker.ticket(form::PLAIN)))?;
         Ok(())
     }
 

@@ -10,8 +10,10 @@ impl Shard {
         self.held.tick(now_ms);
         self.mark_time(now_ms);
         if self.offsets.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.offsets.is_dirty() {
-            // Refused: the log has no room now or is poisoned; they stay dirty and due.
-            self.append_offsets(None).ok();
+            // The log has no room now or is poisoned: they stay dirty, and are tried again later.
+            if self.append_offsets(None).is_err() {
+                self.offsets.postpone(now_ms);
+            }
         }
     }
 
