@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use engine::catalog::Catalog;
 use engine::commitlog::{
-    CommitLog, Epoch, Epochs, EpochsError, FlushMode, LogShape, Replay, ReplayEnd, ReplayStep,
-    SegmentIdentity,
+    CommitLog, Epoch, Epochs, EpochsError, FlushMode, LogShape, Prefix, Replay, ReplayEnd,
+    ReplayStep, SegmentIdentity,
 };
 use engine::limits::{SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
 use engine::shard::{OpenError, Opening, Shard};
@@ -330,8 +330,11 @@ fn open_shard<F: FileSystem>(
         return Err(StoreError::SegmentMissing { path: directory, expected: 0 });
     }
     let mut opening = Opening::new();
-    let end = replay(shape, &epochs, &segments, &directory, |offset, prefix, payload| {
-        opening.record(offset, prefix, payload, catalog)
+    let end = replay(shape, &epochs, &segments, &directory, |step| match step {
+        Replayed::Record { offset, prefix, payload } => {
+            opening.record(offset, prefix, payload, catalog)
+        }
+        Replayed::Damage => opening.damaged(catalog),
     })?;
     repair(files, shape, &segments, &directory, &end)?;
     let life = epochs.raise(end.end, shape.block_bytes);
@@ -395,16 +398,23 @@ pub fn segment_path(directory: &Path, first: u64) -> PathBuf {
     directory.join(format!("{first:020}"))
 }
 
+/// What the replay of a log comes upon.
+enum Replayed<'a> {
+    Record { offset: u64, prefix: Prefix, payload: &'a [u8] },
+    Damage,
+}
+
 fn replay(
     shape: LogShape,
     epochs: &Epochs,
     segments: &[(u64, impl StoreFile)],
     directory: &Path,
-    mut record: impl FnMut(u64, engine::commitlog::Prefix, &[u8]) -> Result<(), OpenError>,
+    mut apply: impl FnMut(Replayed<'_>) -> Result<(), OpenError>,
 ) -> Result<ReplayEnd, StoreError> {
     let mut buffer =
         DirectBuffer::new(CHUNK_BYTES).map_err(io_error("allocate memory to read", directory))?;
     let mut replay = Replay::new(shape, epochs.clone(), 0);
+    let unusable = |source| StoreError::Open { path: directory.to_owned(), source };
     let mut told = Instant::now();
     loop {
         if told.elapsed() > Duration::from_secs(1) {
@@ -417,8 +427,9 @@ fn replay(
                 let got = read_log(shape, segments, offset, &mut buffer)?;
                 replay.supply(&buffer.bytes()[..got.min(bytes)]);
             }
-            ReplayStep::Record { offset, prefix, payload } => record(offset, prefix, payload)
-                .map_err(|source| StoreError::Open { path: directory.to_owned(), source })?,
+            ReplayStep::Record { offset, prefix, payload } => {
+                apply(Replayed::Record { offset, prefix, payload }).map_err(unusable)?;
+            }
             ReplayStep::Damaged(range) => {
                 tracing::error!(
                     directory = %directory.display(),
@@ -426,6 +437,7 @@ fn replay(
                     to = range.end,
                     "bytes of the log that were durable are damaged; their messages are gone, the others are served"
                 );
+                apply(Replayed::Damage).map_err(unusable)?;
             }
             ReplayStep::End(end) => {
                 if end.dirty_end > end.end {

@@ -92,6 +92,18 @@ impl Opening {
         self.apply(offset, prefix, payload, catalog)
     }
 
+    /// Bytes that were durable are damaged. A group that is cut short by them had been confirmed as a
+    /// whole: what is left of it counts.
+    ///
+    /// # Errors
+    /// As [`Opening::record`].
+    pub fn damaged(&mut self, catalog: &mut Catalog) -> Result<(), OpenError> {
+        for (offset, prefix, payload) in std::mem::take(&mut self.group) {
+            self.apply(offset, prefix, &payload, catalog)?;
+        }
+        Ok(())
+    }
+
     fn apply(
         &mut self,
         offset: u64,
