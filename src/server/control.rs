@@ -77,6 +77,11 @@ impl CoreLine {
         self.flush();
     }
 
+    /// Whether messages that did not fit fit now.
+    fn has_room_again(&self) -> bool {
+        !self.waiting.borrow().is_empty() && self.peer.borrow().has_room_again()
+    }
+
     fn flush(&self) {
         let mut peer = self.peer.borrow_mut();
         peer.push_batch(&mut self.waiting.borrow_mut());
@@ -152,7 +157,7 @@ async fn dispatch(mut this: Dispatch<'_>) -> io::Result<()> {
             this.core.send(ToCore::Stop);
         }
         this.sleep.prepare_to_sleep();
-        if this.inbox.is_empty() {
+        if this.inbox.is_empty() && !this.core.has_room_again() {
             readable(this.sleep.event()).await?;
         }
         this.sleep.wake_up();

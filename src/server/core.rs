@@ -150,7 +150,7 @@ pub async fn run(parts: CoreParts<Reactor>) -> io::Result<()> {
         core.arm_deadline(now);
         sleep.prepare_to_sleep();
         core.ring.poll(&mut core.events)?;
-        if core.events.is_empty() && core.inbox.is_empty() {
+        if core.events.is_empty() && core.inbox.is_empty() && !core.control_has_room_again() {
             core.ring.wait()?;
         }
         sleep.wake_up();
@@ -199,6 +199,11 @@ impl<R: Ring> Core<R> {
     /// Whether it stopped, after it was told to.
     pub fn is_stopped(&self) -> bool {
         self.phase == Phase::Stopped
+    }
+
+    /// Whether messages that did not fit the ring to control fit now.
+    fn control_has_room_again(&self) -> bool {
+        !self.unsent.is_empty() && self.control.has_room_again()
     }
 
     /// The ring under it.
