@@ -28,7 +28,8 @@ impl Broker {
                     Ok(()) => {}
                     Err(Stop::Wait) => break,
                     Err(Stop::Refuse(refusal)) => {
-                        tracing::warn!(reason = refusal.remark, "a delayed message waits");
+                        tracing::warn!(reason = refusal.remark, "delayed messages wait");
+                        self.shards[owner].postpone_due(now.wall_ms);
                         break;
                     }
                 }

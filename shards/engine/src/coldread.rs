@@ -15,7 +15,9 @@ use hashbrown::HashMap;
 use runtime::DirectBuffer;
 
 use crate::hold::HeldPull;
-use crate::limits::{COLD_READS_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, READ_BLOCK_BYTES};
+use crate::limits::{
+    COLD_PULLS_MAX, COLD_READS_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, READ_BLOCK_BYTES,
+};
 
 const BLOCK: u64 = READ_BLOCK_BYTES as u64;
 
@@ -169,8 +171,23 @@ impl ColdReads {
     }
 
     /// Parks a pull until the blocks of `range` are here.
-    pub fn wait(&mut self, pull: HeldPull, range: Range<u64>) {
+    ///
+    /// # Errors
+    /// The pull, when as many as allowed wait.
+    pub fn wait(&mut self, pull: HeldPull, range: Range<u64>) -> Result<(), HeldPull> {
+        if self.queued.len() >= COLD_PULLS_MAX {
+            return Err(pull);
+        }
         self.queued.push_back(WaitingPull { pull, blocks: blocks_of(&range) });
+        self.activate();
+        Ok(())
+    }
+
+    /// A connection ended: its pulls do not wait any more.
+    pub fn connection_closed(&mut self, connection: u64) {
+        self.active.retain(|waiting| waiting.pull.ticket.connection != connection);
+        self.queued.retain(|waiting| waiting.pull.ticket.connection != connection);
+        self.woken.retain(|pull| pull.ticket.connection != connection);
         self.activate();
     }
 
@@ -316,7 +333,7 @@ mod tests {
         let range = 2 * BLOCK - 3..2 * BLOCK + 2;
         let mut out = Vec::new();
         assert_eq!(cold.copy(range.clone(), &mut out), Cold::Wanted);
-        cold.wait(pull(1), range.clone());
+        cold.wait(pull(1), range.clone()).expect("room");
         assert_eq!((perform(&mut cold), perform(&mut cold)), (Some(1), Some(2)));
         assert_eq!(cold.next_woken_pull().map(|pull| pull.ticket.connection), Some(1));
         assert_eq!(cold.copy(range, &mut out), Cold::Copied);
@@ -329,7 +346,8 @@ mod tests {
         cold.written(10_000 * BLOCK);
         let limit = cold.capacity * READ_BLOCK_BYTES;
         for number in 0..500 {
-            cold.wait(pull(number), number * 3 * BLOCK..(number * 3 + 2) * BLOCK);
+            let range = number * 3 * BLOCK..(number * 3 + 2) * BLOCK;
+            cold.wait(pull(number), range).expect("room");
         }
         let mut woken = 0;
         while perform(&mut cold).is_some() {
@@ -339,6 +357,27 @@ mod tests {
             assert!(cold.memory_bytes() <= limit);
         }
         assert_eq!(woken, 500);
+    }
+
+    #[test]
+    fn pulls_are_bounded_and_leave_with_their_connection() {
+        let mut cold = ColdReads::new(0);
+        cold.written(10 * BLOCK);
+        let mut count = 0;
+        while cold.wait(pull(count % 2), 0..BLOCK).is_ok() {
+            count += 1;
+        }
+        assert!(count as usize >= COLD_PULLS_MAX);
+        cold.connection_closed(1);
+        cold.wait(pull(2), 0..BLOCK).expect("half of them left");
+        while perform(&mut cold).is_some() {}
+        let mut woken = [0; 3];
+        while let Some(pull) = cold.next_woken_pull() {
+            woken[pull.ticket.connection as usize] += 1;
+            while perform(&mut cold).is_some() {}
+        }
+        assert_eq!(woken[1], 0);
+        assert!(woken[0] > 0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub const SCHEDULE_TOPIC_INCARNATION: u32 = 1;
 #[derive(Debug)]
 pub struct Delays {
     levels: Vec<Level>,
+    /// Nothing is due before: what was due could not be delivered.
+    postponed_until_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +36,7 @@ impl Delays {
             cursor: 0,
             head_due_ms: None,
         });
-        Delays { levels: levels.collect() }
+        Delays { levels: levels.collect(), postponed_until_ms: 0 }
     }
 
     /// Number of levels.
@@ -59,13 +61,22 @@ impl Delays {
 
     /// The level whose head is due now, if any.
     pub fn due(&self, now_ms: u64) -> Option<usize> {
+        if now_ms < self.postponed_until_ms {
+            return None;
+        }
         let due = |level: &Level| level.head_due_ms.is_some_and(|due_ms| due_ms <= now_ms);
         self.levels.iter().position(due).map(|index| index + 1)
     }
 
     /// When the first head is due, ms.
     pub fn wake_at_ms(&self) -> Option<u64> {
-        self.levels.iter().filter_map(|level| level.head_due_ms).min()
+        let first = self.levels.iter().filter_map(|level| level.head_due_ms).min()?;
+        Some(first.max(self.postponed_until_ms))
+    }
+
+    /// What is due cannot be delivered now: not before this time (wall clock, ms).
+    pub fn postpone(&mut self, until_ms: u64) {
+        self.postponed_until_ms = until_ms;
     }
 
     /// Next queue offset to deliver of a level.

@@ -56,6 +56,13 @@ pub const READ_BLOCK_BYTES: usize = 256 * 1024;
 /// Cold reads in flight per shard.
 pub const COLD_READS_IN_FLIGHT_MAX: usize = 16;
 
+/// Pulls of a shard that wait for the disk; one more is refused.
+pub const COLD_PULLS_MAX: usize = 1 << 16;
+
+/// How long a delayed message that is due and cannot be delivered (its record cannot be read, the log
+/// takes nothing) waits until it is tried again, ms.
+pub const DELAY_RETRY_MS: u64 = 1000;
+
 /// Consumer offsets a shard keeps, at the most (group × topic × queue).
 pub const OFFSETS_MAX: usize = 1 << 22;
 

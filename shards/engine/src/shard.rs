@@ -160,6 +160,7 @@ impl Shard {
     /// A connection ended: nobody waits on it any more.
     pub fn connection_closed(&mut self, connection: u64) {
         self.held.connection_closed(connection);
+        self.cold.connection_closed(connection);
     }
 
     /// The shard is about to stop: every held pull is woken.

@@ -21,6 +21,7 @@ use super::super::limits::SUSPEND_MS_MAX;
 use super::super::{Asker, Broker, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
+use engine::limits::COLD_PULLS_MAX;
 
 impl Broker {
     pub(in crate::broker) fn pull(
@@ -188,7 +189,13 @@ impl Broker {
         };
         let mut replies = std::mem::take(&mut self.scratch.replies);
         match self.shards[owner].pull(&request, &mut replies) {
-            Pulled::Cold(range) => self.shards[owner].wait_cold(pull, range),
+            Pulled::Cold(range) => {
+                if let Err(pull) = self.shards[owner].wait_cold(pull, range) {
+                    let remark = format!("more than {COLD_PULLS_MAX} pulls wait for the disk");
+                    let refusal = Refusal::new(response::SYSTEM_BUSY, remark);
+                    refuse(&self.asker_of(&pull), &refusal, outboxes);
+                }
+            }
             Pulled::Failed(reason) => {
                 let remark = format!("the messages cannot be read from disk now: {reason}");
                 let refusal = Refusal::new(response::SYSTEM_ERROR, remark);

@@ -106,6 +106,11 @@ impl Broker {
             Lookup::Found => self.append_send_back(now, parked, &record).map(|()| true),
             Lookup::Cold => Ok(false),
             Lookup::None => Err(not_found(wire)),
+            Lookup::Failed(reason) => Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("the message cannot be read from disk now: {reason}"),
+            )
+            .into()),
         };
         self.scratch.record = record;
         found

@@ -100,14 +100,16 @@ impl Replies {
 }
 
 /// What became of a look at one position.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Lookup {
     /// The record was appended to the caller's bytes.
     Found,
     /// It is being read: try again when cold reads have completed.
     Cold,
-    /// There is no message at that position.
+    /// There is no message at that position, or its bytes are damaged.
     None,
+    /// The disk does not give it: why. Later it may.
+    Failed(String),
 }
 
 impl Shard {
@@ -233,8 +235,15 @@ impl Shard {
     }
 
     /// Parks a pull until the log bytes it needs were read.
-    pub fn wait_cold(&mut self, pull: HeldPull, range: std::ops::Range<u64>) {
-        self.cold.wait(pull, range);
+    ///
+    /// # Errors
+    /// The pull, when as many as allowed wait already.
+    pub fn wait_cold(
+        &mut self,
+        pull: HeldPull,
+        range: std::ops::Range<u64>,
+    ) -> Result<(), HeldPull> {
+        self.cold.wait(pull, range)
     }
 
     /// Appends the message whose record is at a payload's log offset, verified, to `out`.
@@ -247,7 +256,7 @@ impl Shard {
         let prefix = match self.bytes_at(start..payload, out) {
             Cold::Copied => Prefix::read(&out[before..]),
             Cold::Wanted => return Lookup::Cold,
-            Cold::Failed(_) => return Lookup::None,
+            Cold::Failed(reason) => return Lookup::Failed(reason),
         };
         out.truncate(before);
         let Some(prefix) =
@@ -262,7 +271,7 @@ impl Shard {
         match self.bytes_at(start..end, out) {
             Cold::Copied => {}
             Cold::Wanted => return Lookup::Cold,
-            Cold::Failed(_) => return Lookup::None,
+            Cold::Failed(reason) => return Lookup::Failed(reason),
         }
         if verify(self.log.shape().seed, start, &prefix, &out[before..]) {
             out.drain(before..before + PREFIX_BYTES);

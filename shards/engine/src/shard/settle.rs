@@ -6,6 +6,7 @@ use super::{Lookup, Shard};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
 use crate::consumequeue::ConsumeQueue;
 use crate::delay::Delays;
+use crate::limits::DELAY_RETRY_MS;
 
 /// A delayed message that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +35,23 @@ impl Shard {
             Lookup::Found => Some(due),
             Lookup::Cold => None,
             Lookup::None => Some(due),
+            Lookup::Failed(reason) => {
+                tracing::error!(
+                    shard = self.index.0,
+                    level = due.level,
+                    queue_offset = due.queue_offset,
+                    reason,
+                    "a delayed message cannot be read from disk, it is tried again"
+                );
+                self.postpone_due(now_ms);
+                None
+            }
         }
+    }
+
+    /// What is due cannot be delivered now; it is tried again after [`DELAY_RETRY_MS`].
+    pub fn postpone_due(&mut self, now_ms: u64) {
+        self.delays.postpone(now_ms + DELAY_RETRY_MS);
     }
 
     /// Delivers a due message as `message` and notes it, in one group; `None`: it is gone, only note.
