@@ -236,7 +236,7 @@ impl Replay {
     /// Looks at the next places of the grid; `None`: the phase changed.
     fn search(&mut self, from: u64, mut dirty_end: u64) -> Option<Found> {
         loop {
-            let zeros = self.bytes_at_or_empty().iter().take_while(|byte| **byte == 0).count();
+            let zeros = leading_zeros(self.bytes_at_or_empty());
             let grid = zeros as u64 / ALIGNMENT * ALIGNMENT;
             self.at += grid;
             let searched_enough = self.at - dirty_end.max(from) > SEARCH_ZEROS_MAX;
@@ -278,6 +278,14 @@ impl Replay {
         let dirty_end = if dirty_end > from || end < from { dirty_end.max(from) } else { end };
         self.phase = Phase::Ended(ReplayEnd { end, clean, dirty_end });
     }
+}
+
+/// Zeros before the first other byte. Tens of MiB of them are looked at in each start.
+fn leading_zeros(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 4096;
+    let blocks = bytes.chunks_exact(BLOCK).take_while(|block| **block == [0; BLOCK]).count();
+    let rest = &bytes[blocks * BLOCK..];
+    blocks * BLOCK + rest.iter().take_while(|byte| **byte == 0).count()
 }
 
 enum Look {
