@@ -48,7 +48,9 @@ impl Broker {
     /// durable (`FLUSH_DISK_TIMEOUT`).
     pub fn answer_overdue(&mut self, outboxes: &mut Outboxes) {
         for owner in 0..self.shards.len() {
+            let mut count = 0;
             while let Some(overdue) = self.shards[owner].next_overdue() {
+                count += 1;
                 let mut answers = SendAnswers {
                     settings: &self.settings,
                     batch_keys: &mut self.batch_keys[owner],
@@ -63,6 +65,13 @@ impl Broker {
                     | Confirmed::Done { ticket }
                     | Confirmed::Unknown { ticket } => answer_plain(&ticket, outboxes),
                 }
+            }
+            if count > 0 {
+                tracing::warn!(
+                    shard = owner,
+                    count,
+                    "the disk is slow: sends waited for it longer than syncFlushTimeout and were answered code 10"
+                );
             }
         }
     }

@@ -42,7 +42,7 @@ pub enum Crash {
 }
 
 /// Bytes of one page: what is durable, and what reads see if that is newer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Pages {
     durable: Option<Page>,
     newer: Option<Page>,
@@ -50,7 +50,7 @@ struct Pages {
     is_syncable: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     pages: BTreeMap<u64, Pages>,
     size: u64,
@@ -59,7 +59,7 @@ struct Inode {
     text: Vec<u8>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     inodes: Vec<Inode>,
     /// Entries as reads see them.
@@ -166,6 +166,29 @@ impl Disk {
             };
         }
         *durable_entries = entries.clone();
+    }
+
+    /// Another disk with the same bytes.
+    pub fn fork(&self) -> Disk {
+        Disk { state: Arc::new(Mutex::new(self.lock().clone())) }
+    }
+
+    /// Files that hold something, with the places of their bytes that are not zero in whole pages.
+    pub fn used(&self) -> Vec<(PathBuf, Vec<u64>)> {
+        let state = self.lock();
+        let used = |inode: &Inode| match inode.text.len() {
+            0 => inode.pages.keys().map(|page| page * PAGE_BYTES as u64).collect(),
+            len => (0..len as u64).collect(),
+        };
+        state.entries.iter().map(|(path, at)| (path.clone(), used(&state.inodes[*at]))).collect()
+    }
+
+    /// A byte of a small file, changed at rest.
+    pub fn corrupt_text(&self, path: &Path, offset: usize, change: impl FnOnce(u8) -> u8) {
+        let mut state = self.lock();
+        let inode = state.entries[path];
+        let byte = &mut state.inodes[inode].text[offset];
+        *byte = change(*byte);
     }
 
     /// Bytes of a file of the log, changed at rest; what was there.

@@ -173,6 +173,29 @@ impl Ledger {
         Ok(())
     }
 
+    /// A whole queue was read after bytes of its log were damaged: everything that came must be what
+    /// was sent. How much of what must be there did not come.
+    ///
+    /// # Errors
+    /// The finding.
+    pub fn audits_damaged(
+        &mut self,
+        queue: u32,
+        bodies: &[(u64, Vec<u8>)],
+    ) -> Result<usize, String> {
+        for pair in bodies.windows(2) {
+            if pair[0].0 >= pair[1].0 {
+                return Err(format!("queue {queue}: offset {} after {}", pair[1].0, pair[0].0));
+            }
+        }
+        for (offset, body) in bodies {
+            self.sees(queue, *offset, body)?;
+        }
+        let came: std::collections::BTreeSet<u64> = bodies.iter().map(|(at, _)| *at).collect();
+        let wanted = self.queues.entry(queue).or_default().keys();
+        Ok(wanted.filter(|offset| !came.contains(*offset)).count())
+    }
+
     /// A consumer asks to commit an offset.
     pub fn commits(&mut self, queue: u32, offset: u64) {
         let (_, most) = self.committed.entry(queue).or_default();

@@ -33,6 +33,9 @@ struct Arguments {
     /// Something that the driver is to do wrong, to see that it is found.
     #[arg(long, value_enum)]
     bug: Option<Bug>,
+    /// Instead of crashes: start a cleanly stopped store with changed bytes, so often for each seed.
+    #[arg(long)]
+    corruptions: Option<u32>,
     /// Stop at the first finding.
     #[arg(long)]
     stop: bool,
@@ -58,6 +61,9 @@ fn main() -> ExitCode {
         bug: arguments.bug,
         disk_fails: arguments.disk_fails,
     };
+    if let Some(count) = arguments.corruptions {
+        return corrupt(&arguments, plan, count);
+    }
     let (mut crashes, mut acknowledged, mut seen, mut findings) = (0, 0, 0, 0);
     let (begun, mut told) = (Instant::now(), Instant::now());
     for seed in arguments.first..arguments.first + arguments.count {
@@ -89,6 +95,31 @@ fn main() -> ExitCode {
     println!(
         "{crashes} crashes, {acknowledged} messages acknowledged, {seen} seen, {findings} findings, {:.0} s",
         begun.elapsed().as_secs_f64()
+    );
+    if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn corrupt(arguments: &Arguments, plan: Plan, count: u32) -> ExitCode {
+    let (mut started, mut refused, mut gone, mut findings) = (0, 0, 0, 0);
+    for seed in arguments.first..arguments.first + arguments.count {
+        match World::new(seed, plan).run_corruptions(count) {
+            Ok(done) => {
+                started += done.started;
+                refused += done.refused;
+                gone += done.gone;
+            }
+            Err(finding) => {
+                findings += 1;
+                println!("seed {seed}: {finding}");
+            }
+        }
+        if findings > 0 && arguments.stop {
+            break;
+        }
+    }
+    println!(
+        "{} stores with changed bytes: {started} served without {gone} damaged messages, {refused} refused, {findings} findings",
+        started + refused
     );
     if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -54,6 +54,27 @@ pub struct Summary {
     pub trace: u64,
 }
 
+/// What was changed.
+#[derive(Clone, Debug, Default)]
+struct Flips {
+    /// Bytes of the log.
+    log: usize,
+    /// Bytes of STORE and EPOCHS.
+    documents: usize,
+    places: Vec<(PathBuf, u64)>,
+}
+
+/// What a run of corruptions did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Corruptions {
+    /// The damaged store was served, what was damaged left out.
+    pub started: u64,
+    /// The start was refused.
+    pub refused: u64,
+    /// Messages that were damaged and therefore gone.
+    pub gone: u64,
+}
+
 /// Bytes of a disk block, and of what the log is padded to.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -125,6 +146,100 @@ impl World {
         self.summary.acknowledged = self.ledger.acknowledged;
         self.summary.seen = self.ledger.seen;
         Ok(self.summary)
+    }
+
+    /// Fills a store, stops it cleanly, and then starts copies of it with some bytes changed.
+    ///
+    /// # Errors
+    /// The finding: a body that nobody sent, more messages gone than bytes were changed, no answer.
+    pub fn run_corruptions(mut self, count: u32) -> Result<Corruptions, Finding> {
+        let mut life = self.start()?;
+        self.serve(&mut life)?;
+        for _ in 0..self.plan.steps_max {
+            self.step(&mut life, true)?;
+        }
+        self.quiet(&mut life)?;
+        self.audit(&mut life)?;
+        self.stop(&mut life)?;
+        self.end(life);
+        let whole = self.disk.clone();
+        let mut done = Corruptions::default();
+        for number in 0..count {
+            self.disk = whole.fork();
+            let flips = self.corrupt();
+            let outcome = self.corrupted(&flips, &mut done);
+            outcome.map_err(|finding| format!("corruption {number}, {flips:?}: {finding}"))?;
+        }
+        Ok(done)
+    }
+
+    /// Changes bytes anywhere in what is used, most of them in the log.
+    fn corrupt(&mut self) -> Flips {
+        let mut flips = Flips::default();
+        let (log, documents): (Vec<_>, Vec<_>) = self
+            .disk
+            .used()
+            .into_iter()
+            .partition(|(path, _)| path.file_name().is_some_and(|name| name.len() == 20));
+        for _ in 0..self.rng.u32(1..4) {
+            let is_log = self.rng.u8(..5) > 0;
+            let files = if is_log { &log } else { &documents };
+            let Some((path, places)) = self.rng.choice(files) else { continue };
+            let Some(place) = self.rng.choice(places) else { continue };
+            let place = if is_log { place + self.rng.u64(..4096) } else { *place };
+            if flips.places.iter().any(|(other, at)| other == path && *at == place) {
+                continue; // the same bit twice would change nothing
+            }
+            let bit = 1 << self.rng.u8(..8);
+            if is_log {
+                self.disk.corrupt(path, place, |byte| byte ^ bit).expect("a place in use");
+                flips.log += 1;
+            } else {
+                self.disk.corrupt_text(path, place as usize, |byte| byte ^ bit);
+                flips.documents += 1;
+            }
+            flips.places.push((path.clone(), place));
+        }
+        flips
+    }
+
+    fn corrupted(&mut self, flips: &Flips, done: &mut Corruptions) -> Result<(), Finding> {
+        let mut life = match self.start() {
+            Ok(life) => life,
+            Err(_) if flips.documents > 0 => {
+                done.refused += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if flips.documents > 0 {
+            return Err("a damaged document was taken for a whole one".to_owned());
+        }
+        self.serve(&mut life)?;
+        let mut gone = 0;
+        for queue in 0..QUEUES {
+            let bodies = self.read_queue(&mut life, queue, true)?;
+            gone += self.ledger.audits_damaged(queue, &bodies)?;
+        }
+        if gone > flips.log {
+            return Err(format!("{} bytes were changed and {gone} messages are gone", flips.log));
+        }
+        done.started += 1;
+        done.gone += gone as u64;
+        self.end(life);
+        Ok(())
+    }
+
+    /// A clean stop.
+    fn stop(&mut self, life: &mut Life) -> Result<(), Finding> {
+        life.to_core.send(ToCore::Stop).ok();
+        for _ in 0..QUIET_STEPS_MAX {
+            self.step(life, false)?;
+            if life.core.is_stopped() {
+                return Ok(());
+            }
+        }
+        Err("the core does not stop".to_owned())
     }
 
     /// One life, from start to crash (or to a clean stop, for the last one).
@@ -320,7 +435,7 @@ impl World {
 
     fn connect(&mut self, life: &mut Life) -> Option<Client> {
         let peer = SocketAddr::from(([127, 0, 0, 1], self.rng.u16(1024..)));
-        let window = if self.rng.u8(..4) == 0 { self.rng.usize(1..5_000) } else { 1 << 20 };
+        let window = if self.rng.u8(..4) == 0 { self.rng.usize(256..5_000) } else { 1 << 20 };
         life.core.ring().connect(peer, window).map(Client::new)
     }
 
@@ -462,29 +577,50 @@ impl World {
         ))
     }
 
-    /// Reads all queues from their start, and the committed offsets.
-    fn audit(&mut self, life: &mut Life) -> Result<(), Finding> {
+    /// All messages of a queue, from its start to its end.
+    fn read_queue(
+        &mut self,
+        life: &mut Life,
+        queue: u32,
+        has_gaps: bool,
+    ) -> Result<Vec<(u64, Vec<u8>)>, Finding> {
+        let mut client = self.connect_auditor(life)?;
+        let (mut bodies, mut from) = (Vec::new(), 0);
+        loop {
+            match self.ask(life, &mut client, Asked::Pull { queue, from })? {
+                Answered::Messages { code: 0, messages, next } => {
+                    from = if has_gaps { next } else { from + messages.len() as u64 };
+                    bodies.extend(messages);
+                }
+                // A damaged message, or one below the first: there is more behind it.
+                Answered::Messages { next, .. } if has_gaps && next > from => from = next,
+                Answered::Messages { .. } => break,
+                // The topic does not exist before the first send.
+                Answered::Code(17) => break,
+                other => return Err(format!("queue {queue} from {from}: {other:?}")),
+            }
+        }
+        life.core.ring().client_closes(client.connection, None);
+        Ok(bodies)
+    }
+
+    fn connect_auditor(&mut self, life: &mut Life) -> Result<Client, Finding> {
         let window = 1 << 26;
         let peer = SocketAddr::from(([127, 0, 0, 1], 999));
         let connection = life.core.ring().connect(peer, window).ok_or("nobody listens")?;
-        let mut client = Client::new(connection);
+        Ok(Client::new(connection))
+    }
+
+    /// Reads all queues from their start, and the committed offsets.
+    fn audit(&mut self, life: &mut Life) -> Result<(), Finding> {
         for queue in 0..QUEUES {
-            let mut bodies = Vec::new();
-            loop {
-                let from = bodies.len() as u64;
-                match self.ask(life, &mut client, Asked::Pull { queue, from })? {
-                    Answered::Messages { code: 0, messages, .. } => bodies.extend(messages),
-                    Answered::Messages { .. } => break,
-                    // The topic does not exist before the first send.
-                    Answered::Code(17) => break,
-                    other => return Err(format!("queue {queue} from {from}: {other:?}")),
-                }
-            }
+            let bodies = self.read_queue(life, queue, false)?;
             self.ledger.audits(queue, &bodies)?;
+            let mut client = self.connect_auditor(life)?;
             let answered = self.ask(life, &mut client, Asked::Query { queue })?;
             self.answered(Asked::Query { queue }, answered)?;
+            life.core.ring().client_closes(client.connection, None);
         }
-        life.core.ring().client_closes(client.connection, None);
         Ok(())
     }
 

@@ -52,6 +52,20 @@ fn failing_disks_lose_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn changed_bytes_take_no_more_than_what_they_hit() {
+    let (mut started, mut refused, mut gone) = (0, 0, 0);
+    for seed in 0..10 {
+        let done = World::new(seed, SYNC).run_corruptions(30);
+        let done = done.unwrap_or_else(|finding| panic!("seed {seed}: {finding}"));
+        started += done.started;
+        refused += done.refused;
+        gone += done.gone;
+    }
+    assert_eq!(started + refused, 300);
+    assert!(started > 100 && refused > 30 && gone > 100, "{started} {refused} {gone}");
+}
+
+#[test]
 fn one_seed_is_one_run() {
     for seed in 0..5 {
         assert_eq!(run(seed, SYNC), run(seed, SYNC), "seed {seed}");

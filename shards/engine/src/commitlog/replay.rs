@@ -65,13 +65,19 @@ pub struct ReplayEnd {
 enum Phase {
     /// Looking at the record at `at`.
     Records,
-    /// Nothing valid at `from`; looking for a later record that knows better. `dirty_end` is behind
-    /// the last byte seen that is not zero.
-    Search {
-        from: u64,
-        dirty_end: u64,
-    },
+    /// Looking for a later record that knows better.
+    Search(Search),
     Ended(ReplayEnd),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    /// Where nothing valid is.
+    from: u64,
+    /// Behind the last byte seen that is not zero.
+    dirty_end: u64,
+    /// The first record behind `from` that is whole.
+    first_valid: Option<u64>,
 }
 
 /// See the module's first lines.
@@ -140,8 +146,8 @@ impl Replay {
                         return ReplayStep::Record { offset, prefix, payload };
                     }
                 },
-                Phase::Search { from, dirty_end } => {
-                    if let Some(step) = self.search(from, dirty_end) {
+                Phase::Search(search) => {
+                    if let Some(step) = self.search(search) {
                         return match step {
                             Found::Need => self.need(),
                             Found::Damage(range) => ReplayStep::Damaged(range),
@@ -230,41 +236,61 @@ impl Replay {
 
     /// No record at `at`: the end, a torn tail or damage.
     fn nothing_here(&mut self) {
-        self.phase = Phase::Search { from: self.at, dirty_end: self.at };
+        let (from, dirty_end) = (self.at, self.at);
+        self.phase = Phase::Search(Search { from, dirty_end, first_valid: None });
     }
 
     /// Looks at the next places of the grid; `None`: the phase changed.
-    fn search(&mut self, from: u64, mut dirty_end: u64) -> Option<Found> {
+    fn search(&mut self, mut search: Search) -> Option<Found> {
+        let from = search.from;
         loop {
             let zeros = leading_zeros(self.bytes_at_or_empty());
             let grid = zeros as u64 / ALIGNMENT * ALIGNMENT;
             self.at += grid;
-            let searched_enough = self.at - dirty_end.max(from) > SEARCH_ZEROS_MAX;
+            let searched_enough = self.at - search.dirty_end.max(from) > SEARCH_ZEROS_MAX;
             let at_end = self.bytes_at_or_empty().len() < PREFIX_BYTES;
             if searched_enough || (at_end && self.files_end) {
-                self.end(from, dirty_end);
+                self.end(from, search.dirty_end);
                 return None;
             }
             if at_end {
-                self.phase = Phase::Search { from, dirty_end };
+                self.phase = Phase::Search(search);
                 return Some(Found::Need);
             }
             match self.examine(self.at) {
                 Look::Valid(prefix) if prefix.durable > from => {
-                    let damaged = from..self.at;
+                    // What is whole goes on behind the damage; records of the same write as what is
+                    // damaged do not know yet that it is durable.
+                    let next = search.first_valid.unwrap_or(self.at);
+                    self.go_back(next);
                     self.group_start = None;
                     self.phase = Phase::Records;
-                    return Some(Found::Damage(damaged));
+                    return Some(Found::Damage(from..next));
+                }
+                Look::Valid(prefix) => {
+                    search.first_valid.get_or_insert(self.at);
+                    self.at += prefix.record_bytes();
+                    search.dirty_end = self.at;
                 }
                 Look::Short if !self.files_end => {
-                    self.phase = Phase::Search { from, dirty_end };
+                    self.phase = Phase::Search(search);
                     return Some(Found::Need);
                 }
                 _ => {
                     self.at += ALIGNMENT;
-                    dirty_end = self.at;
+                    search.dirty_end = self.at;
                 }
             }
+        }
+    }
+
+    /// Continues at an earlier place, whose bytes are asked for again if they are not here any more.
+    fn go_back(&mut self, to: u64) {
+        self.at = to;
+        if to < self.window_start {
+            self.window.clear();
+            self.window_start = to / self.shape.block_bytes * self.shape.block_bytes;
+            self.files_end = false;
         }
     }
 
@@ -451,6 +477,31 @@ mod tests {
         rig.append(100, FLAG_CONTINUES);
         rig.flush();
         assert_eq!(rig.replay().0, rig.records);
+    }
+
+    /// Found by the simulator: the others of the write did not know yet that it was durable, and went
+    /// with the damaged one.
+    #[test]
+    fn damage_takes_only_the_record_it_hits() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        for write in 0..3 {
+            for _ in 0..10 {
+                rig.append(3000 + write, 0);
+            }
+            rig.flush();
+        }
+        for hit in 0..20 {
+            let mut disk = rig.disk.clone();
+            let start = if hit == 0 { 0 } else { rig.records[hit - 1].0 };
+            let end = rig.records[hit].0;
+            disk[end as usize - 100] ^= 4;
+            let (records, damage, _) = replay_disk(&disk, &rig.epochs);
+            let mut expected = rig.records.clone();
+            expected.remove(hit);
+            assert_eq!(records, expected, "record {hit}");
+            assert_eq!(damage.len(), 1);
+            assert!(damage[0].start >= start && damage[0].end < end + 4096, "{damage:?}");
+        }
     }
 
     #[test]
