@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod config;
+pub mod inspect;
 pub mod namesrv;
 pub mod net;
 pub mod router;

@@ -4,11 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringmq::config::{self, Command, Flags};
-use ringmq::server;
+use ringmq::{inspect, server};
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let Command::Server(flags) = flags.command;
+    let flags = match flags.command {
+        Command::Server(flags) => flags,
+        Command::Inspect(flags) => return inspect::run(&flags),
+    };
     let config = match config::load(&flags) {
         Ok(config) => config,
         Err(errors) => {

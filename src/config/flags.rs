@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::inspect::InspectFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Apache RocketMQ rebuilt for Linux: NameServer and broker in one program.
@@ -21,6 +22,8 @@ pub struct Flags {
 pub enum Command {
     /// Run NameServer and broker in this process; nothing else is needed.
     Server(ServerFlags),
+    /// Look into a stopped store: verify it, explain a position, a queue or a segment.
+    Inspect(InspectFlags),
 }
 
 /// Flags of `ringmq server`; each wins over its key in the file.
@@ -120,7 +123,9 @@ mod tests {
 
     fn server(arguments: &str) -> ServerFlags {
         let words = ["ringmq", "server"].into_iter().chain(arguments.split_whitespace());
-        let Command::Server(flags) = Flags::try_parse_from(words).unwrap().command;
+        let Command::Server(flags) = Flags::try_parse_from(words).unwrap().command else {
+            panic!("the words of a server")
+        };
         flags
     }
 

@@ -4,6 +4,7 @@
 //! Formats: docs/decisions/0001-store-format.md.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -334,7 +335,7 @@ fn open_shard<F: FileSystem>(
         Replayed::Record { offset, prefix, payload } => {
             opening.record(offset, prefix, payload, catalog)
         }
-        Replayed::Damage => opening.damaged(catalog),
+        Replayed::Damage(_) => opening.damaged(catalog),
     })?;
     repair(files, shape, &segments, &directory, &end)?;
     let life = epochs.raise(end.end, shape.block_bytes);
@@ -399,9 +400,82 @@ pub fn segment_path(directory: &Path, first: u64) -> PathBuf {
 }
 
 /// What the replay of a log comes upon.
-enum Replayed<'a> {
-    Record { offset: u64, prefix: Prefix, payload: &'a [u8] },
-    Damage,
+#[derive(Debug)]
+pub enum Replayed<'a> {
+    /// A whole record.
+    Record {
+        /// Its log offset.
+        offset: u64,
+        /// What is before its payload.
+        prefix: Prefix,
+        /// The payload.
+        payload: &'a [u8],
+    },
+    /// Bytes that were durable and are not what was written.
+    Damage(Range<u64>),
+}
+
+/// What a store says of itself, and how its logs end, without changing anything.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Its format.
+    pub format: u32,
+    /// Its id.
+    pub store_id: String,
+    /// Shape of all logs.
+    pub shape: LogShape,
+    /// For each shard: bytes of segments there are, its lives so far, how its log ends.
+    pub shards: Vec<InspectedShard>,
+}
+
+/// One shard of [`Inspected`].
+#[derive(Debug)]
+pub struct InspectedShard {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Log offsets that its segments cover.
+    pub segments_end: u64,
+    /// How often it was opened.
+    pub lives: usize,
+    /// Where its log ends, and how.
+    pub end: ReplayEnd,
+}
+
+/// Reads a store from its start to its end; `visit` gets what is found, with the shard.
+///
+/// # Errors
+/// [`StoreError`]; nothing is changed, whatever comes.
+pub fn inspect<F: FileSystem>(
+    files: &F,
+    directory: &Path,
+    mut visit: impl FnMut(&LogShape, usize, Replayed<'_>),
+) -> Result<Inspected, StoreError> {
+    let path = directory.join("STORE");
+    let about = read_checked::<About>(files, &path)?
+        .ok_or_else(|| io_error("read", &path)(io::ErrorKind::NotFound.into()))?;
+    if about.format != FORMAT {
+        let path = directory.to_owned();
+        return Err(StoreError::OtherFormat { path, found: about.format });
+    }
+    let shape = LogShape {
+        seed: about.seed,
+        block_bytes: about.block_bytes,
+        segment_bytes: about.segment_bytes,
+    };
+    let mut shards = Vec::new();
+    for shard in 0..usize::from(about.shards) {
+        let directory = directory.join(format!("shard-{shard:03}"));
+        let epochs = read_epochs(files, &directory.join("EPOCHS"))?;
+        let segments = list_segments(files, &directory, shape.segment_bytes)?;
+        let segments_end = segments.last().map_or(0, |(first, _)| first + shape.segment_bytes);
+        let end = replay(shape, &epochs, &segments, &directory, |found| {
+            visit(&shape, shard, found);
+            Ok(())
+        })?;
+        let lives = epochs.lives().len();
+        shards.push(InspectedShard { directory, segments_end, lives, end });
+    }
+    Ok(Inspected { format: about.format, store_id: about.store_id, shape, shards })
 }
 
 fn replay(
@@ -437,7 +511,7 @@ fn replay(
                     to = range.end,
                     "bytes of the log that were durable are damaged; their messages are gone, the others are served"
                 );
-                apply(Replayed::Damage).map_err(unusable)?;
+                apply(Replayed::Damage(range)).map_err(unusable)?;
             }
             ReplayStep::End(end) => {
                 if end.dirty_end > end.end {

@@ -245,3 +245,14 @@ impl Client {
         }
     }
 }
+
+/// The records of a pull's answer: queue offset and body of each.
+pub fn records(mut bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let (record, size) = proto::record::Record::decode(bytes).expect("records");
+        records.push((record.fields().queue_offset, record.fields().body.to_vec()));
+        bytes = &bytes[size..];
+    }
+    records
+}
