@@ -92,6 +92,15 @@ fn frame(bytes: &[u8]) {
 
 fn header(encoding: Encoding, bytes: &[u8]) {
     let frame = Frame { encoding, header: bytes, body: &[] };
+    // What the short way reads of a send must be what the general one reads.
+    if let Some(scanned) = header::ScannedSend::scan(&frame) {
+        let command = Command::decode(&frame).expect("what is scanned can be decoded");
+        assert_eq!(scanned.code, command.code);
+        assert_eq!(scanned.opaque, command.opaque);
+        assert_eq!(scanned.flag, command.flag);
+        assert_eq!(scanned.version, command.version);
+        assert_eq!(Ok(scanned.header), header::SendHeader::parse(&command));
+    }
     if let Ok(command) = Command::decode(&frame) {
         read_everything(&command);
     }

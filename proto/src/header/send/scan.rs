@@ -4,7 +4,7 @@
 //! afterwards, which is most of what a small send costs. Here each value goes from its place in the
 //! JSON text into its field: keys of one letter (codes 310 and 320), every value in double quotes, no
 //! white space. Anything else is `None`, and the general decoder has the word. What is read means the
-//! same to both: `tests::what_is_scanned_means_the_same`, and the fuzz target `send_scan`.
+//! same to both: `tests::what_is_scanned_means_the_same`, and the fuzz target `header-json`.
 
 use super::SendHeader;
 use crate::code::request;
