@@ -1,4 +1,5 @@
-//! Topics and groups that come into being: on request, by the first send, by a heartbeat, at start.
+//! Topics and groups that come into being: on request, by the first send, pull or heartbeat, when a
+//! message comes back or is given up, at start.
 //! Kind: machine
 //!
 //! Rules: TopicConfigManager and SubscriptionGroupManager of Apache RocketMQ 5.3.3.

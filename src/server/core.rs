@@ -48,7 +48,7 @@ pub struct CoreParts<R: Ring> {
 pub struct CoreConfig {
     /// Connections at the most.
     pub connections_max: u32,
-    /// Connections silent in both directions for longer are closed, ms.
+    /// Connections that have sent nothing for longer are closed, ms.
     pub idle_ms: u64,
     /// Bytes of requests that have arrived in part, of all connections.
     pub assembling_bytes_max: usize,

@@ -3,7 +3,8 @@
 //! Kind: machine
 //! Invariants:
 //!   a record is given out only if its checksum, its body's checksum and its epoch are right
-//!   records of a group are given out only when the whole group is there (see `ReplayEnd::end`)
+//!   the end lies before an unfinished group; its records are given out before that is known, and whoever
+//!   takes them keeps them until the group is whole (see `ReplayEnd::end`, `Opening::record`)
 //!   damage (a valid later record that knows the place to be durable) is told from a torn tail
 
 use std::ops::Range;
