@@ -61,9 +61,14 @@ impl Broker {
                     Confirmed::Sent { ticket, .. } if is_send(&ticket) => {
                         answers.write(response::FLUSH_DISK_TIMEOUT, &overdue);
                     }
+                    // A message sent back. Success would promise what is not known yet (source:
+                    // AbstractSendMessageProcessor.consumerSendMsgBack); the client sends it itself.
                     Confirmed::Sent { ticket, .. }
                     | Confirmed::Done { ticket }
-                    | Confirmed::Unknown { ticket } => answer_plain(&ticket, outboxes),
+                    | Confirmed::Unknown { ticket } => {
+                        let remark = Some("FLUSH_DISK_TIMEOUT");
+                        answer_ticket(&ticket, response::SYSTEM_ERROR, remark, outboxes);
+                    }
                 }
             }
             if count > 0 {
@@ -143,9 +148,13 @@ impl SendAnswers<'_> {
 }
 
 fn answer_plain(ticket: &Ticket, outboxes: &mut Outboxes) {
+    answer_ticket(ticket, response::SUCCESS, None, outboxes);
+}
+
+fn answer_ticket(ticket: &Ticket, code: i32, remark: Option<&str>, outboxes: &mut Outboxes) {
     let connection = ConnectionId::from_bits(ticket.connection);
     let Some(outbox) = outboxes.of(connection) else { return };
-    let head = ResponseHead { opaque: ticket.opaque, code: response::SUCCESS, remark: None };
+    let head = ResponseHead { opaque: ticket.opaque, code, remark };
     write_response(outbox.bytes(), encoding_of(ticket), &head, None, &[]);
 }
 
