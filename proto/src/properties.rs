@@ -105,16 +105,15 @@ impl<'a> Iterator for Properties<'a> {
 /// Where a property that [`WellKnown`] found stands in its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    item_start: u32,
     value_start: NonZeroU32,
     value_end: u32,
 }
 
 impl Known {
-    /// An item of a text of at most 4 GiB. `value_start` is behind a name, so it is not 0.
-    fn at(item_start: usize, value_start: usize, value_end: usize) -> Option<Self> {
+    /// A value in a text of at most 4 GiB. `value_start` is behind a name, so it is not 0.
+    fn at(value_start: usize, value_end: usize) -> Option<Self> {
         let value_start = NonZeroU32::new(value_start as u32)?;
-        Some(Self { item_start: item_start as u32, value_start, value_end: value_end as u32 })
+        Some(Self { value_start, value_end: value_end as u32 })
     }
 
     /// The bytes of the value; never empty.
@@ -152,7 +151,7 @@ impl WellKnown {
         let mut known = Self::default();
         for Property { name, value, item } in iter(text) {
             let value_start = item.start + name.len() + 1;
-            known.note(name, Known::at(item.start, value_start, value_start + value.len()));
+            known.note(name, Known::at(value_start, value_start + value.len()));
         }
         known
     }
@@ -186,12 +185,11 @@ impl WellKnown {
             if name.is_empty() || value.is_empty() {
                 return None;
             }
-            let item_start = out.len();
             out.extend_from_slice(name);
             out.push(NAME_END);
             let value_start = out.len();
             out.extend_from_slice(value);
-            known.note(name, Known::at(item_start, value_start, out.len()));
+            known.note(name, Known::at(value_start, out.len()));
             out.push(VALUE_END);
         }
         Some(known)

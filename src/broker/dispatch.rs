@@ -76,14 +76,8 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Result<Flow, HeaderError> {
         if let Some(send) = ScannedSend::scan(frame) {
-            let asker = Asker {
-                connection,
-                peer,
-                opaque: send.opaque,
-                encoding: frame.encoding,
-                is_oneway: send.flag & FLAG_ONEWAY != 0,
-                version: send.version,
-            };
+            let request = (send.opaque, send.flag, send.version);
+            let asker = asker_of((connection, peer), frame, request);
             return Ok(self.send(now, &asker, Ok(&send.header), frame.body, outboxes));
         }
         self.handle_decoded(now, connection, peer, frame, outboxes)
@@ -102,14 +96,8 @@ impl Broker {
         if command.is_response() {
             return Ok(Flow::Done); // nobody here waits for one yet
         }
-        let asker = Asker {
-            connection,
-            peer,
-            opaque: command.opaque,
-            encoding: frame.encoding,
-            is_oneway: command.is_oneway(),
-            version: command.version,
-        };
+        let request = (command.opaque, command.flag, command.version);
+        let asker = asker_of((connection, peer), frame, request);
         let handled = match command.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
                 let header = SendHeader::parse(&command);
@@ -145,6 +133,15 @@ impl Broker {
             }
         })
     }
+}
+
+fn asker_of(
+    (connection, peer): (ConnectionId, SocketAddr),
+    frame: &Frame<'_>,
+    (opaque, flag, version): (i32, i32, i32),
+) -> Asker {
+    let is_oneway = flag & FLAG_ONEWAY != 0;
+    Asker { connection, peer, opaque, encoding: frame.encoding, is_oneway, version }
 }
 
 /// Turns a refusal into an answer: the one place for requests other than sends.

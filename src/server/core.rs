@@ -647,7 +647,6 @@ impl<R: Ring> Core<R> {
         true
     }
 
-    /// Asks to be woken when the next deadline comes.
     /// Sets the ring's deadline to when the next turn has something to do.
     pub fn arm_deadline(&mut self, now: Now) {
         let now_ms = now.monotonic_ms();

@@ -81,18 +81,30 @@ pub fn zero_range<F: FileSystem>(
     if is_new {
         file.allocate(place.segment_bytes)?;
     }
-    let mut at = range.start;
-    while at < range.end {
-        let len = range.end.min(at + zeros.size() as u64) - at;
-        file.write_at(zeros, usize::try_from(len).expect("at most the zeros"), at - first)?;
-        at += len;
-    }
-    file.sync_data()?;
+    write_zeros(&file, zeros, range.start - first..range.end - first)?;
     if !is_new {
         return Ok(None);
     }
     files.sync_directory(&place.directory)?;
     Ok(Some(file))
+}
+
+/// Writes zeros to bytes of a file and makes them durable.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_zeros(
+    file: &impl StoreFile,
+    zeros: &DirectBuffer,
+    range: Range<u64>,
+) -> io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let len = range.end.min(at + zeros.size() as u64) - at;
+        file.write_at(zeros, usize::try_from(len).expect("at most the zeros"), at)?;
+        at += len;
+    }
+    file.sync_data()
 }
 
 /// Waits before a failed preparation is tried again.

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::space::write_zeros;
 use engine::catalog::Catalog;
 use engine::commitlog::{
     CommitLog, Epoch, Epochs, EpochsError, FlushMode, LogShape, Prefix, Replay, ReplayEnd,
@@ -169,6 +170,16 @@ struct About {
     shards: u16,
 }
 
+impl About {
+    fn shape(&self) -> LogShape {
+        LogShape {
+            seed: self.seed,
+            block_bytes: self.block_bytes,
+            segment_bytes: self.segment_bytes,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize, Debug)]
 struct EpochsFile {
     epochs: Vec<EpochEntry>,
@@ -233,16 +244,11 @@ pub fn open_files<F: FileSystem>(
     random: impl FnMut(&mut [u8]) -> io::Result<()>,
 ) -> Result<Store<F::File>, StoreError> {
     let directory = &settings.directory;
-    files.create_directory(directory).map_err(io_error("create directory", directory))?;
     let about = find_or_make(files, settings, disk_bytes, random)?;
     let store_id = u128::from_str_radix(&about.store_id, 16).map_err(|error| {
         StoreError::Damaged { path: directory.join("STORE"), reason: format!("store_id: {error}") }
     })?;
-    let shape = LogShape {
-        seed: about.seed,
-        block_bytes: about.block_bytes,
-        segment_bytes: about.segment_bytes,
-    };
+    let shape = about.shape();
     let mut catalog = Catalog::default();
     let mut shards = Vec::new();
     for number in 0..about.shards {
@@ -253,6 +259,25 @@ pub fn open_files<F: FileSystem>(
     Ok(Store { shape, shards, catalog })
 }
 
+/// STORE, if there is one: of our format, and its sizes fit each other.
+fn read_about(files: &impl FileSystem, directory: &Path) -> Result<Option<About>, StoreError> {
+    let path = directory.join("STORE");
+    let Some(about) = read_checked::<About>(files, &path)? else { return Ok(None) };
+    if about.format != FORMAT {
+        let path = directory.to_owned();
+        return Err(StoreError::OtherFormat { path, found: about.format });
+    }
+    let sizes_hold = about.block_bytes.is_power_of_two()
+        && about.segment_bytes.is_multiple_of(about.block_bytes)
+        && about.segment_bytes >= SEGMENT_BYTES_MIN
+        && (1..=256).contains(&about.shards);
+    if !sizes_hold {
+        let reason = "its sizes do not fit each other".to_owned();
+        return Err(StoreError::Damaged { path, reason });
+    }
+    Ok(Some(about))
+}
+
 fn find_or_make(
     files: &impl FileSystem,
     settings: &StoreSettings,
@@ -260,26 +285,15 @@ fn find_or_make(
     mut random: impl FnMut(&mut [u8]) -> io::Result<()>,
 ) -> Result<About, StoreError> {
     let path = settings.directory.join("STORE");
-    match read_checked::<About>(files, &path)? {
+    match read_about(files, &settings.directory)? {
         Some(about) => {
             let store = settings.directory.clone();
-            if about.format != FORMAT {
-                return Err(StoreError::OtherFormat { path: store, found: about.format });
-            }
             if about.block_bytes < disk_bytes {
                 let store_bytes = about.block_bytes;
                 return Err(StoreError::LargerBlocks { path: store, store_bytes, disk_bytes });
             }
             if let Some(asked) = settings.shard_count.filter(|asked| *asked != about.shards) {
                 return Err(StoreError::OtherShards { path: store, found: about.shards, asked });
-            }
-            let sizes_hold = about.block_bytes.is_power_of_two()
-                && about.segment_bytes.is_multiple_of(about.block_bytes)
-                && about.segment_bytes >= SEGMENT_BYTES_MIN
-                && (1..=256).contains(&about.shards);
-            if !sizes_hold {
-                let reason = "its sizes do not fit each other".to_owned();
-                return Err(StoreError::Damaged { path, reason });
             }
             if about.segment_bytes != settings.segment_bytes {
                 tracing::info!(
@@ -424,7 +438,7 @@ pub struct Inspected {
     pub store_id: String,
     /// Shape of all logs.
     pub shape: LogShape,
-    /// For each shard: bytes of segments there are, its lives so far, how its log ends.
+    /// For each shard its lives so far and how its log ends.
     pub shards: Vec<InspectedShard>,
 }
 
@@ -433,8 +447,6 @@ pub struct Inspected {
 pub struct InspectedShard {
     /// Its directory.
     pub directory: PathBuf,
-    /// Log offsets that its segments cover.
-    pub segments_end: u64,
     /// How often it was opened.
     pub lives: usize,
     /// Where its log ends, and how.
@@ -450,30 +462,21 @@ pub fn inspect<F: FileSystem>(
     directory: &Path,
     mut visit: impl FnMut(&LogShape, usize, Replayed<'_>),
 ) -> Result<Inspected, StoreError> {
-    let path = directory.join("STORE");
-    let about = read_checked::<About>(files, &path)?
-        .ok_or_else(|| io_error("read", &path)(io::ErrorKind::NotFound.into()))?;
-    if about.format != FORMAT {
-        let path = directory.to_owned();
-        return Err(StoreError::OtherFormat { path, found: about.format });
-    }
-    let shape = LogShape {
-        seed: about.seed,
-        block_bytes: about.block_bytes,
-        segment_bytes: about.segment_bytes,
-    };
+    let about = read_about(files, directory)?.ok_or_else(|| {
+        io_error("read", &directory.join("STORE"))(io::ErrorKind::NotFound.into())
+    })?;
+    let shape = about.shape();
     let mut shards = Vec::new();
     for shard in 0..usize::from(about.shards) {
         let directory = directory.join(format!("shard-{shard:03}"));
         let epochs = read_epochs(files, &directory.join("EPOCHS"))?;
         let segments = list_segments(files, &directory, shape.segment_bytes)?;
-        let segments_end = segments.last().map_or(0, |(first, _)| first + shape.segment_bytes);
         let end = replay(shape, &epochs, &segments, &directory, |found| {
             visit(&shape, shard, found);
             Ok(())
         })?;
         let lives = epochs.lives().len();
-        shards.push(InspectedShard { directory, segments_end, lives, end });
+        shards.push(InspectedShard { directory, lives, end });
     }
     Ok(Inspected { format: about.format, store_id: about.store_id, shape, shards })
 }
@@ -571,14 +574,7 @@ fn repair(
 fn zero(file: &impl StoreFile, from: u64, to: u64) -> Result<(), StoreError> {
     let zeros =
         DirectBuffer::new(1024 * 1024).map_err(io_error("allocate zeros for", file.path()))?;
-    let mut at = from;
-    while at < to {
-        let len = (to - at).min(zeros.size() as u64);
-        let bytes = usize::try_from(len).expect("at most 1 MiB");
-        file.write_at(&zeros, bytes, at).map_err(io_error("write zeros to", file.path()))?;
-        at += len;
-    }
-    file.sync_data().map_err(io_error("sync", file.path()))
+    write_zeros(file, &zeros, from..to).map_err(io_error("write zeros to", file.path()))
 }
 
 /// Prepares the space that the first records go to. Returns up to where.

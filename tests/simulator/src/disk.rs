@@ -11,10 +11,10 @@
 //! - A DSYNC write that completed, and everything written to a file before a sync of it completed, survives.
 //! - A failing write keeps any of its sectors. After a failing sync what it should have made durable stays
 //!   readable and is not durable, and no later sync makes it so (Linux since 4.13 marks the pages clean).
-//! - Space: `allocate` fails with ENOSPC while the disk is full.
+//! - Bytes that change at rest: `corrupt`, between two lives.
 //!
-//! Not modelled: space that is allocated and holds old records (there are no recycled segments yet), and
-//! sectors that go bad while at rest.
+//! Not modelled: a full disk, and space that is allocated and holds old records (there are no recycled
+//! segments yet).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -67,7 +67,6 @@ struct State {
     /// Entries as they survive a power cut.
     durable_entries: BTreeMap<PathBuf, usize>,
     operations_left: Option<u32>,
-    is_full: bool,
     syncs_lie: bool,
     directory_syncs_lie: bool,
 }
@@ -107,11 +106,6 @@ impl Disk {
             None => {}
         }
         Ok(state)
-    }
-
-    /// From now on (or no longer) there is no space.
-    pub fn set_full(&self, is_full: bool) {
-        self.lock().is_full = is_full;
     }
 
     /// A disk that says synced and does nothing: a seeded bug.
@@ -294,8 +288,7 @@ impl FileSystem for Disk {
         let mut state = self.live()?;
         let inode = match state.entry(path) {
             Ok(inode) => inode,
-            Err(_) if mode == OpenMode::OrCreate && !state.is_full => state.make(path),
-            Err(_) if mode == OpenMode::OrCreate => return Err(io::ErrorKind::StorageFull.into()),
+            Err(_) if mode == OpenMode::OrCreate => state.make(path),
             Err(error) => return Err(error),
         };
         drop(state);
@@ -428,11 +421,7 @@ impl StoreFile for DiskFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.live()?;
-        let is_full = state.is_full;
         let inode = &mut state.inodes[self.inode];
-        if is_full && inode.size < bytes {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         inode.size = inode.size.max(bytes);
         Ok(())
     }
