@@ -18,7 +18,8 @@ use proto::properties;
 use proto::record::Record;
 use runtime::file::{FileLock, SystemFiles};
 
-use crate::server::store::{self, Inspected, Replayed, StoreError, segment_path};
+use crate::server::recovery::Replayed;
+use crate::server::store::{self, Inspected, StoreError, segment_path};
 
 /// Flags of `ringmq inspect`.
 #[derive(Debug, Args)]

@@ -20,6 +20,7 @@ pub mod names;
 pub mod properties;
 pub mod record;
 pub mod reply;
+pub mod state;
 mod swar;
 pub mod text;
 pub mod version;

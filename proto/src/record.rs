@@ -187,6 +187,12 @@ impl Writer<'_> {
     }
 }
 
+/// The queue offset that a record says; `None`: it is too short to say one.
+pub fn queue_offset(record: &[u8]) -> Option<i64> {
+    let bytes = record.get(QUEUE_OFFSET_AT..)?.first_chunk()?;
+    Some(i64::from_be_bytes(*bytes))
+}
+
 /// Writes another queue offset into an encoded record.
 ///
 /// # Panics
@@ -519,7 +525,9 @@ mod tests {
         for born_host in ["10.0.0.9:50000", "[fd00::9]:50000"] {
             let fields = RecordFields { born_host: born_host.parse().unwrap(), ..example() };
             let mut bytes = encode(&fields);
+            assert_eq!(queue_offset(&bytes), Some(7));
             patch_queue_offset(&mut bytes, 71);
+            assert_eq!(queue_offset(&bytes), Some(71));
             patch_physic_offset(&mut bytes, 72);
             patch_store_timestamp(&mut bytes, 73);
             let expect = RecordFields {

@@ -108,11 +108,13 @@ impl Broker {
             }
             request::QUERY_CONSUMER_OFFSET => self.query_offset(&asker, &command, outboxes),
             request::UPDATE_CONSUMER_OFFSET => self.update_offset(now, &asker, &command),
-            request::SEARCH_OFFSET_BY_TIMESTAMP => self.search_offset(&asker, &command, outboxes),
+            request::SEARCH_OFFSET_BY_TIMESTAMP => {
+                self.search_offset(now, &asker, &command, outboxes)
+            }
             request::GET_MAX_OFFSET => self.max_offset(&asker, &command, outboxes),
             request::GET_MIN_OFFSET => self.min_offset(&asker, &command, outboxes),
             request::GET_EARLIEST_MSG_STORETIME => {
-                self.earliest_store_time(&asker, &command, outboxes)
+                self.earliest_store_time(now, &asker, &command, outboxes)
             }
             request::HEART_BEAT => self.heartbeat(now, &asker, &command, frame.body, outboxes),
             request::UNREGISTER_CLIENT => self.unregister_client(&asker, &command, outboxes),

@@ -1,8 +1,8 @@
 //! Limits of the broker, each with its unit and reason.
 
-/// Send-backs that wait for their message to be read from disk, at the most. Above it the client is
-/// told to send the message itself, which is what Java clients do on any error of a send-back.
-pub const PARKED_SEND_BACKS_MAX: usize = 1024;
+/// Requests that wait for something to be read from disk (send-backs, searches by time), at the most.
+/// Above it a client is told to try again; Java clients send a message back themselves on any error.
+pub const PARKED_REQUESTS_MAX: usize = 1024;
 
 /// A held pull waits at most this long, ms: old Go clients ask for nanoseconds, and a client's own
 /// timeout is 30 s.

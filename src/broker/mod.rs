@@ -12,6 +12,7 @@ mod dispatch;
 mod handlers;
 pub mod limits;
 pub mod membership;
+mod parked;
 mod refusal;
 pub mod registration;
 mod settings;
@@ -33,8 +34,8 @@ pub use settings::BrokerSettings;
 
 use crate::net::outbox::Outboxes;
 use crate::router::Router;
-use handlers::ParkedSendBack;
 use membership::Membership;
+use parked::Parked;
 
 /// Whether the caller may go on with the connection's next frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +72,7 @@ pub struct Broker {
     pub shards: Vec<Shard>,
     catalog: Catalog,
     membership: Membership,
-    parked: Vec<ParkedSendBack>,
+    parked: Vec<Parked>,
     cold_reads_seen: u64,
     /// For each shard the keys of the batches that wait for confirmation, in the log's order.
     batch_keys: Vec<VecDeque<Vec<u8>>>,
@@ -145,7 +146,7 @@ impl Broker {
         for shard in &mut self.shards {
             shard.connection_closed(bits);
         }
-        self.parked.retain(|parked| parked.ticket.connection != bits);
+        self.parked.retain(|parked| parked.asker.connection != connection);
         for group in self.membership.closed(bits) {
             self.notify_members(&group, outboxes);
         }

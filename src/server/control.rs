@@ -14,11 +14,13 @@ use std::time::Duration;
 use glommio::channels::local_channel::{self, LocalReceiver, LocalSender};
 use proto::body::{DataVersion, TopicConfig};
 use runtime::eventfd::readable;
-use runtime::file::DirectFile;
+use runtime::file::{DirectFile, SystemFiles};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 
 use super::messages::{ToControl, ToCore};
-use super::space::{self, Preparer, SpacePlace};
+use super::runs::ShardPlace;
+use super::space::{self, Preparer};
+use super::upkeep::{self, Upkeep};
 use crate::broker::registration::{
     BrokerIdentity, Coverage, Registrar, RegistrationError, RegistrationFailure,
 };
@@ -32,8 +34,8 @@ pub struct ControlParts {
     pub name_servers: Vec<String>,
     /// How often, ms.
     pub register_period_ms: u64,
-    /// Where each shard's segments are, in the core's order.
-    pub places: Vec<SpacePlace>,
+    /// Where each shard's files are, in the core's order.
+    pub places: Vec<ShardPlace>,
     /// To the core.
     pub core: Peer<ToCore<DirectFile>>,
     /// From the core.
@@ -100,23 +102,35 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     let is_stopping = Rc::new(Cell::new(false));
     let space = SpaceTask {
         preparer: Preparer::new()?,
-        places: parts.places,
+        places: parts.places.clone(),
         core: Rc::clone(&core),
         is_stopping: Rc::clone(&is_stopping),
     };
     let space = glommio::spawn_local(space.run(wanted));
+    let (upkeeps, due) = local_channel::new_unbounded();
+    let upkeep =
+        glommio::spawn_local(keep_up(parts.places, due, Rc::clone(&core), Rc::clone(&is_stopping)));
     let (registrations, asked) = local_channel::new_unbounded();
     let registrar = Registrar::new(parts.identity, parts.name_servers);
     let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
     let period = Duration::from_millis(parts.register_period_ms);
     let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&core)));
-    let dispatched =
-        Dispatch { inbox, sleep, stop, core, spaces, registrations, is_stopping: &is_stopping };
+    let dispatched = Dispatch {
+        inbox,
+        sleep,
+        stop,
+        core,
+        spaces,
+        upkeeps,
+        registrations,
+        is_stopping: &is_stopping,
+    };
     let served = dispatch(dispatched).await;
     periodic.cancel().await;
     // Not cancelled: a blocking call whose task is gone panics in glommio's thread.
     is_stopping.set(true);
     space.await;
+    upkeep.await;
     // Its channel is closed now: it unregisters and ends.
     registration.await;
     served
@@ -128,6 +142,7 @@ struct Dispatch<'a> {
     stop: StopFlag,
     core: Rc<CoreLine>,
     spaces: LocalSender<(usize, std::ops::Range<u64>)>,
+    upkeeps: LocalSender<(usize, Upkeep)>,
     registrations: LocalSender<Registration>,
     is_stopping: &'a Cell<bool>,
 }
@@ -139,6 +154,12 @@ async fn dispatch(mut this: Dispatch<'_>) -> io::Result<()> {
             match message {
                 ToControl::PrepareSpace { shard, range } => {
                     this.spaces.try_send((shard, range)).ok();
+                }
+                ToControl::WriteRun { shard, slice } => {
+                    this.upkeeps.try_send((shard, Upkeep::WriteRun(slice))).ok();
+                }
+                ToControl::RemakeRun { shard, range } => {
+                    this.upkeeps.try_send((shard, Upkeep::RemakeRun(range))).ok();
                 }
                 ToControl::RegisterTopics { topics, version, number, is_full } => {
                     let registration = Registration { topics, version, number, is_full };
@@ -167,7 +188,7 @@ async fn dispatch(mut this: Dispatch<'_>) -> io::Result<()> {
 /// Prepares space in the order asked for, and tries again while the disk is full.
 struct SpaceTask {
     preparer: Preparer,
-    places: Vec<SpacePlace>,
+    places: Vec<ShardPlace>,
     core: Rc<CoreLine>,
     is_stopping: Rc<Cell<bool>>,
 }
@@ -195,6 +216,30 @@ impl SpaceTask {
                 self.core.send(ToCore::SpaceDelayed { shard, reason });
                 false
             }
+        }
+    }
+}
+
+/// Keeps runs, snapshots and segments in order, one piece of work after the other.
+async fn keep_up(
+    places: Vec<ShardPlace>,
+    due: LocalReceiver<(usize, Upkeep)>,
+    core: Rc<CoreLine>,
+    is_stopping: Rc<Cell<bool>>,
+) {
+    while let Some((shard, mut upkeep)) = due.recv().await {
+        while !is_stopping.get() {
+            let place = places[shard].clone();
+            // The calls block, so they are made on a thread of the executor's pool.
+            let done = glommio::executor()
+                .spawn_blocking(move || upkeep::perform(&SystemFiles, &place, shard, upkeep))
+                .await;
+            done.messages.into_iter().for_each(|message| core.send(message));
+            match done.again {
+                Some(again) => upkeep = again,
+                None => break,
+            }
+            space::wait_to_retry().await;
         }
     }
 }

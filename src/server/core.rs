@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
+use engine::coldread::ColdReads;
 use engine::shard::{AppendRefused, Shard};
 use runtime::clock::{Clock, Now};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
@@ -16,8 +17,8 @@ use runtime::{
     ConnectionId, Events, FileEvent, NetEvent, Reactor, ReactorConfig, Received, Ring, WriteSync,
 };
 
+use super::files::{Files, ShardFiles};
 use super::messages::{ToControl, ToCore};
-use super::segments::Segments;
 use crate::broker::{Broker, Flow};
 use crate::net::connected::{self, Connected};
 use crate::net::flush::{Unsendable, flush};
@@ -29,8 +30,8 @@ use crate::net::outbox::Outboxes;
 pub struct CoreParts<R: Ring> {
     /// Everything but the shards' files.
     pub broker: Broker,
-    /// For each shard its directory and files, in the broker's order.
-    pub segments: Vec<Segments<R::File>>,
+    /// For each shard its files, in the broker's order.
+    pub files: Vec<ShardFiles<R::File>>,
     /// The broker's listening socket.
     pub listener: R::Listener,
     /// To the control thread.
@@ -94,7 +95,7 @@ pub struct Core<R: Ring> {
     outboxes: Outboxes,
     connections: Vec<Connected>,
     stalled: VecDeque<Stalled>,
-    segments: Vec<Segments<R::File>>,
+    files: Vec<ShardFiles<R::File>>,
     listener: Option<R::Listener>,
     control: Peer<ToControl>,
     unsent: VecDeque<ToControl>,
@@ -170,7 +171,7 @@ impl<R: Ring> Core<R> {
             outboxes: Outboxes::default(),
             connections: Vec::new(),
             stalled: VecDeque::new(),
-            segments: parts.segments,
+            files: parts.files,
             listener: Some(parts.listener),
             control: parts.control,
             unsent: VecDeque::new(),
@@ -266,10 +267,10 @@ impl<R: Ring> Core<R> {
                 shard.log_mut().write_completed(&range, result);
             }
             FileEvent::Read { token, buffer, result } => {
-                let shard = &mut self.broker.shards[(token >> 48) as usize];
-                let offset = token & ((1 << 48) - 1);
+                let (shard, kind, offset) = read_of(token);
+                let shard = &mut self.broker.shards[shard];
                 let result = result.map_err(|error| error.to_string());
-                shard.cold_mut().read_completed(offset * READ_UNIT, buffer, result);
+                kind.reads(shard).read_completed(offset, buffer, result);
             }
             FileEvent::Synced { token, result } => self.synced(token as usize, result),
         }
@@ -298,7 +299,7 @@ impl<R: Ring> Core<R> {
         for index in 0..self.broker.shards.len() {
             let shard = &mut self.broker.shards[index];
             while let Some(write) = shard.log_mut().next_write() {
-                let place = self.segments[index].slot(&mut self.ring, write.range.start)?;
+                let place = self.files[index].log.slot(&mut self.ring, write.range.start)?;
                 let (slot, at) = place.expect("space is prepared before it is written to");
                 let sync = if write.durable { WriteSync::Durable } else { WriteSync::Written };
                 let buffer = shard.log_mut().buffer_mut();
@@ -309,7 +310,7 @@ impl<R: Ring> Core<R> {
                 let mut left = 0;
                 let mut at = sync.range.start / segment_bytes * segment_bytes;
                 while at < sync.range.end {
-                    let place = self.segments[index].slot(&mut self.ring, at)?;
+                    let place = self.files[index].log.slot(&mut self.ring, at)?;
                     let (slot, _) = place.expect("written segments exist");
                     self.ring.sync_file(slot, index as u64);
                     left += 1;
@@ -330,15 +331,19 @@ impl<R: Ring> Core<R> {
 
     fn start_cold_reads(&mut self) -> io::Result<()> {
         for (index, shard) in self.broker.shards.iter_mut().enumerate() {
-            while let Some(read) = shard.cold_mut().next_read() {
-                match self.segments[index].slot(&mut self.ring, read.offset)? {
-                    Some((slot, at)) => {
-                        let token = ((index as u64) << 48) | (read.offset / READ_UNIT);
-                        self.ring.read_file(slot, at, read.buffer, token);
-                    }
-                    None => {
-                        let gone = Err("the segment does not exist".to_owned());
-                        shard.cold_mut().read_completed(read.offset, read.buffer, gone);
+            for kind in [ReadKind::Log, ReadKind::Runs] {
+                while let Some(read) = kind.reads(shard).next_read() {
+                    let place =
+                        kind.files(&mut self.files[index]).slot(&mut self.ring, read.offset);
+                    match place? {
+                        Some((slot, at)) => {
+                            let token = read_token(index, kind, read.offset);
+                            self.ring.read_file(slot, at, read.buffer, token);
+                        }
+                        None => {
+                            let gone = Err("the file does not exist any more".to_owned());
+                            kind.reads(shard).read_completed(read.offset, read.buffer, gone);
+                        }
                     }
                 }
             }
@@ -518,8 +523,9 @@ impl<R: Ring> Core<R> {
             worked = true;
             match message {
                 ToCore::SpacePrepared { shard, range, segment } => {
+                    let segment_bytes = self.broker.shards[shard].log().shape().segment_bytes;
                     if let Some(file) = segment {
-                        self.segments[shard].add(range.start, file);
+                        self.files[shard].log.add(range.start, segment_bytes, file);
                     }
                     let log = self.broker.shards[shard].log_mut();
                     if log.no_space().is_some() {
@@ -538,6 +544,11 @@ impl<R: Ring> Core<R> {
                     }
                     log.space_delayed(reason);
                 }
+                ToCore::RunWritten { shard, head, file } => {
+                    let address = self.broker.shards[shard].run_written(&head);
+                    self.files[shard].runs.add(address, head.file_bytes(), file);
+                }
+                ToCore::Snapshot { .. } => {}
                 ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
                 ToCore::SendAllTopics => {
                     let (topics, version) = self.broker.registered_topics();
@@ -565,6 +576,12 @@ impl<R: Ring> Core<R> {
         for (shard, owner) in self.broker.shards.iter_mut().enumerate() {
             while let Some(range) = owner.log_mut().next_space() {
                 self.unsent.push_back(ToControl::PrepareSpace { shard, range });
+            }
+            if let Some(slice) = owner.next_slice() {
+                self.unsent.push_back(ToControl::WriteRun { shard, slice });
+            }
+            if let Some(range) = owner.next_damaged_run() {
+                self.unsent.push_back(ToControl::RemakeRun { shard, range });
             }
         }
         if self.phase != Phase::Starting
@@ -676,5 +693,37 @@ fn too_many_assembling(limit: usize) -> String {
     )
 }
 
-/// Cold reads start on multiples of this; keeps their offsets below 48 bits of a token.
+/// What a cold read reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ReadKind {
+    Log,
+    Runs,
+}
+
+impl ReadKind {
+    fn reads(self, shard: &mut Shard) -> &mut ColdReads {
+        match self {
+            ReadKind::Log => shard.cold_mut(),
+            ReadKind::Runs => shard.cold_runs_mut(),
+        }
+    }
+
+    fn files<F>(self, files: &mut ShardFiles<F>) -> &mut Files<F> {
+        match self {
+            ReadKind::Log => &mut files.log,
+            ReadKind::Runs => &mut files.runs,
+        }
+    }
+}
+
+/// Cold reads start on multiples of this; keeps their offsets below 47 bits of a token.
 const READ_UNIT: u64 = engine::limits::READ_BLOCK_BYTES as u64;
+
+fn read_token(shard: usize, kind: ReadKind, offset: u64) -> u64 {
+    ((shard as u64) << 48) | (u64::from(kind == ReadKind::Runs) << 47) | (offset / READ_UNIT)
+}
+
+fn read_of(token: u64) -> (usize, ReadKind, u64) {
+    let kind = if token >> 47 & 1 == 1 { ReadKind::Runs } else { ReadKind::Log };
+    ((token >> 48) as usize, kind, (token & ((1 << 47) - 1)) * READ_UNIT)
+}

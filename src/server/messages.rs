@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use engine::consumequeue::RunHead;
+use engine::shard::Slice;
 use proto::body::{DataVersion, TopicConfig};
 
 /// From a core to the control thread.
@@ -12,6 +14,20 @@ pub enum ToControl {
         /// The shard, by its place on the core.
         shard: usize,
         /// Log offsets, within one segment.
+        range: Range<u64>,
+    },
+    /// Write a slice's queue entries and notes as a run, and make a snapshot when its segment is full.
+    WriteRun {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// What to write.
+        slice: Slice,
+    },
+    /// A run was found damaged: make it again from the log.
+    RemakeRun {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// The slice of the log.
         range: Range<u64>,
     },
     /// Tell the NameServers of topics.
@@ -49,6 +65,22 @@ pub enum ToCore<F> {
         shard: usize,
         /// Why.
         reason: String,
+    },
+    /// A run is durable.
+    RunWritten {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// What it begins with.
+        head: RunHead,
+        /// Its file.
+        file: F,
+    },
+    /// Segments below this log offset may be removed: two snapshots hold what they said.
+    Snapshot {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// Log offset.
+        safe_below: u64,
     },
     /// The NameServers were told of the topics of a RegisterTopics.
     Registered {

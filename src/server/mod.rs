@@ -3,11 +3,14 @@
 
 pub mod control;
 pub mod core;
+pub mod files;
 pub mod messages;
 pub mod name_server;
-pub mod segments;
+pub mod recovery;
+pub mod runs;
 pub mod space;
 pub mod store;
+pub mod upkeep;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,18 +18,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use engine::commitlog::FlushMode;
+use engine::shard::{SealLimits, Shard};
 use runtime::clock::Clock;
 use runtime::eventfd::EventFd;
 use runtime::executor::{CoreError, CoreOptions, spawn_core};
-use runtime::file::DirectFile;
+use runtime::file::{DirectFile, StoreFile};
 use runtime::mesh::{SleepFlag, pair};
 use runtime::placement::Placement;
 use runtime::{memory_limit, probe, socket};
 
 use self::control::{ControlParts, Ready, StopFlag};
 use self::core::{CoreConfig, CoreParts};
-use self::segments::Segments;
-use self::space::SpacePlace;
+use self::files::ShardFiles;
+use self::recovery::OpenShard;
+use self::runs::ShardPlace;
 use self::store::{Store, StoreError, StoreSettings};
 use crate::broker::registration::BrokerIdentity;
 use crate::broker::{Broker, BrokerSettings};
@@ -144,6 +149,7 @@ fn store_settings(config: &ServerConfig) -> StoreSettings {
         write_buffer_bytes: config.write_buffer_bytes,
         read_cache_bytes: config.read_cache_bytes,
         delay_levels_ms: config.delay_levels_ms.clone(),
+        seal: SealLimits::default(),
     }
 }
 
@@ -251,16 +257,10 @@ fn serve(
     let core_sleep = SleepFlag::new(core_event);
     let (to_control, from_core) = pair(&core_sleep, &control_sleep, CONTROL_RING);
     let (to_core, from_control) = pair(&control_sleep, &core_sleep, CONTROL_RING);
-    let Store { shape, shards: opened, mut catalog } = store;
+    let Store { shards: opened, mut catalog, .. } = store;
     let now = Clock.now();
     catalog.opened(now.wall_ms);
-    let (mut shards, mut segments, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for shard in opened {
-        shards.push(shard.shard);
-        segments.push(Segments::new(shape.segment_bytes, shard.segments));
-        let segment_bytes = shape.segment_bytes;
-        places.push(SpacePlace { directory: shard.directory, segment_bytes });
-    }
+    let (shards, files, places) = split(opened);
     let advertised = settings.advertised;
     let identity = BrokerIdentity {
         cluster: settings.cluster_name.clone(),
@@ -272,7 +272,7 @@ fn serve(
     let router = Router::new(0, 1, shards.len());
     let core_parts = CoreParts {
         broker: Broker::new(settings, router, shards, catalog, now),
-        segments,
+        files,
         listener: listeners.0,
         control: to_control,
         inbox: from_control,
@@ -324,6 +324,27 @@ fn serve(
     name_server?;
     tracing::info!("stopped, the store is closed");
     Ok(())
+}
+
+/// Opened shards as what a core takes of them and what the control thread takes.
+pub fn split<F: StoreFile>(
+    opened: Vec<OpenShard<F>>,
+) -> (Vec<Shard>, Vec<ShardFiles<F>>, Vec<ShardPlace>) {
+    let (mut shards, mut all, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    let count = opened.len();
+    for opened in opened {
+        let mut files = ShardFiles::new(count);
+        for (first, file) in opened.segments {
+            files.log.add(first, opened.place.shape.segment_bytes, file);
+        }
+        for (address, bytes, file) in opened.runs {
+            files.runs.add(address, bytes, file);
+        }
+        shards.push(opened.shard);
+        all.push(files);
+        places.push(opened.place);
+    }
+    (shards, all, places)
 }
 
 /// The NameServer inside, as it can be dialled from here, and those further ones.

@@ -6,13 +6,13 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::DirectBuffer;
 use runtime::file::{DirectFile, FileSystem, OpenMode, StoreFile, SystemFiles};
 
+use super::runs::ShardPlace;
 use super::store::segment_path;
 
 /// Zeros written at a time: one huge page, which the kernel need not gather from small ones.
@@ -20,15 +20,6 @@ const ZEROS_BYTES: usize = 2 * 1024 * 1024;
 
 /// How long to wait before a full disk is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-
-/// Where a shard's segments are and how large.
-#[derive(Clone, Debug)]
-pub struct SpacePlace {
-    /// The shard's directory.
-    pub directory: PathBuf,
-    /// Bytes of a segment.
-    pub segment_bytes: u64,
-}
 
 /// Prepares space, one range after the other.
 #[derive(Debug)]
@@ -52,7 +43,7 @@ impl Preparer {
     /// What the file system says; ENOSPC when the disk is full. The same range can be tried again.
     pub async fn prepare(
         &self,
-        place: &SpacePlace,
+        place: &ShardPlace,
         range: &Range<u64>,
     ) -> io::Result<Option<DirectFile>> {
         let (zeros, place, range) = (Arc::clone(&self.zeros), place.clone(), range.clone());
@@ -69,17 +60,18 @@ impl Preparer {
 pub fn zero_range<F: FileSystem>(
     files: &F,
     zeros: &DirectBuffer,
-    place: &SpacePlace,
+    place: &ShardPlace,
     range: Range<u64>,
 ) -> io::Result<Option<F::File>> {
-    let first = range.start / place.segment_bytes * place.segment_bytes;
-    assert!(range.end <= first + place.segment_bytes);
+    let segment_bytes = place.shape.segment_bytes;
+    let first = range.start / segment_bytes * segment_bytes;
+    assert!(range.end <= first + segment_bytes);
     let path = segment_path(&place.directory, first);
     let is_new = range.start == first;
     let mode = if is_new { OpenMode::OrCreate } else { OpenMode::Existing };
     let file = files.open(&path, mode)?;
     if is_new {
-        file.allocate(place.segment_bytes)?;
+        file.allocate(segment_bytes)?;
     }
     write_zeros(&file, zeros, range.start - first..range.end - first)?;
     if !is_new {

@@ -4,37 +4,32 @@
 //! Formats: docs/decisions/0001-store-format.md.
 
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use super::space::write_zeros;
+use super::recovery::{Go, OpenShard, Replayed, open_shard, replay};
+use super::runs::ShardPlace;
 use engine::catalog::Catalog;
-use engine::commitlog::{
-    CommitLog, Epoch, Epochs, EpochsError, FlushMode, LogShape, Prefix, Replay, ReplayEnd,
-    ReplayStep, SegmentIdentity,
-};
-use engine::limits::{SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
-use engine::shard::{OpenError, Opening, Shard};
-use proto::ids::ShardIndex;
+use engine::commitlog::{Epoch, Epochs, EpochsError, FlushMode, LogShape, ReplayEnd};
+use engine::consumequeue::RunIdentity;
+use engine::limits::SEGMENT_BYTES_MIN;
+use engine::shard::{OpenError, SealLimits};
 use runtime::file::{
     DirectFile, FileLock, FileSystem, OpenMode, StoreFile, SystemFiles, direct_io_block_bytes,
     replace_file,
 };
-use runtime::{DirectBuffer, WriteBuffer};
 use serde::{Deserialize, Serialize};
 
 /// Version of the formats of docs/decisions/0001-store-format.md.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// Unit of writes of a new store; a disk that wants more gets more.
 const BLOCK_BYTES: u64 = 4096;
 
-/// Bytes read or zeroed at a time.
-const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// A file whose space is given up when the disk is full, so that a store can still be opened.
+const SPARE: &str = "SPARE";
 
-/// Space made ready before the store opens; the rest follows while it runs.
-const FIRST_SPACE_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of it: what a start writes, several times over.
+const SPARE_BYTES: u64 = 1024 * 1024;
 
 /// Why a store cannot be opened: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +102,14 @@ pub enum StoreError {
         /// Where one should begin.
         expected: u64,
     },
+    /// The log's first segments are gone, and nothing says what they held.
+    #[error("the log in {} begins at {start}, and no snapshot says what was before; restore its snapshot files (snapshot-…) or its first segments from a copy", path.display())]
+    SnapshotMissing {
+        /// The shard's directory.
+        path: PathBuf,
+        /// Where its log begins.
+        start: u64,
+    },
     /// A whole record says what cannot be.
     #[error("the log in {}: {source}", path.display())]
     Open {
@@ -136,6 +139,8 @@ pub struct StoreSettings {
     pub read_cache_bytes: u64,
     /// Delay levels, ms.
     pub delay_levels_ms: Vec<u64>,
+    /// When queue entries go into a run.
+    pub seal: SealLimits,
 }
 
 /// An opened store.
@@ -147,17 +152,6 @@ pub struct Store<F> {
     pub shards: Vec<OpenShard<F>>,
     /// Topics and groups.
     pub catalog: Catalog,
-}
-
-/// An opened shard with its files.
-#[derive(Debug)]
-pub struct OpenShard<F> {
-    /// Its state.
-    pub shard: Shard,
-    /// Its directory.
-    pub directory: PathBuf,
-    /// Its segments, by first log offset, rising.
-    pub segments: Vec<(u64, F)>,
 }
 
 #[derive(Serialize, Deserialize, Debug)]
@@ -199,7 +193,7 @@ struct Checked<T> {
     crc32: u32,
 }
 
-fn io_error<'a>(
+pub(super) fn io_error<'a>(
     operation: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> StoreError + 'a {
@@ -252,11 +246,25 @@ pub fn open_files<F: FileSystem>(
     let mut catalog = Catalog::default();
     let mut shards = Vec::new();
     for number in 0..about.shards {
-        let identity = SegmentIdentity { format: FORMAT, store_id, shard: number as u8 };
+        let identity = RunIdentity { store_id, shard: number as u8, seed: about.seed };
         let directory = directory.join(format!("shard-{number:03}"));
-        shards.push(open_shard(files, settings, shape, identity, directory, &mut catalog)?);
+        let place = ShardPlace { directory, shape, identity };
+        let (shard, its_catalog) = open_shard(files, settings, place)?;
+        shards.push(shard);
+        if number == 0 {
+            catalog = its_catalog;
+        }
     }
+    keep_spare(files, &settings.directory);
     Ok(Store { shape, shards, catalog })
+}
+
+/// Keeps some space for the next start, in case that the disk is full then.
+fn keep_spare(files: &impl FileSystem, directory: &Path) {
+    let made = files.open(&directory.join(SPARE), OpenMode::OrCreate);
+    if let Err(error) = made.and_then(|file| file.allocate(SPARE_BYTES)) {
+        tracing::warn!(%error, "no space could be kept for a start on a full disk ({SPARE})");
+    }
 }
 
 /// STORE, if there is one: of our format, and its sizes fit each other.
@@ -327,63 +335,7 @@ fn draw_random(bytes: &mut [u8]) -> io::Result<()> {
     std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes))
 }
 
-fn open_shard<F: FileSystem>(
-    files: &F,
-    settings: &StoreSettings,
-    shape: LogShape,
-    identity: SegmentIdentity,
-    directory: PathBuf,
-    catalog: &mut Catalog,
-) -> Result<OpenShard<F::File>, StoreError> {
-    files.create_directory(&directory).map_err(io_error("create directory", &directory))?;
-    let epochs_path = directory.join("EPOCHS");
-    let mut epochs = read_epochs(files, &epochs_path)?;
-    let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
-    let start = segments.first().map_or(0, |(first, _)| *first);
-    if start > 0 {
-        // Nothing is ever deleted yet, so the log begins at 0.
-        return Err(StoreError::SegmentMissing { path: directory, expected: 0 });
-    }
-    let mut opening = Opening::new();
-    let end = replay(shape, &epochs, &segments, &directory, |step| match step {
-        Replayed::Record { offset, prefix, payload } => {
-            opening.record(offset, prefix, payload, catalog)
-        }
-        Replayed::Damage(_) => opening.damaged(catalog),
-    })?;
-    repair(files, shape, &segments, &directory, &end)?;
-    let life = epochs.raise(end.end, shape.block_bytes);
-    write_epochs(files, &epochs_path, &epochs)?;
-    let prepared = prepare_first_space(files, shape, &directory, &mut segments, life.first)?;
-    let buffer_bytes = settings.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN).next_power_of_two();
-    let buffer = WriteBuffer::new(buffer_bytes, life.first)
-        .map_err(io_error("allocate the write buffer of", &directory))?;
-    let mut log = CommitLog::new(shape, settings.flush, identity, life, buffer);
-    log.space_found(prepared);
-    let messages = opening.messages();
-    let mut shard = opening
-        .finish(
-            ShardIndex(identity.shard),
-            log,
-            &settings.delay_levels_ms,
-            settings.read_cache_bytes,
-        )
-        .map_err(|source| StoreError::Open { path: directory.clone(), source })?;
-    if settings.flush == FlushMode::Sync {
-        shard.set_flush_timeout(settings.sync_flush_timeout_ms);
-    }
-    tracing::info!(
-        shard = identity.shard,
-        messages,
-        log_bytes = end.end,
-        epoch = life.number,
-        clean = end.clean || end.end == 0,
-        "shard opened"
-    );
-    Ok(OpenShard { shard, directory, segments })
-}
-
-fn list_segments<F: FileSystem>(
+pub(super) fn list_segments<F: FileSystem>(
     files: &F,
     directory: &Path,
     segment_bytes: u64,
@@ -411,22 +363,6 @@ fn list_segments<F: FileSystem>(
 /// Path of the segment that begins at a log offset.
 pub fn segment_path(directory: &Path, first: u64) -> PathBuf {
     directory.join(format!("{first:020}"))
-}
-
-/// What the replay of a log comes upon.
-#[derive(Debug)]
-pub enum Replayed<'a> {
-    /// A whole record.
-    Record {
-        /// Its log offset.
-        offset: u64,
-        /// What is before its payload.
-        prefix: Prefix,
-        /// The payload.
-        payload: &'a [u8],
-    },
-    /// Bytes that were durable and are not what was written.
-    Damage(Range<u64>),
 }
 
 /// What a store says of itself, and how its logs end, without changing anything.
@@ -471,9 +407,10 @@ pub fn inspect<F: FileSystem>(
         let directory = directory.join(format!("shard-{shard:03}"));
         let epochs = read_epochs(files, &directory.join("EPOCHS"))?;
         let segments = list_segments(files, &directory, shape.segment_bytes)?;
-        let end = replay(shape, &epochs, &segments, &directory, |found| {
+        let start = segments.first().map_or(0, |(first, _)| *first);
+        let end = replay(shape, &epochs, &segments, &directory, start, |found| {
             visit(&shape, shard, found);
-            Ok(())
+            Ok(Go::On)
         })?;
         let lives = epochs.lives().len();
         shards.push(InspectedShard { directory, lives, end });
@@ -481,140 +418,7 @@ pub fn inspect<F: FileSystem>(
     Ok(Inspected { format: about.format, store_id: about.store_id, shape, shards })
 }
 
-fn replay(
-    shape: LogShape,
-    epochs: &Epochs,
-    segments: &[(u64, impl StoreFile)],
-    directory: &Path,
-    mut apply: impl FnMut(Replayed<'_>) -> Result<(), OpenError>,
-) -> Result<ReplayEnd, StoreError> {
-    let mut buffer =
-        DirectBuffer::new(CHUNK_BYTES).map_err(io_error("allocate memory to read", directory))?;
-    let mut replay = Replay::new(shape, epochs.clone(), 0);
-    let unusable = |source| StoreError::Open { path: directory.to_owned(), source };
-    let mut told = Instant::now();
-    loop {
-        if told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            let total = segments.last().map_or(0, |(first, _)| first + shape.segment_bytes);
-            tracing::info!(at = replay.position(), of = total, "replaying the log");
-        }
-        match replay.step() {
-            ReplayStep::Need { offset, bytes } => {
-                let got = read_log(shape, segments, offset, &mut buffer)?;
-                replay.supply(&buffer.bytes()[..got.min(bytes)]);
-            }
-            ReplayStep::Record { offset, prefix, payload } => {
-                apply(Replayed::Record { offset, prefix, payload }).map_err(unusable)?;
-            }
-            ReplayStep::Damaged(range) => {
-                tracing::error!(
-                    directory = %directory.display(),
-                    from = range.start,
-                    to = range.end,
-                    "bytes of the log that were durable are damaged; their messages are gone, the others are served"
-                );
-                apply(Replayed::Damage(range)).map_err(unusable)?;
-            }
-            ReplayStep::End(end) => {
-                if end.dirty_end > end.end {
-                    tracing::warn!(
-                        directory = %directory.display(),
-                        end = end.end,
-                        bytes = end.dirty_end - end.end,
-                        "the log's tail was in flight when the process or the machine stopped; it is cut"
-                    );
-                }
-                return Ok(end);
-            }
-        }
-    }
-}
-
-/// Reads log bytes; fewer than the buffer holds at the end of a segment, none behind the last.
-fn read_log(
-    shape: LogShape,
-    segments: &[(u64, impl StoreFile)],
-    offset: u64,
-    buffer: &mut DirectBuffer,
-) -> Result<usize, StoreError> {
-    let first = offset / shape.segment_bytes * shape.segment_bytes;
-    let Some((_, file)) = segments.iter().find(|(start, _)| *start == first) else { return Ok(0) };
-    let got = file.read_at(buffer, offset - first).map_err(io_error("read", file.path()))?;
-    let left = usize::try_from(first + shape.segment_bytes - offset).unwrap_or(usize::MAX);
-    Ok(got.min(left))
-}
-
-/// Makes what was read durable, and wipes what was in flight behind the cut.
-fn repair(
-    files: &impl FileSystem,
-    shape: LogShape,
-    segments: &[(u64, impl StoreFile)],
-    directory: &Path,
-    end: &ReplayEnd,
-) -> Result<(), StoreError> {
-    // What a reader sees may still be in a volatile cache: made durable before anybody sees it.
-    for (_, file) in segments.iter().rev().take(2) {
-        file.sync_data().map_err(io_error("sync", file.path()))?;
-    }
-    files.sync_directory(directory).map_err(io_error("sync directory", directory))?;
-    let from = end.end.next_multiple_of(shape.block_bytes);
-    let to = end.dirty_end.next_multiple_of(shape.block_bytes);
-    for (first, file) in segments {
-        let from = from.max(*first);
-        let to = to.min(first + shape.segment_bytes);
-        if from < to {
-            zero(file, from - first, to - first)?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes zeros and makes them durable.
-fn zero(file: &impl StoreFile, from: u64, to: u64) -> Result<(), StoreError> {
-    let zeros =
-        DirectBuffer::new(1024 * 1024).map_err(io_error("allocate zeros for", file.path()))?;
-    write_zeros(file, &zeros, from..to).map_err(io_error("write zeros to", file.path()))
-}
-
-/// Prepares the space that the first records go to. Returns up to where.
-fn prepare_first_space<F: FileSystem>(
-    files: &F,
-    shape: LogShape,
-    directory: &Path,
-    segments: &mut Vec<(u64, F::File)>,
-    from: u64,
-) -> Result<u64, StoreError> {
-    let first = from / shape.segment_bytes * shape.segment_bytes;
-    // Whole MiB, as the preparation goes on.
-    let end = (from + FIRST_SPACE_BYTES).next_multiple_of(1 << 20).min(first + shape.segment_bytes);
-    if !segments.iter().any(|(start, _)| *start == first) {
-        segments.push((first, create_segment(files, directory, first, shape.segment_bytes)?));
-    }
-    let (_, file) = segments.iter().find(|(start, _)| *start == first).expect("pushed above");
-    zero(file, from - first, end - first)?;
-    Ok(end)
-}
-
-/// Creates a segment with all of its space reserved.
-///
-/// # Errors
-/// What the file system says; ENOSPC when the disk is full.
-fn create_segment<F: FileSystem>(
-    files: &F,
-    directory: &Path,
-    first: u64,
-    segment_bytes: u64,
-) -> Result<F::File, StoreError> {
-    let path = segment_path(directory, first);
-    let file = files.open(&path, OpenMode::OrCreate).map_err(io_error("create", &path))?;
-    file.allocate(segment_bytes).map_err(io_error("reserve the space of", &path))?;
-    file.sync_data().map_err(io_error("sync", &path))?;
-    files.sync_directory(directory).map_err(io_error("sync directory", directory))?;
-    Ok(file)
-}
-
-fn read_epochs(files: &impl FileSystem, path: &Path) -> Result<Epochs, StoreError> {
+pub(super) fn read_epochs(files: &impl FileSystem, path: &Path) -> Result<Epochs, StoreError> {
     let Some(file) = read_checked::<EpochsFile>(files, path)? else { return Ok(Epochs::default()) };
     let lives = file.epochs.into_iter().map(|entry| Epoch {
         number: entry.number,
@@ -627,13 +431,27 @@ fn read_epochs(files: &impl FileSystem, path: &Path) -> Result<Epochs, StoreErro
     })
 }
 
-fn write_epochs(files: &impl FileSystem, path: &Path, epochs: &Epochs) -> Result<(), StoreError> {
+/// Writes EPOCHS; on a full disk with the space that was kept for it.
+pub(super) fn write_epochs(
+    files: &impl FileSystem,
+    path: &Path,
+    epochs: &Epochs,
+) -> Result<(), StoreError> {
     let epochs = epochs.lives().iter().map(|life| EpochEntry {
         number: life.number,
         previous_end: life.previous_end,
         first: life.first,
     });
-    write_checked(files, path, &EpochsFile { epochs: epochs.collect() })
+    let content = EpochsFile { epochs: epochs.collect() };
+    let is_full = |error: &StoreError| matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
+    match write_checked(files, path, &content) {
+        Err(error) if is_full(&error) => {
+            let store = path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+            files.remove(&store.join(SPARE)).map_err(|_| error)?;
+            write_checked(files, path, &content)
+        }
+        written => written,
+    }
 }
 
 fn read_checked<T: for<'a> Deserialize<'a> + Serialize>(

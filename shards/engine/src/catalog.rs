@@ -165,9 +165,7 @@ impl Catalog {
         let placement = known.map_or(placement, |topic| topic.placement);
         let incarnation =
             known.map(|topic| topic.incarnation).or(reserved).unwrap_or(self.next_incarnation);
-        payload.clear();
-        payload.extend_from_slice(&[Change::PutTopic as u8, placement.first, placement.count, 0]);
-        config.write(payload);
+        encode_topic(&config, placement, payload);
         self.insert_topic(Topic { config, incarnation, placement });
         self.topics_version = self.topics_version.next(0, now_ms as i64);
         Ok(incarnation)
@@ -198,9 +196,7 @@ impl Catalog {
         if is_new && self.groups.len() >= GROUPS_MAX {
             return Err(CatalogFull::Groups);
         }
-        payload.clear();
-        payload.extend_from_slice(&[Change::PutGroup as u8, 0, 0, 0]);
-        config.write(payload);
+        encode_group(&config, payload);
         self.groups.insert(config.group_name.as_str().into(), config);
         self.groups_version = self.groups_version.next(0, now_ms as i64);
         Ok(())
@@ -239,6 +235,42 @@ impl Catalog {
         Ok(())
     }
 
+    /// Everything as changes that make it again: for each the incarnation of its record and its payload.
+    pub fn write_all(&self, mut emit: impl FnMut(u32, &[u8])) {
+        let mut payload = Vec::new();
+        // In the order of their making, so that the same catalog is always the same bytes.
+        let mut topics: Vec<_> = self.topics.values().collect();
+        topics.sort_unstable_by_key(|topic| topic.incarnation);
+        for topic in topics {
+            encode_topic(&topic.config, topic.placement, &mut payload);
+            emit(topic.incarnation, &payload);
+        }
+        let mut groups: Vec<_> = self.groups.values().collect();
+        groups.sort_unstable_by(|one, other| one.group_name.cmp(&other.group_name));
+        for group in groups {
+            encode_group(group, &mut payload);
+            emit(0, &payload);
+        }
+    }
+
+    /// Changes so far: versions rise with them.
+    pub fn changes(&self) -> u64 {
+        u64::try_from(self.topics_version.counter.max(self.groups_version.counter)).unwrap_or(0)
+    }
+
+    /// The number that the next new topic gets.
+    pub fn next_incarnation(&self) -> u32 {
+        self.next_incarnation
+    }
+
+    /// What its tables do not say: how many changes made it, and which incarnations were used.
+    pub fn restore(&mut self, changes: u64, next_incarnation: u32) {
+        let counter = i64::try_from(changes).unwrap_or(i64::MAX);
+        self.topics_version.counter = counter;
+        self.groups_version.counter = counter;
+        self.next_incarnation = self.next_incarnation.max(next_incarnation);
+    }
+
     fn insert_topic(&mut self, topic: Topic) {
         self.next_incarnation = self.next_incarnation.max(topic.incarnation + 1);
         let name: Box<str> = topic.config.topic_name.as_str().into();
@@ -251,6 +283,18 @@ impl Catalog {
         self.topics_version = self.topics_version.next(0, now_ms as i64);
         self.groups_version = self.groups_version.next(0, now_ms as i64);
     }
+}
+
+fn encode_topic(config: &TopicConfig, placement: Placement, payload: &mut Vec<u8>) {
+    payload.clear();
+    payload.extend_from_slice(&[Change::PutTopic as u8, placement.first, placement.count, 0]);
+    config.write(payload);
+}
+
+fn encode_group(config: &SubscriptionGroupConfig, payload: &mut Vec<u8>) {
+    payload.clear();
+    payload.extend_from_slice(&[Change::PutGroup as u8, 0, 0, 0]);
+    config.write(payload);
 }
 
 #[cfg(test)]

@@ -50,8 +50,16 @@ pub enum Cold {
 #[derive(Debug)]
 enum Block {
     Wanted,
-    Reading { valid: usize },
-    Ready { buffer: DirectBuffer, valid: usize, used: u64 },
+    Reading {
+        valid: usize,
+    },
+    /// `expected`: how much of it was on disk when its read began.
+    Ready {
+        buffer: DirectBuffer,
+        valid: usize,
+        expected: usize,
+        used: u64,
+    },
     Failed(String),
 }
 
@@ -111,9 +119,14 @@ impl ColdReads {
             let needed = usize::try_from(range.end.min(start + BLOCK) - start).expect("a block");
             match self.blocks.get(&number) {
                 Some(Block::Ready { valid, .. }) if *valid >= needed => {}
-                Some(Block::Ready { .. }) => {
-                    // Read while the log still grew here.
+                Some(Block::Ready { expected, valid, .. }) => {
+                    let reason = (*expected >= needed)
+                        .then(|| format!("the file ends {} bytes early", needed - valid));
                     self.forget(number);
+                    if let Some(reason) = reason {
+                        return Cold::Failed(reason);
+                    }
+                    // Read while the log still grew here.
                     self.want(number);
                     all = false;
                 }
@@ -257,7 +270,10 @@ impl ColdReads {
             unreachable!("a block stays in its state while it is read")
         };
         let block = match result {
-            Ok(bytes) => Block::Ready { buffer, valid: bytes.min(*valid), used: self.uses },
+            Ok(bytes) => {
+                let expected = *valid;
+                Block::Ready { buffer, valid: bytes.min(expected), expected, used: self.uses }
+            }
             Err(reason) => {
                 self.free.push(buffer);
                 Block::Failed(reason)

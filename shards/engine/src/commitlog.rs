@@ -513,6 +513,11 @@ impl CommitLog {
         self.durable
     }
 
+    /// Every record that ends here or before survives a power cut, and groups end here.
+    pub fn durable_records(&self) -> u64 {
+        self.durable_records
+    }
+
     /// Space up to here is ready.
     pub fn prepared(&self) -> u64 {
         self.prepared

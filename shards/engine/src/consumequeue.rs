@@ -1,15 +1,27 @@
 //! The ConsumeQueues of a shard: for each queue, where its messages lie in the log.
-//! Owns: entries from the oldest kept to the newest confirmed message of each queue.
+//! Owns: recent entries in memory, older ones in runs on disk; the next queue offset of each queue.
 //! Lives on: every shard
 //! Kind: machine
 //! Invariants:
-//!   min ≤ max ≤ next: entries exist for [min, max), numbers below `next` were given to messages
-//!   derived from the log: it can be thrown away and rebuilt
+//!   a queue's entries are [min, max), those from `first` on in memory; numbers below `next` were given
+//!   entries leave memory only when a run on disk holds them
+//!   derived from the log: it can be thrown away and rebuilt, and is never believed over the log
+
+mod run;
+mod runs;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+
+pub use run::{
+    ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, RunDraft, RunError, RunHead, RunIdentity, RunQueue,
+    read_page,
+};
+use runs::Runs;
+pub use runs::{Place, Run};
 
 use crate::limits::QUEUE_CHUNK_ENTRIES;
 
@@ -35,25 +47,37 @@ pub struct QueueEntry {
     pub stored_ms: u64,
 }
 
-/// Entries of one queue.
-#[derive(Debug, Default)]
+/// One queue.
+#[derive(Debug)]
 pub struct ConsumeQueue {
-    min: u64,
+    key: QueueKey,
     next: u64,
+    /// Queue offset of the first entry in memory; `max` when there is none.
+    first: u64,
     len: u64,
-    first_chunk_start: usize,
+    /// The first queue offset that no run holds.
+    unsealed: u64,
+    /// It is in the list of queues with entries that no run holds.
+    is_listed: bool,
     chunks: VecDeque<Vec<QueueEntry>>,
 }
 
 impl ConsumeQueue {
-    /// The oldest queue offset that is kept.
-    pub fn min(&self) -> u64 {
-        self.min
+    fn new(key: QueueKey) -> ConsumeQueue {
+        ConsumeQueue {
+            key,
+            next: 0,
+            first: 0,
+            len: 0,
+            unsealed: 0,
+            is_listed: false,
+            chunks: VecDeque::new(),
+        }
     }
 
     /// The queue offset behind the newest confirmed message.
     pub fn max(&self) -> u64 {
-        self.min + self.len
+        self.first + self.len
     }
 
     /// The queue offset that the next message gets.
@@ -61,13 +85,13 @@ impl ConsumeQueue {
         self.next
     }
 
-    /// The entry of a queue offset.
+    /// The entry of a queue offset, if it is in memory.
     pub fn entry(&self, queue_offset: u64) -> Option<QueueEntry> {
-        let index = queue_offset.checked_sub(self.min)?;
+        let index = queue_offset.checked_sub(self.first)?;
         if index >= self.len {
             return None;
         }
-        let index = usize::try_from(index).expect("fits memory") + self.first_chunk_start;
+        let index = usize::try_from(index).expect("fits memory");
         Some(self.chunks[index / QUEUE_CHUNK_ENTRIES][index % QUEUE_CHUNK_ENTRIES])
     }
 
@@ -81,6 +105,61 @@ impl ConsumeQueue {
         self.chunks.back_mut().expect("pushed above").push(entry);
         self.len += 1;
     }
+
+    /// The next entry is that of this queue offset; none is in memory any more.
+    fn jump(&mut self, queue_offset: u64) {
+        self.evict(u64::MAX);
+        assert!(self.len == 0 && queue_offset >= self.first);
+        self.first = queue_offset;
+        self.unsealed = queue_offset;
+        self.next = self.next.max(queue_offset);
+    }
+
+    /// The first unsealed queue offset whose record does not lie below a log offset.
+    fn unsealed_end(&self, to: u64) -> u64 {
+        let (mut low, mut high) = (self.unsealed, self.max());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.entry(middle).expect("unsealed entries are in memory").payload < to {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Appends the entries of a range that is in memory.
+    fn copy(&self, range: Range<u64>, out: &mut Vec<QueueEntry>) {
+        let mut at = (range.start - self.first) as usize;
+        let end = (range.end - self.first) as usize;
+        while at < end {
+            let chunk = &self.chunks[at / QUEUE_CHUNK_ENTRIES];
+            let from = at % QUEUE_CHUNK_ENTRIES;
+            let to = chunk.len().min(from + end - at);
+            out.extend_from_slice(&chunk[from..to]);
+            at += to - from;
+        }
+    }
+
+    /// Frees whole chunks of entries that a run holds and whose records lie below a log offset.
+    fn evict(&mut self, below: u64) {
+        let is_old = |chunk: &Vec<QueueEntry>| chunk.last().is_some_and(|it| it.payload < below);
+        if self.unsealed == self.max() && self.chunks.back().is_some_and(is_old) {
+            self.first = self.max();
+            self.len = 0;
+            self.chunks = VecDeque::new();
+            return;
+        }
+        while self.chunks.len() > 1
+            && self.first + QUEUE_CHUNK_ENTRIES as u64 <= self.unsealed
+            && self.chunks.front().is_some_and(is_old)
+        {
+            self.chunks.pop_front();
+            self.first += QUEUE_CHUNK_ENTRIES as u64;
+            self.len -= QUEUE_CHUNK_ENTRIES as u64;
+        }
+    }
 }
 
 /// All queues of a shard. See the module's first lines.
@@ -88,11 +167,26 @@ impl ConsumeQueue {
 pub struct ConsumeQueues {
     slots: HashMap<QueueKey, u32, RandomState>,
     queues: Vec<ConsumeQueue>,
+    runs: Runs,
+    /// Queues with entries that no run holds.
+    listed: Vec<u32>,
+    unsealed_entries: usize,
 }
 
 /// A queue's place in memory, for as long as the process runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct QueueSlot(u32);
+
+/// Where entries of a queue are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entries {
+    /// They were appended to the caller's.
+    Copied,
+    /// In a run: these of its entries.
+    InRun(Place),
+    /// Nowhere: neither in memory nor in a run.
+    Nowhere,
+}
 
 impl ConsumeQueues {
     /// The slot of a queue, made at its first use.
@@ -100,7 +194,7 @@ impl ConsumeQueues {
         let next = u32::try_from(self.queues.len()).expect("topics and queues are bounded");
         let slot = *self.slots.entry(key).or_insert(next);
         if slot == next {
-            self.queues.push(ConsumeQueue::default());
+            self.queues.push(ConsumeQueue::new(key));
         }
         QueueSlot(slot)
     }
@@ -113,6 +207,22 @@ impl ConsumeQueues {
     /// The queue of a slot.
     pub fn queue(&self, slot: QueueSlot) -> &ConsumeQueue {
         &self.queues[slot.0 as usize]
+    }
+
+    /// A queue's oldest kept queue offset, and the one behind its newest confirmed message.
+    pub fn bounds(&self, key: QueueKey) -> Option<(u64, u64)> {
+        let queue = self.find(key)?;
+        // What is sealed and in no run was in segments that are gone, even if memory still has it.
+        let min = self.runs.oldest(key).map_or(queue.unsealed, |run| run.first);
+        Some((min, queue.max()))
+    }
+
+    /// A log offset at or below the oldest kept message of a queue, no further from it than a run is
+    /// long.
+    pub fn oldest_position(&self, key: QueueKey) -> Option<u64> {
+        let queue = self.find(key)?;
+        let in_run = self.runs.oldest(key).map(|run| run.log_start);
+        in_run.or_else(|| queue.entry(queue.unsealed).map(|entry| entry.payload))
     }
 
     /// Gives the next queue offset of a queue to a message that is being appended.
@@ -130,15 +240,125 @@ impl ConsumeQueues {
     pub fn arrive(&mut self, slot: QueueSlot, queue_offset: u64, entry: QueueEntry) {
         let queue = &mut self.queues[slot.0 as usize];
         assert!(queue_offset >= queue.max());
-        if queue.len == 0 {
-            queue.min = queue_offset;
+        if queue.len == 0 && queue.max() == 0 {
+            queue.jump(queue_offset);
         }
         while queue.max() < queue_offset {
             queue.push(QueueEntry { size_bytes: 0, tag: 0, ..entry });
+            self.unsealed_entries += 1;
         }
         queue.push(entry);
+        self.unsealed_entries += 1;
         queue.next = queue.next.max(queue_offset + 1);
         assert!(queue.max() <= queue.next);
+        if !queue.is_listed {
+            queue.is_listed = true;
+            self.listed.push(slot.0);
+        }
+    }
+
+    /// Appends the entries from a queue offset on that lie together, as many as `count_max`, or says
+    /// where they are.
+    pub fn entries(
+        &self,
+        key: QueueKey,
+        from: u64,
+        count_max: usize,
+        out: &mut Vec<QueueEntry>,
+    ) -> Entries {
+        let Some(queue) = self.find(key) else { return Entries::Nowhere };
+        if from >= queue.first {
+            let end = queue.max().min(from.saturating_add(count_max as u64));
+            if from >= end {
+                return Entries::Nowhere;
+            }
+            queue.copy(from..end, out);
+            return Entries::Copied;
+        }
+        match self.runs.place(key, from, count_max) {
+            Some(place) => Entries::InRun(place),
+            None => Entries::Nowhere,
+        }
+    }
+
+    // ---- runs -----------------------------------------------------------------------------------
+
+    /// Entries that no run holds.
+    pub fn unsealed_entries(&self) -> usize {
+        self.unsealed_entries
+    }
+
+    /// Takes the entries of a slice of the log for a run. They stay in memory, too; what was taken is
+    /// not taken again.
+    pub fn cut(&mut self, range: Range<u64>) -> RunDraft {
+        let mut draft = RunDraft::new(range.clone());
+        for slot in std::mem::take(&mut self.listed) {
+            let queue = &mut self.queues[slot as usize];
+            let end = queue.unsealed_end(range.end);
+            if end > queue.unsealed {
+                draft.add(queue.key, queue.unsealed, |out| queue.copy(queue.unsealed..end, out));
+                self.unsealed_entries -= (end - queue.unsealed) as usize;
+                queue.unsealed = end;
+            }
+            queue.is_listed = end < queue.max();
+            if queue.is_listed {
+                self.listed.push(slot);
+            }
+        }
+        draft
+    }
+
+    /// A run is on disk: behind all others, or in the place of the one with the same range.
+    ///
+    /// # Panics
+    /// When it is neither.
+    pub fn add_run(&mut self, head: &RunHead) -> u64 {
+        self.runs.add(head)
+    }
+
+    /// A run found on disk when the shard is opened: its queues go on behind it.
+    pub fn found_run(&mut self, head: &RunHead) -> u64 {
+        for run in &head.queues {
+            let slot = self.slot(run.key);
+            self.queues[slot.0 as usize].jump(run.first + run.count);
+        }
+        self.runs.add(head)
+    }
+
+    /// A queue goes on at a queue offset at least (a snapshot says so).
+    pub fn restore(&mut self, key: QueueKey, next: u64) {
+        let slot = self.slot(key);
+        self.queues[slot.0 as usize].jump(next);
+    }
+
+    /// Frees entries that runs hold and whose records lie below `floor`.
+    pub fn evict(&mut self, floor: u64) {
+        while let Some(keys) = self.runs.next_to_evict(floor) {
+            for key in keys {
+                if let Some(slot) = self.slots.get(&key) {
+                    self.queues[*slot as usize].evict(floor);
+                }
+            }
+        }
+    }
+
+    /// The runs, oldest first.
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = &Run> {
+        self.runs.iter()
+    }
+
+    /// Forgets the runs of the log below `start`, which is gone, and entries in memory with them.
+    pub fn expire(&mut self, start: u64) {
+        for key in self.runs.expire(start) {
+            if let Some(slot) = self.slots.get(&key) {
+                self.queues[*slot as usize].evict(start);
+            }
+        }
+    }
+
+    /// The next queue offset of each queue.
+    pub fn nexts(&self) -> impl Iterator<Item = (QueueKey, u64)> {
+        self.queues.iter().map(|queue| (queue.key, queue.next))
     }
 
     /// Number of queues in use.
@@ -150,23 +370,6 @@ impl ConsumeQueues {
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }
-
-    /// The first queue offset whose message `is_at_or_after` (monotonic over the queue), or `max`.
-    pub fn partition_point(
-        queue: &ConsumeQueue,
-        mut is_before: impl FnMut(QueueEntry) -> bool,
-    ) -> u64 {
-        let (mut low, mut high) = (queue.min(), queue.max());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if is_before(queue.entry(middle).expect("between min and max")) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
 }
 
 #[cfg(test)]
@@ -175,9 +378,16 @@ mod tests {
     use proptest::prelude::*;
 
     const KEY: QueueKey = QueueKey { topic: 1, queue: 0 };
+    const IDENTITY: RunIdentity = RunIdentity { store_id: 1, shard: 0, seed: 3 };
 
     fn entry(number: u64) -> QueueEntry {
         QueueEntry { payload: number * 8, size_bytes: 100, tag: number as i32, stored_ms: number }
+    }
+
+    fn memory(queues: &ConsumeQueues, from: u64, count: usize) -> Option<Vec<QueueEntry>> {
+        let mut out = Vec::new();
+        let found = queues.entries(KEY, from, count, &mut out);
+        (found == Entries::Copied).then_some(out)
     }
 
     #[test]
@@ -186,10 +396,11 @@ mod tests {
         let slot = queues.slot(KEY);
         assert_eq!(queues.slot(KEY), slot);
         assert_eq!((queues.assign(slot), queues.assign(slot)), (0, 1));
-        assert_eq!(queues.queue(slot).max(), 0);
+        assert_eq!(queues.bounds(KEY), Some((0, 0)));
         queues.arrive(slot, 0, entry(0));
-        assert_eq!((queues.queue(slot).max(), queues.queue(slot).next()), (1, 2));
-        assert_eq!(queues.find(QueueKey { topic: 2, queue: 0 }).map(ConsumeQueue::max), None);
+        assert_eq!(queues.bounds(KEY), Some((0, 1)));
+        assert_eq!(queues.queue(slot).next(), 2);
+        assert_eq!(queues.bounds(QueueKey { topic: 2, queue: 0 }), None);
     }
 
     #[test]
@@ -198,25 +409,111 @@ mod tests {
         let slot = queues.slot(KEY);
         queues.arrive(slot, 5, entry(5));
         queues.arrive(slot, 8, entry(8));
-        let queue = queues.queue(slot);
-        assert_eq!((queue.min(), queue.max(), queue.next()), (5, 9, 9));
-        assert_eq!(queue.entry(6).map(|entry| entry.size_bytes), Some(0));
-        assert_eq!(queue.entry(4), None);
+        assert_eq!(queues.bounds(KEY), Some((5, 9)));
+        assert_eq!(queues.queue(slot).next(), 9);
+        assert_eq!(queues.queue(slot).entry(6).map(|entry| entry.size_bytes), Some(0));
+        assert_eq!(queues.queue(slot).entry(4), None);
+    }
+
+    #[test]
+    fn entries_leave_memory_when_a_run_holds_them_and_the_tail_has_gone_on() {
+        let mut queues = ConsumeQueues::default();
+        let slot = queues.slot(KEY);
+        for number in 0..1000 {
+            queues.arrive(slot, number, entry(number));
+        }
+        let draft = queues.cut(0..600 * 8);
+        assert_eq!((draft.entries(), queues.unsealed_entries()), (600, 400));
+        let run = draft.encode(&IDENTITY, Vec::new());
+        queues.add_run(&run.head);
+        queues.evict(599 * 8);
+        assert_eq!(memory(&queues, 0, 1000).map(|all| all.len()), Some(1000), "still in the tail");
+        queues.evict(600 * 8);
+        assert_eq!(memory(&queues, 599, 10), Some((599..609).map(entry).collect()));
+        let first = QUEUE_CHUNK_ENTRIES as u64;
+        let mut out = Vec::new();
+        let Entries::InRun(place) = queues.entries(KEY, first - 10, 50, &mut out) else {
+            panic!("evicted")
+        };
+        let page = place.addresses.start as usize..place.addresses.end as usize;
+        let wanted = place.entries.start as usize..place.entries.end as usize;
+        assert!(page.len() == PAGE_BYTES || wanted.end > 170, "{place:?}");
+        let bytes = &run.bytes[page][..PAGE_BYTES];
+        let here = wanted.start..wanted.end.min(170);
+        read_page(IDENTITY.seed, 0, place.page, bytes, here.clone(), &mut out).expect("whole");
+        let expected = first - 10..first - 10 + here.len() as u64;
+        assert_eq!(out, expected.map(entry).collect::<Vec<_>>());
+        let rest = queues.cut(600 * 8..1000 * 8).encode(&IDENTITY, Vec::new());
+        queues.add_run(&rest.head);
+        queues.evict(u64::MAX);
+        assert_eq!(memory(&queues, 999, 1), None);
+        assert_eq!((queues.bounds(KEY), queues.unsealed_entries()), (Some((0, 1000)), 0));
+        queues.expire(600 * 8);
+        assert_eq!(queues.bounds(KEY), Some((600, 1000)));
+        assert_eq!(queues.entries(KEY, 5, 1, &mut out), Entries::Nowhere);
+        queues.expire(1000 * 8);
+        assert_eq!(queues.bounds(KEY), Some((1000, 1000)), "the queue goes on where it was");
+        assert_eq!(queues.assign(slot), 1000);
+    }
+
+    #[test]
+    fn a_queue_goes_on_behind_what_was_found_on_disk() {
+        let mut made = ConsumeQueues::default();
+        let slot = made.slot(KEY);
+        for number in 0..10 {
+            made.arrive(slot, number, entry(number));
+        }
+        let run = made.cut(0..80).encode(&IDENTITY, Vec::new());
+        let mut queues = ConsumeQueues::default();
+        queues.found_run(&run.head);
+        assert_eq!(queues.bounds(KEY), Some((0, 10)));
+        queues.restore(KEY, 15);
+        assert_eq!(queues.bounds(KEY), Some((0, 15)));
+        let slot = queues.slot(KEY);
+        queues.arrive(slot, 17, entry(17));
+        assert_eq!(memory(&queues, 16, 5).map(|all| all.len()), Some(2), "16 was damaged");
+        assert_eq!(queues.assign(slot), 18);
     }
 
     proptest! {
         #[test]
-        fn behaves_like_a_vector(count in 0u64..20_000, probe in 0u64..20_000) {
+        fn behaves_like_a_vector(
+            steps in prop::collection::vec((1u64..900, any::<bool>()), 1..30),
+            probe in any::<prop::sample::Index>(),
+        ) {
             let mut queues = ConsumeQueues::default();
             let slot = queues.slot(KEY);
-            for number in 0..count {
-                queues.arrive(slot, number, entry(number));
+            let (mut count, mut cut) = (0, 0);
+            let mut sealed = Vec::new();
+            for (more, seal) in steps {
+                for number in count..count + more {
+                    queues.arrive(slot, number, entry(number));
+                }
+                count += more;
+                if seal {
+                    let run = queues.cut(cut * 8..count * 8).encode(&IDENTITY, Vec::new());
+                    queues.add_run(&run.head);
+                    queues.evict(count * 8 - more * 4);
+                    sealed.push((cut, run));
+                    cut = count;
+                }
             }
-            let queue = queues.queue(slot);
-            prop_assert_eq!(queue.max(), count);
-            prop_assert_eq!(queue.entry(probe), (probe < count).then(|| entry(probe)));
-            let found = ConsumeQueues::partition_point(queue, |entry| entry.payload < probe * 8);
-            prop_assert_eq!(found, probe.min(count));
+            prop_assert_eq!(queues.bounds(KEY), Some((0, count)));
+            let at = probe.index(count as usize) as u64;
+            let mut out = Vec::new();
+            match queues.entries(KEY, at, 1, &mut out) {
+                Entries::Copied => {}
+                Entries::InRun(place) => {
+                    let (_, run) = sealed.iter().rfind(|(from, _)| *from <= at).expect("sealed");
+                    prop_assert_eq!(&place.run, &run.head.range);
+                    let file = run.head.pages_start as usize + place.page as usize * PAGE_BYTES;
+                    let bytes = &run.bytes[file..file + PAGE_BYTES];
+                    let wanted = place.entries.start as usize..place.entries.end as usize;
+                    read_page(3, place.run.start, place.page, bytes, wanted, &mut out).expect("whole");
+                }
+                Entries::Nowhere => prop_assert!(false, "{} is nowhere", at),
+            }
+            prop_assert_eq!(out, [entry(at)]);
         }
     }
 }

@@ -24,8 +24,18 @@ struct Level {
     delay_ms: u64,
     /// Next queue offset to deliver.
     cursor: u64,
-    /// When the message at the cursor is due; `None`: there is none.
-    head_due_ms: Option<u64>,
+    head: Head,
+}
+
+/// The message at a level's cursor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Head {
+    /// There is none.
+    None,
+    /// It was stored at this time, ms.
+    Stored(u64),
+    /// There is one, when it was stored is to be looked up: treated as due.
+    Unknown,
 }
 
 impl Delays {
@@ -34,7 +44,7 @@ impl Delays {
         let levels = delays_ms.iter().map(|delay_ms| Level {
             delay_ms: *delay_ms,
             cursor: 0,
-            head_due_ms: None,
+            head: Head::None,
         });
         Delays { levels: levels.collect(), postponed_until_ms: 0 }
     }
@@ -54,8 +64,10 @@ impl Delays {
         if queue.topic != SCHEDULE_TOPIC_INCARNATION {
             return;
         }
-        if let Some(level) = self.levels.get_mut(queue.queue as usize) {
-            level.head_due_ms.get_or_insert(stored_ms + level.delay_ms);
+        if let Some(level) = self.levels.get_mut(queue.queue as usize)
+            && level.head == Head::None
+        {
+            level.head = Head::Stored(stored_ms);
         }
     }
 
@@ -64,13 +76,13 @@ impl Delays {
         if now_ms < self.postponed_until_ms {
             return None;
         }
-        let due = |level: &Level| level.head_due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        let due = |level: &Level| level.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
         self.levels.iter().position(due).map(|index| index + 1)
     }
 
     /// When the first head is due, ms.
     pub fn wake_at_ms(&self) -> Option<u64> {
-        let first = self.levels.iter().filter_map(|level| level.head_due_ms).min()?;
+        let first = self.levels.iter().filter_map(Level::due_ms).min()?;
         Some(first.max(self.postponed_until_ms))
     }
 
@@ -84,11 +96,28 @@ impl Delays {
         self.levels[level - 1].cursor
     }
 
-    /// The message at the cursor was delivered; `next_stored_ms` is the store time of the one behind it.
-    pub fn settle(&mut self, level: usize, cursor: u64, next_stored_ms: Option<u64>) {
+    /// The next message to deliver is the one at `cursor`.
+    pub fn settle(&mut self, level: usize, cursor: u64, head: Head) {
         if let Some(level) = level.checked_sub(1).and_then(|index| self.levels.get_mut(index)) {
             level.cursor = cursor;
-            level.head_due_ms = next_stored_ms.map(|stored_ms| stored_ms + level.delay_ms);
+            level.head = head;
+        }
+    }
+
+    /// The message at the cursor was looked up: when it was stored. Whether it is due.
+    pub fn looked_up(&mut self, level: usize, stored_ms: u64, now_ms: u64) -> bool {
+        let level = &mut self.levels[level - 1];
+        level.head = Head::Stored(stored_ms);
+        level.due_ms().is_some_and(|due_ms| due_ms <= now_ms)
+    }
+}
+
+impl Level {
+    fn due_ms(&self) -> Option<u64> {
+        match self.head {
+            Head::None => None,
+            Head::Stored(stored_ms) => Some(stored_ms + self.delay_ms),
+            Head::Unknown => Some(0),
         }
     }
 }
@@ -107,9 +136,13 @@ mod tests {
         assert_eq!(delays.wake_at_ms(), Some(5100));
         assert_eq!(delays.due(5099), None);
         assert_eq!(delays.due(5100), Some(2));
-        delays.settle(2, 1, Some(200));
+        delays.settle(2, 1, Head::Stored(200));
         assert_eq!((delays.due(5100), delays.wake_at_ms()), (None, Some(5200)));
-        delays.settle(2, 2, None);
+        delays.settle(2, 2, Head::None);
         assert_eq!((delays.cursor(2), delays.wake_at_ms()), (2, None));
+        delays.settle(2, 3, Head::Unknown);
+        assert_eq!(delays.due(0), Some(2), "to be looked up");
+        assert!(!delays.looked_up(2, 1000, 5999));
+        assert_eq!((delays.due(5999), delays.due(6000)), (None, Some(2)));
     }
 }

@@ -29,8 +29,25 @@ pub const PREPARED_AHEAD_BYTES: u64 = 128 * 1024 * 1024;
 /// Records that wait for confirmation, at the most: twice what the write buffer holds of small ones.
 pub const LINE_RECORDS_MAX: usize = 1 << 18;
 
-/// Entries of a consume queue that are kept together: 96 KiB.
-pub const QUEUE_CHUNK_ENTRIES: usize = 4096;
+/// Entries of a consume queue that are kept together in memory: 12 KiB.
+pub const QUEUE_CHUNK_ENTRIES: usize = 512;
+
+/// Bytes of the log after which its queue entries go into a run: what a start replays, and how often
+/// the core copies entries.
+pub const SEAL_LOG_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Queue entries after which they go into a run: 3 MiB are copied in one turn.
+pub const SEAL_ENTRIES: usize = 1 << 17;
+
+/// Bytes of the log's own records (offsets, catalog) after which a run is made.
+pub const SEAL_NOTE_BYTES: usize = 4 << 20;
+
+/// Queue entries that no run holds, at the most: appends wait (384 MiB of memory, in case that the disk
+/// takes no runs).
+pub const UNSEALED_ENTRIES_MAX: usize = 1 << 24;
+
+/// Entries that a pull looks at before it fetches more.
+pub const ENTRY_WINDOW: usize = 64;
 
 /// Entries of a consume queue that one pull looks at, whatever the filter
 /// (`maxFilterMessageSize` 16000 bytes of 20-byte entries; DefaultMessageStore 5.3.3).

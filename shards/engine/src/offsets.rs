@@ -109,17 +109,36 @@ impl ConsumerOffsets {
         let taken: Vec<_> = awaited.into_iter().chain(others).collect();
         for key in taken {
             self.dirty.remove(&key);
-            let name = self.names[key.0 as usize].as_bytes();
-            payload.extend_from_slice(&key.1.topic.to_le_bytes());
-            payload.extend_from_slice(&key.1.queue.to_le_bytes());
-            payload.extend_from_slice(&self.committed[&key].to_le_bytes());
-            let len = u16::try_from(name.len()).expect("group names are short");
-            payload.extend_from_slice(&len.to_le_bytes());
-            payload.extend_from_slice(name);
+            self.encode(key, payload);
         }
         if self.dirty.is_empty() {
             self.due_ms = None;
         }
+    }
+
+    /// Everything as payloads of records, each as much as one record holds.
+    pub fn write_all(&self, mut emit: impl FnMut(&[u8])) {
+        let mut keys: Vec<_> = self.committed.keys().copied().collect();
+        // The same offsets are always the same bytes.
+        keys.sort_unstable_by(|one, other| {
+            (&self.names[one.0 as usize], one.1).cmp(&(&self.names[other.0 as usize], other.1))
+        });
+        let mut payload = Vec::new();
+        for keys in keys.chunks(OFFSETS_PER_RECORD_MAX) {
+            payload.clear();
+            keys.iter().for_each(|key| self.encode(*key, &mut payload));
+            emit(&payload);
+        }
+    }
+
+    fn encode(&self, key: (u32, QueueKey), payload: &mut Vec<u8>) {
+        let name = self.names[key.0 as usize].as_bytes();
+        payload.extend_from_slice(&key.1.topic.to_le_bytes());
+        payload.extend_from_slice(&key.1.queue.to_le_bytes());
+        payload.extend_from_slice(&self.committed[&key].to_le_bytes());
+        let len = u16::try_from(name.len()).expect("group names are short");
+        payload.extend_from_slice(&len.to_le_bytes());
+        payload.extend_from_slice(name);
     }
 
     /// Applies a record of the log (recovery). `false`: the payload is malformed.

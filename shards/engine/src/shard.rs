@@ -9,9 +9,11 @@
 
 mod append;
 mod arrive;
+mod facts;
 mod open;
 mod overdue;
 mod read;
+mod seal;
 mod settle;
 mod tick;
 
@@ -19,14 +21,18 @@ use std::collections::VecDeque;
 
 pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
-pub use open::{OpenError, Opening};
+pub use facts::{Snapshot, SnapshotError};
+pub use open::{OpenError, Opening, OpeningSettings};
 use proto::ids::{ShardIndex, UniqueKey};
-pub use read::{Answer, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies};
+pub use read::{
+    Answer, ColdRange, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies, Searched,
+};
+pub use seal::{SealLimits, Slice};
 pub use settle::Due;
 
 use crate::coldread::ColdReads;
 use crate::commitlog::CommitLog;
-use crate::consumequeue::{ConsumeQueues, QueueKey, QueueSlot};
+use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey, QueueSlot};
 use crate::delay::Delays;
 pub use crate::delay::SCHEDULE_TOPIC_INCARNATION;
 use crate::hold::{HeldPull, HeldPulls};
@@ -34,6 +40,7 @@ use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
 use overdue::Mark;
+use seal::Unsealed;
 
 /// One shard. See the module's first lines.
 #[derive(Debug)]
@@ -44,7 +51,16 @@ pub struct Shard {
     offsets: ConsumerOffsets,
     held: HeldPulls,
     delays: Delays,
+    /// Reads of the log.
     cold: ColdReads,
+    /// Reads of runs.
+    cold_runs: ColdReads,
+    unsealed: Unsealed,
+    /// Entries that a pull looks at.
+    window: Vec<QueueEntry>,
+    /// A run that was found damaged: to be made again.
+    damaged_run: Option<std::ops::Range<u64>>,
+    is_damage_told: bool,
     line: VecDeque<InLine>,
     /// Payloads of the group that is being confirmed.
     group: Vec<u64>,
@@ -144,7 +160,10 @@ impl Shard {
 
     /// The next held or cold pull to execute again, without holding it any more.
     pub fn next_woken(&mut self) -> Option<HeldPull> {
-        self.held.next_woken().or_else(|| self.cold.next_woken_pull())
+        self.held
+            .next_woken()
+            .or_else(|| self.cold.next_woken_pull())
+            .or_else(|| self.cold_runs.next_woken_pull())
     }
 
     /// Number of pulls held.
@@ -152,15 +171,26 @@ impl Shard {
         self.held.len()
     }
 
-    /// Cold reads, for the driver.
+    /// Cold reads of the log, for the driver.
     pub fn cold_mut(&mut self) -> &mut ColdReads {
         &mut self.cold
+    }
+
+    /// Cold reads of runs, for the driver: their offsets are addresses of runs.
+    pub fn cold_runs_mut(&mut self) -> &mut ColdReads {
+        &mut self.cold_runs
+    }
+
+    /// Cold reads that ended so far: who looked in vain tries again when this has moved.
+    pub fn cold_reads_completed(&self) -> u64 {
+        self.cold.completed() + self.cold_runs.completed()
     }
 
     /// A connection ended: nobody waits on it any more.
     pub fn connection_closed(&mut self, connection: u64) {
         self.held.connection_closed(connection);
         self.cold.connection_closed(connection);
+        self.cold_runs.connection_closed(connection);
     }
 
     /// The shard is about to stop: every held pull is woken.

@@ -167,6 +167,11 @@ pub trait FileSystem {
     /// # Errors
     /// As above.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file, which a crash may undo until the directory is synced.
+    ///
+    /// # Errors
+    /// As above; NotFound if there is none.
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a directory durable: files created, renamed or removed in it.
     ///
     /// # Errors
@@ -268,6 +273,10 @@ impl FileSystem for SystemFiles {
         std::fs::rename(from, to)
     }
 
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -307,8 +316,11 @@ impl FileLock {
         }
         file.set_len(0)?;
         file.rewind()?;
-        write!(file, "{}", std::process::id())?;
-        Ok(FileLock { _file: file })
+        match write!(file, "{}", std::process::id()) {
+            // The lock counts; a full disk must not keep a store from being read.
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+            _ => Ok(FileLock { _file: file }),
+        }
     }
 }
 

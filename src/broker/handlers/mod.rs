@@ -7,8 +7,9 @@ mod send;
 mod sendback;
 mod topic;
 
+pub(super) use offset::TimeQuestion;
 pub(super) use send::unique_key_range;
-pub(super) use sendback::ParkedSendBack;
+pub(super) use sendback::SendBack;
 
 /// What a ticket's answer is.
 pub(super) mod form {

@@ -3,17 +3,28 @@
 //!
 //! Source: ConsumerManageProcessor and AdminBrokerProcessor of 5.3.3.
 
-use engine::consumequeue::{ConsumeQueue, ConsumeQueues, QueueKey};
+use engine::consumequeue::QueueKey;
+use engine::shard::Searched;
 use proto::code::response;
 use proto::command::Command;
 use proto::header::{Boundary, QueryOffsetHeader, QueueHeader, UpdateOffsetHeader};
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, answer};
+use super::super::dispatch::{Handled, Stop, answer};
 use super::super::limits::IN_MEMORY_RAM_PERCENT;
+use super::super::parked::Request;
 use super::super::{Asker, Broker, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
+
+/// A question that queue entries answer, which may have to be read.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::broker) enum TimeQuestion {
+    /// The first queue offset stored at a time or later; `is_upper`: the last at it or before.
+    OffsetAt { queue: QueueKey, time_ms: u64, is_upper: bool },
+    /// When the oldest message was stored.
+    OfOldest { queue: QueueKey },
+}
 
 impl Broker {
     pub(in crate::broker) fn query_offset(
@@ -48,11 +59,12 @@ impl Broker {
     fn is_young(&self, queue: Option<QueueKey>) -> bool {
         let Some(queue) = queue else { return false };
         let shard = &self.shards[self.owner_of(queue)];
-        let first = shard.queues().find(queue).and_then(|queue| queue.entry(0));
-        first.is_some_and(|entry| {
-            let distance = shard.log().appended().saturating_sub(entry.payload);
-            distance <= self.settings.memory_bytes / 100 * IN_MEMORY_RAM_PERCENT
-        })
+        let has_first = shard.queues().bounds(queue).is_some_and(|(min, max)| min == 0 && max > 0);
+        has_first
+            && shard.queues().oldest_position(queue).is_some_and(|position| {
+                let distance = shard.log().appended().saturating_sub(position);
+                distance <= self.settings.memory_bytes / 100 * IN_MEMORY_RAM_PERCENT
+            })
     }
 
     pub(in crate::broker) fn update_offset(
@@ -114,9 +126,10 @@ impl Broker {
         Some(QueueKey { topic: topic.incarnation, queue: u32::try_from(queue_id).ok()? })
     }
 
-    fn queue_of(&self, header: &QueueHeader<'_>) -> Option<&ConsumeQueue> {
+    /// The oldest queue offset and the one behind the newest; `None`: the queue was never used.
+    fn bounds_of(&self, header: &QueueHeader<'_>) -> Option<(u64, u64)> {
         let key = self.queue_key(&header.topic.to_cow(), header.queue_id)?;
-        self.shards[self.owner_of(key)].queues().find(key)
+        self.shards[self.owner_of(key)].queues().bounds(key)
     }
 
     pub(in crate::broker) fn max_offset(
@@ -126,7 +139,7 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = QueueHeader::parse(command)?;
-        let max = self.queue_of(&header).map_or(0, ConsumeQueue::max);
+        let max = self.bounds_of(&header).map_or(0, |(_, max)| max);
         self.answer_number(asker, "offset", max as i64, outboxes);
         Ok(())
     }
@@ -138,13 +151,14 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = QueueHeader::parse(command)?;
-        let min = self.queue_of(&header).map_or(0, ConsumeQueue::min);
+        let min = self.bounds_of(&header).map_or(0, |(min, _)| min);
         self.answer_number(asker, "offset", min as i64, outboxes);
         Ok(())
     }
 
     pub(in crate::broker) fn search_offset(
         &mut self,
+        now: Now,
         asker: &Asker,
         command: &Command<'_>,
         outboxes: &mut Outboxes,
@@ -153,33 +167,62 @@ impl Broker {
         let Some(timestamp) = header.timestamp else {
             return Err(Refusal::new(response::SYSTEM_ERROR, "timestamp is missing").into());
         };
-        let timestamp = timestamp.max(0) as u64;
-        let found = self.queue_of(&header).map_or(0, |queue| match header.boundary {
-            Boundary::Lower => {
-                ConsumeQueues::partition_point(queue, |entry| entry.stored_ms < timestamp)
-            }
-            // The last at or before the time; before all of them the first.
-            Boundary::Upper => {
-                let behind =
-                    ConsumeQueues::partition_point(queue, |entry| entry.stored_ms <= timestamp);
-                behind.saturating_sub(1).max(queue.min())
-            }
-        });
-        self.answer_number(asker, "offset", found as i64, outboxes);
-        Ok(())
+        let Some(queue) = self.queue_key(&header.topic.to_cow(), header.queue_id) else {
+            self.answer_number(asker, "offset", 0, outboxes);
+            return Ok(());
+        };
+        let question = TimeQuestion::OffsetAt {
+            queue,
+            time_ms: timestamp.max(0) as u64,
+            is_upper: header.boundary == Boundary::Upper,
+        };
+        self.try_or_park(now, asker, Request::Time(question), outboxes)
     }
 
     pub(in crate::broker) fn earliest_store_time(
         &mut self,
+        now: Now,
         asker: &Asker,
         command: &Command<'_>,
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = QueueHeader::parse(command)?;
-        let first = self.queue_of(&header).and_then(|queue| queue.entry(queue.min()));
-        let timestamp = first.map_or(-1, |entry| entry.stored_ms as i64);
-        self.answer_number(asker, "timestamp", timestamp, outboxes);
-        Ok(())
+        let Some(queue) = self.queue_key(&header.topic.to_cow(), header.queue_id) else {
+            self.answer_number(asker, "timestamp", -1, outboxes);
+            return Ok(());
+        };
+        let question = TimeQuestion::OfOldest { queue };
+        self.try_or_park(now, asker, Request::Time(question), outboxes)
+    }
+
+    /// `false`: queue entries are being read.
+    pub(in crate::broker) fn try_time(
+        &mut self,
+        asker: &Asker,
+        question: &TimeQuestion,
+        outboxes: &mut Outboxes,
+    ) -> Result<bool, Stop> {
+        let (key, searched) = match *question {
+            TimeQuestion::OffsetAt { queue, time_ms, is_upper } => {
+                let owner = self.owner_of(queue);
+                ("offset", Some(self.shards[owner].search_time(queue, time_ms, is_upper)))
+            }
+            TimeQuestion::OfOldest { queue } => {
+                let owner = self.owner_of(queue);
+                ("timestamp", self.shards[owner].oldest_time(queue))
+            }
+        };
+        let number = match searched {
+            None => -1,
+            Some(Searched::Found(number)) => number as i64,
+            Some(Searched::Cold) => return Ok(false),
+            Some(Searched::Failed(reason)) => {
+                let remark = format!("the queue cannot be read from disk now: {reason}");
+                return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+            }
+        };
+        self.answer_number(asker, key, number, outboxes);
+        Ok(true)
     }
 
     fn answer_number(&self, asker: &Asker, key: &str, value: i64, outboxes: &mut Outboxes) {

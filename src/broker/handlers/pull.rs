@@ -67,10 +67,7 @@ impl Broker {
 
     /// The answer to a pull from below offset 0.
     fn below_queue(&self, owner: usize, queue: QueueKey) -> Answer {
-        let (min, max) = self.shards[owner]
-            .queues()
-            .find(queue)
-            .map_or((0, 0), |queue| (queue.min(), queue.max()));
+        let (min, max) = self.shards[owner].queues().bounds(queue).unwrap_or((0, 0));
         let status =
             if max == 0 { PullStatus::NoMessageInQueue } else { PullStatus::OffsetTooSmall };
         Answer { status, next_begin: min, min, max }

@@ -6,7 +6,6 @@
 
 use engine::consumequeue::QueueKey;
 use engine::shard::{Lookup, NewMessage, SCHEDULE_TOPIC_INCARNATION};
-use engine::ticket::Ticket;
 use proto::code::response;
 use proto::command::Command;
 use proto::header::SendBackHeader;
@@ -15,22 +14,18 @@ use proto::names::{self, perm};
 use proto::properties::{self, name};
 use proto::record::Record;
 use proto::version;
-use runtime::ConnectionId;
 use runtime::clock::Now;
 
-use super::super::confirm::encoding_of;
-use super::super::dispatch::{Handled, Stop, answer, refuse};
-use super::super::limits::PARKED_SEND_BACKS_MAX;
+use super::super::dispatch::{Handled, Stop, answer};
+use super::super::parked::Request;
 use super::super::{Asker, Broker, Refusal};
 use super::send::{delay_properties, unique_key_range};
 use crate::net::outbox::Outboxes;
 use crate::router::Owner;
 
-/// A send-back whose message is being read from disk.
+/// A send-back that was checked.
 #[derive(Clone, Debug)]
-pub(in crate::broker) struct ParkedSendBack {
-    pub(in crate::broker) ticket: Ticket,
-    asker: Asker,
+pub(in crate::broker) struct SendBack {
     position: Position,
     group: String,
     delay_level: i32,
@@ -72,38 +67,31 @@ impl Broker {
         let Some(position) = Position::from_i64(header.offset) else {
             return Err(not_found(header.offset));
         };
-        let parked = ParkedSendBack {
-            ticket: asker.ticket(super::form::PLAIN),
-            asker: *asker,
+        let send_back = SendBack {
             position,
             group,
             delay_level: header.delay_level,
             max_reconsume_times: asked_max.unwrap_or(group_max),
         };
-        if self.try_send_back(now, &parked)? {
-            return Ok(());
-        }
-        if self.parked.len() >= PARKED_SEND_BACKS_MAX {
-            return Err(Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("{PARKED_SEND_BACKS_MAX} send-backs wait for the disk already, send the message again"),
-            )
-            .into());
-        }
-        self.parked.push(parked);
-        Ok(())
+        self.try_or_park(now, asker, Request::SendBack(send_back), outboxes)
     }
 
     /// `false`: the message is being read.
-    fn try_send_back(&mut self, now: Now, parked: &ParkedSendBack) -> Result<bool, Stop> {
-        let wire = parked.position.to_i64();
-        let Owner::Here(owner) = self.router.of_position(parked.position) else {
+    pub(in crate::broker) fn try_send_back(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        send_back: &SendBack,
+    ) -> Result<bool, Stop> {
+        let wire = send_back.position.to_i64();
+        let Owner::Here(owner) = self.router.of_position(send_back.position) else {
             return Err(not_found(wire));
         };
         let mut record = std::mem::take(&mut self.scratch.record);
         record.clear();
-        let found = match self.shards[owner].lookup(parked.position.offset().bytes(), &mut record) {
-            Lookup::Found => self.append_send_back(now, parked, &record).map(|()| true),
+        let offset = send_back.position.offset().bytes();
+        let found = match self.shards[owner].lookup(offset, &mut record) {
+            Lookup::Found => self.append_send_back(now, asker, send_back, &record).map(|()| true),
             Lookup::Cold => Ok(false),
             Lookup::None => Err(not_found(wire)),
             Lookup::Failed(reason) => Err(Refusal::new(
@@ -116,12 +104,18 @@ impl Broker {
         found
     }
 
-    fn append_send_back(&mut self, now: Now, parked: &ParkedSendBack, record: &[u8]) -> Handled {
+    fn append_send_back(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        send_back: &SendBack,
+        record: &[u8],
+    ) -> Handled {
         let (message, _) = Record::decode(record).map_err(|error| {
             Stop::Refuse(Refusal::new(response::SYSTEM_ERROR, error.to_string()))
         })?;
         let fields = *message.fields();
-        let retry_topic = names::retry_topic(&parked.group);
+        let retry_topic = names::retry_topic(&send_back.group);
         let mut text = fields.properties.to_vec();
         if properties::find(&text, name::RETRY_TOPIC).is_none() {
             properties::set(&mut text, name::RETRY_TOPIC, fields.topic);
@@ -129,19 +123,19 @@ impl Broker {
         properties::set(&mut text, name::WAIT, b"false");
         if properties::find(&text, name::ORIGIN_MESSAGE_ID).is_none() {
             let id =
-                OffsetMessageId { host: fields.store_host, position: parked.position }.encode();
+                OffsetMessageId { host: fields.store_host, position: send_back.position }.encode();
             properties::set(&mut text, name::ORIGIN_MESSAGE_ID, id.as_bytes());
         }
         for timer in [name::TIMER_DELIVER_MS, name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS] {
             properties::remove(&mut text, timer);
         }
         let is_dead =
-            parked.delay_level < 0 || fields.reconsume_times >= parked.max_reconsume_times;
+            send_back.delay_level < 0 || fields.reconsume_times >= send_back.max_reconsume_times;
         let (topic, queue) = if is_dead {
             properties::set(&mut text, name::DELAY, b"0");
             self.dead_letter_queue(now, &retry_topic)?
         } else {
-            let level = match parked.delay_level {
+            let level = match send_back.delay_level {
                 0 => 3 + i64::from(fields.reconsume_times),
                 level => i64::from(level),
             };
@@ -169,36 +163,9 @@ impl Broker {
             unique_key: unique_key_range(&text),
         };
         let owner = self.owner_of(queue);
-        let ticket = (!parked.asker.is_oneway).then_some(parked.ticket);
+        let ticket = (!asker.is_oneway).then(|| asker.ticket(super::form::PLAIN));
         self.shards[owner].append_message(now.wall_ms, &again, ticket)?;
         Ok(())
-    }
-
-    /// Tries parked send-backs again when cold reads have ended since.
-    pub fn retry_parked(&mut self, now: Now, outboxes: &mut Outboxes) {
-        let completed = self.shards.iter_mut().map(|shard| shard.cold_mut().completed()).sum();
-        if self.parked.is_empty() || completed == self.cold_reads_seen {
-            return;
-        }
-        self.cold_reads_seen = completed;
-        for parked in std::mem::take(&mut self.parked) {
-            match self.try_send_back(now, &parked) {
-                Ok(true) => {}
-                Ok(false) => self.parked.push(parked),
-                Err(Stop::Wait) => {
-                    self.cold_reads_seen = u64::MAX; // come again in the next turn
-                    self.parked.push(parked);
-                }
-                Err(Stop::Refuse(refusal)) => {
-                    let asker = Asker {
-                        connection: ConnectionId::from_bits(parked.ticket.connection),
-                        encoding: encoding_of(&parked.ticket),
-                        ..parked.asker
-                    };
-                    refuse(&asker, &refusal, outboxes);
-                }
-            }
-        }
     }
 }
 

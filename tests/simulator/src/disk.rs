@@ -327,6 +327,11 @@ impl FileSystem for Disk {
         Ok(())
     }
 
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = self.live()?.entries.remove(path);
+        removed.map(|_| ()).ok_or_else(|| not_found(path))
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let mut state = self.live()?;
         if state.directory_syncs_lie {

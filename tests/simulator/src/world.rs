@@ -6,14 +6,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use engine::commitlog::FlushMode;
+use engine::shard::SealLimits;
 use fastrand::Rng;
 use ringmq::broker::{Broker, BrokerSettings};
 use ringmq::router::Router;
 use ringmq::server::core::{Core, CoreConfig, CoreParts};
 use ringmq::server::messages::{ToControl, ToCore};
-use ringmq::server::segments::Segments;
-use ringmq::server::space::{SpacePlace, zero_range};
+use ringmq::server::runs::ShardPlace;
+use ringmq::server::space::zero_range;
+use ringmq::server::split;
 use ringmq::server::store::{StoreSettings, open_files};
+use ringmq::server::upkeep::{Upkeep, perform};
 use runtime::DirectBuffer;
 use runtime::clock::Now;
 use runtime::eventfd::EventFd;
@@ -85,8 +88,9 @@ struct Life {
     core: Core<SimRing>,
     to_core: Peer<ToCore<DiskFile>>,
     from_core: Inbox<ToControl>,
-    places: Vec<SpacePlace>,
+    places: Vec<ShardPlace>,
     wanted: VecDeque<(usize, std::ops::Range<u64>)>,
+    upkeeps: VecDeque<(usize, Upkeep)>,
     is_serving: bool,
     producers: Vec<Option<Client>>,
     consumer: Option<Client>,
@@ -308,6 +312,7 @@ impl World {
             write_buffer_bytes: 16 << 20,
             read_cache_bytes: 8 << 20,
             delay_levels_ms: vec![1_000],
+            seal: self.seal_limits(),
         };
         let mut random = Rng::with_seed(self.rng.u64(..));
         let store = open_files(&self.disk, &settings, BLOCK_BYTES, |bytes| {
@@ -316,13 +321,7 @@ impl World {
         });
         let mut store = store.map_err(|error| format!("the store does not open: {error}"))?;
         store.catalog.opened(self.now.wall_ms);
-        let (mut shards, mut segments, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for shard in store.shards {
-            shards.push(shard.shard);
-            segments.push(Segments::new(store.shape.segment_bytes, shard.segments));
-            let segment_bytes = store.shape.segment_bytes;
-            places.push(SpacePlace { directory: shard.directory, segment_bytes });
-        }
+        let (shards, files, places) = split(store.shards);
         let flag = || SleepFlag::new(EventFd::new().expect("an eventfd"));
         let (core_sleep, control_sleep) = (flag(), flag());
         let (to_control, from_core) = pair(&core_sleep, &control_sleep, 256);
@@ -338,7 +337,7 @@ impl World {
         };
         let parts = CoreParts {
             broker,
-            segments,
+            files,
             listener: (),
             control: to_control,
             inbox,
@@ -351,6 +350,7 @@ impl World {
             from_core,
             places,
             wanted: VecDeque::new(),
+            upkeeps: VecDeque::new(),
             is_serving: false,
             producers: (0..PRODUCERS).map(|_| None).collect(),
             consumer: None,
@@ -413,6 +413,12 @@ impl World {
                 ToControl::RegisterTopics { number: Some(number), .. } => {
                     life.to_core.send(ToCore::Registered { number }).ok();
                 }
+                ToControl::WriteRun { shard, slice } => {
+                    life.upkeeps.push_back((shard, Upkeep::WriteRun(slice)));
+                }
+                ToControl::RemakeRun { shard, range } => {
+                    life.upkeeps.push_back((shard, Upkeep::RemakeRun(range)));
+                }
                 ToControl::Serving => life.is_serving = true,
                 ToControl::RegisterTopics { .. } | ToControl::Stopped => {}
             }
@@ -431,6 +437,20 @@ impl World {
             };
             life.to_core.send(message).ok();
         }
+        if let Some((shard, upkeep)) = life.upkeeps.pop_front() {
+            let done = perform(&self.disk, &life.places[shard], shard, upkeep);
+            for message in done.messages {
+                life.to_core.send(message).ok();
+            }
+            life.upkeeps.extend(done.again.map(|again| (shard, again)));
+        }
+    }
+
+    /// Small, so that a life makes several runs, now and then many.
+    fn seal_limits(&mut self) -> SealLimits {
+        let entries =
+            if self.rng.u8(..4) == 0 { self.rng.usize(1..8) } else { self.rng.usize(8..200) };
+        SealLimits { log_bytes: 1 << self.rng.u32(12..21), entries, note_bytes: 1 << 12 }
     }
 
     fn connect(&mut self, life: &mut Life) -> Option<Client> {

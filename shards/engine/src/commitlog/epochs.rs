@@ -73,6 +73,12 @@ impl Epochs {
             .map(|life| life.first)
     }
 
+    /// Forgets lives of which the log holds nothing any more, because it begins at `start` now.
+    pub fn expire(&mut self, start: u64) {
+        let kept = self.lives.iter().rposition(|life| life.first <= start).unwrap_or(0);
+        self.lives.drain(..kept);
+    }
+
     /// Begins a new life behind `end`, on the next multiple of `block_bytes`.
     pub fn raise(&mut self, end: u64, block_bytes: u64) -> Epoch {
         let number = self.newest().map_or(1, |newest| newest.number + 1);
@@ -99,6 +105,21 @@ mod tests {
         assert_eq!(epochs.jump(4992), None);
         assert_eq!(epochs.jump(5000), Some(8192));
         assert_eq!(epochs.jump(8192), None);
+    }
+
+    #[test]
+    fn lives_go_with_their_part_of_the_log() {
+        let mut epochs = Epochs::default();
+        epochs.raise(0, 4096);
+        epochs.raise(5000, 4096);
+        epochs.raise(20_000, 4096);
+        epochs.expire(8191);
+        assert_eq!(epochs.lives().len(), 3);
+        epochs.expire(8192);
+        assert_eq!((epochs.number_at(8192), epochs.number_at(8191)), (Some(2), None));
+        epochs.expire(1 << 30);
+        assert_eq!(epochs.number_at(1 << 30), Some(3));
+        assert_eq!(epochs.raise(1 << 30, 4096).number, 4);
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn from_byte(byte: u8) -> Option<Kind> {
+    /// The kind of a byte.
+    pub fn from_byte(byte: u8) -> Option<Kind> {
         Some(match byte {
             1 => Kind::Message,
             2 => Kind::Filler,

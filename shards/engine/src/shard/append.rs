@@ -8,7 +8,7 @@ use proto::record::{self, RecordFields};
 use super::{AnsweredKey, InLine, Shard, Waiting, WaitingMessage};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, Poison, Room, record_bytes};
 use crate::consumequeue::QueueKey;
-use crate::limits::{GROUP_PAYLOAD_BYTES_MAX, OFFSETS_PER_RECORD_MAX};
+use crate::limits::{GROUP_PAYLOAD_BYTES_MAX, OFFSETS_PER_RECORD_MAX, UNSEALED_ENTRIES_MAX};
 use crate::ticket::Ticket;
 
 /// A message that passed every check of the broker.
@@ -101,7 +101,7 @@ impl Shard {
         if payload_bytes > GROUP_PAYLOAD_BYTES_MAX {
             return Err(AppendRefused::TooLarge { found_bytes: payload_bytes });
         }
-        if self.line_is_full() {
+        if self.line_is_full() || self.queues.unsealed_entries() >= UNSEALED_ENTRIES_MAX {
             return Err(AppendRefused::Wait);
         }
         let needed = self.pinned_from.min(self.log.confirmed());
@@ -229,6 +229,7 @@ impl Shard {
             memory.copy_from_slice(payload);
             0..0
         });
+        self.unsealed.note(appended.end, entry.kind, entry.topic, payload);
         self.line.push_back(InLine {
             visible_at: appended.end,
             end: appended.end,

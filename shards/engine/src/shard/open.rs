@@ -1,21 +1,26 @@
-//! Open: a shard is rebuilt from the records of its log.
+//! Open: a shard is rebuilt from a snapshot, runs and the records of its log behind them.
 //! Kind: machine
+//!
+//! The driver goes through the log from its start, in order: a run where there is one, the records
+//! themselves where there is none, the snapshot when it comes to where that was made. Below the
+//! snapshot only queue entries matter, what else the records say is in it.
 
 use std::collections::VecDeque;
 
 use proto::ids::ShardIndex;
 use proto::{properties, record};
 
+use super::facts::{Facts, Snapshot};
+use super::seal::{SealLimits, Slice, Unsealed};
 use super::{AnsweredKey, Shard};
 use crate::catalog::{Catalog, CatalogError};
 use crate::coldread::ColdReads;
 use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix};
-use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey};
-use crate::delay::Delays;
+use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey, RunHead};
+use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
-use crate::offsets::ConsumerOffsets;
 
-/// A record of the log that is whole and yet says what cannot be.
+/// Something whole in the store that says what cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A record of our own cannot be read.
@@ -36,28 +41,51 @@ pub enum OpenError {
         /// Why.
         source: CatalogError,
     },
+    /// Notes of a run or snapshot cannot be read.
+    #[error(
+        "the notes of the run or snapshot at log offset {at} are whole but malformed: they were written by another version"
+    )]
+    UnknownNote {
+        /// Where it is.
+        at: u64,
+    },
 }
 
-/// What replayed records amount to so far; becomes a [`Shard`].
+/// What the configuration says of an opened shard.
+#[derive(Clone, Debug)]
+pub struct OpeningSettings {
+    /// Delay levels, ms.
+    pub delays_ms: Vec<u64>,
+    /// Bytes of the cache for cold reads of the log.
+    pub read_cache_bytes: u64,
+    /// When slices are cut.
+    pub seal: SealLimits,
+}
+
+/// What was found so far; becomes a [`Shard`].
 #[derive(Debug)]
 pub struct Opening {
     queues: ConsumeQueues,
-    offsets: ConsumerOffsets,
-    delays: Vec<(u64, Vec<u8>)>,
+    facts: Facts,
+    unsealed: Unsealed,
     stored_ms: u64,
     messages: u64,
+    /// What own records below say is in the snapshot.
+    facts_from: u64,
     group: Vec<(u64, Prefix, Vec<u8>)>,
 }
 
 impl Opening {
-    /// Nothing replayed yet.
-    pub fn new() -> Opening {
+    /// Nothing found yet, of a log that begins at `start`; what own records below `facts_from` say will
+    /// come with [`Opening::restore`].
+    pub fn new(seal: SealLimits, segment_bytes: u64, start: u64, facts_from: u64) -> Opening {
         Opening {
             queues: ConsumeQueues::default(),
-            offsets: ConsumerOffsets::default(),
-            delays: Vec::new(),
+            facts: Facts::default(),
+            unsealed: Unsealed::new(seal, segment_bytes, start),
             stored_ms: 0,
             messages: 0,
+            facts_from,
             group: Vec::new(),
         }
     }
@@ -67,18 +95,36 @@ impl Opening {
         self.messages
     }
 
-    /// Applies one record; catalog records go to `catalog`. Records of a group are kept until it is
-    /// whole.
+    /// The snapshot made where the log has come to.
+    pub fn restore(&mut self, snapshot: Snapshot) {
+        for (key, next) in snapshot.nexts {
+            let slot = self.queues.slot(key);
+            if self.queues.queue(slot).max() < next {
+                self.queues.restore(key, next);
+            }
+        }
+        self.facts = snapshot.facts;
+        self.stored_ms = self.stored_ms.max(snapshot.stored_ms);
+    }
+
+    /// A run where the log has come to; it goes on behind it. The address of its bytes.
     ///
     /// # Errors
     /// [`OpenError`]: the store was written by another version.
-    pub fn record(
-        &mut self,
-        offset: u64,
-        prefix: Prefix,
-        payload: &[u8],
-        catalog: &mut Catalog,
-    ) -> Result<(), OpenError> {
+    pub fn run(&mut self, run: &RunHead) -> Result<u64, OpenError> {
+        if run.range.start >= self.facts_from {
+            self.facts.apply_notes(run)?;
+        }
+        self.stored_ms = self.stored_ms.max(run.stored_ms.1);
+        self.unsealed.skip(run.range.end);
+        Ok(self.queues.found_run(run))
+    }
+
+    /// Applies one record. Records of a group are kept until it is whole.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the store was written by another version.
+    pub fn record(&mut self, offset: u64, prefix: Prefix, payload: &[u8]) -> Result<(), OpenError> {
         if prefix.flags & FLAG_CONTINUES == 0 {
             self.group.clear(); // an unfinished group of an earlier life
         }
@@ -86,20 +132,22 @@ impl Opening {
             self.group.push((offset, prefix, payload.to_vec()));
             return Ok(());
         }
+        let end = offset + prefix.record_bytes();
         for (offset, prefix, payload) in std::mem::take(&mut self.group) {
-            self.apply(offset, prefix, &payload, catalog)?;
+            self.apply(offset, end, prefix, &payload)?;
         }
-        self.apply(offset, prefix, payload, catalog)
+        self.apply(offset, end, prefix, payload)
     }
 
-    /// Bytes that were durable are damaged. A group that is cut short by them had been confirmed as a
-    /// whole: what is left of it counts.
+    /// A group is cut short, by damage or because a run holds its rest. It had been confirmed as a
+    /// whole: what was read of it counts.
     ///
     /// # Errors
     /// As [`Opening::record`].
-    pub fn damaged(&mut self, catalog: &mut Catalog) -> Result<(), OpenError> {
+    pub fn close_group(&mut self) -> Result<(), OpenError> {
         for (offset, prefix, payload) in std::mem::take(&mut self.group) {
-            self.apply(offset, prefix, &payload, catalog)?;
+            let end = offset + prefix.record_bytes();
+            self.apply(offset, end, prefix, &payload)?;
         }
         Ok(())
     }
@@ -107,67 +155,87 @@ impl Opening {
     fn apply(
         &mut self,
         offset: u64,
+        end: u64,
         prefix: Prefix,
         payload: &[u8],
-        catalog: &mut Catalog,
     ) -> Result<(), OpenError> {
-        let malformed = || OpenError::Malformed { kind: prefix.kind, offset };
-        match prefix.kind {
-            Kind::Message => {
-                let (message, _) = record::Record::decode(payload).map_err(|_| malformed())?;
-                let fields = message.fields();
-                let tag = properties::find(fields.properties, properties::name::TAGS)
-                    .map_or(0, proto::ids::java_hash);
-                let queue = QueueKey { topic: prefix.topic, queue: prefix.queue };
-                let slot = self.queues.slot(queue);
-                let queue_offset = u64::try_from(fields.queue_offset).map_err(|_| malformed())?;
-                let stored_ms = u64::try_from(fields.store_timestamp).map_err(|_| malformed())?;
-                if queue_offset < self.queues.queue(slot).max() {
-                    return Err(malformed());
-                }
-                let entry = QueueEntry {
-                    payload: offset + PREFIX_BYTES as u64,
-                    size_bytes: prefix.len,
-                    tag,
-                    stored_ms,
-                };
-                self.queues.arrive(slot, queue_offset, entry);
-                self.stored_ms = self.stored_ms.max(stored_ms);
-                self.messages += 1;
-            }
-            Kind::Offsets => {
-                if !self.offsets.replay(payload) {
-                    return Err(malformed());
-                }
-            }
-            Kind::Catalog => catalog
-                .replay(prefix.topic, payload)
-                .map_err(|source| OpenError::Catalog { offset, source })?,
-            Kind::Settled => self.delays.push((offset, payload.to_vec())),
-            Kind::Filler | Kind::Segment | Kind::End => {}
+        if prefix.kind == Kind::Message {
+            return self.message(offset, prefix, payload);
         }
+        if offset >= self.facts_from {
+            self.facts.apply(offset, prefix.kind, prefix.topic, payload)?;
+        }
+        self.unsealed.note(end, prefix.kind, prefix.topic, payload);
         Ok(())
     }
 
-    /// The shard, open, with the log that goes on.
-    ///
-    /// # Errors
-    /// [`OpenError`]: a settlement is malformed.
+    fn message(&mut self, offset: u64, prefix: Prefix, payload: &[u8]) -> Result<(), OpenError> {
+        let malformed = || OpenError::Malformed { kind: prefix.kind, offset };
+        let (message, _) = record::Record::decode(payload).map_err(|_| malformed())?;
+        let fields = message.fields();
+        let tag = properties::find(fields.properties, properties::name::TAGS)
+            .map_or(0, proto::ids::java_hash);
+        let queue = QueueKey { topic: prefix.topic, queue: prefix.queue };
+        let slot = self.queues.slot(queue);
+        let queue_offset = u64::try_from(fields.queue_offset).map_err(|_| malformed())?;
+        let stored_ms = u64::try_from(fields.store_timestamp).map_err(|_| malformed())?;
+        if queue_offset < self.queues.queue(slot).max() {
+            return Err(malformed());
+        }
+        let entry = QueueEntry {
+            payload: offset + PREFIX_BYTES as u64,
+            size_bytes: prefix.len,
+            tag,
+            stored_ms,
+        };
+        self.queues.arrive(slot, queue_offset, entry);
+        self.stored_ms = self.stored_ms.max(stored_ms);
+        self.messages += 1;
+        Ok(())
+    }
+
+    /// Cuts what was replayed into a slice: everything below `to`, which is durable and where no group
+    /// is open.
+    pub fn cut(&mut self, to: u64) -> Slice {
+        self.unsealed.cut(to, &mut self.queues)
+    }
+
+    /// Where the next slice begins.
+    pub fn unsealed_from(&self) -> u64 {
+        self.unsealed.from()
+    }
+
+    /// Entries that no run holds.
+    pub fn unsealed_entries(&self) -> usize {
+        self.queues.unsealed_entries()
+    }
+
+    /// The run of a cut slice is on disk. The address of its bytes.
+    pub fn run_written(&mut self, head: &RunHead) -> u64 {
+        self.unsealed.written();
+        self.queues.add_run(head)
+    }
+
+    /// The shard, open, with the log that goes on, and the catalog that its log holds.
     pub fn finish(
         self,
         index: ShardIndex,
         log: CommitLog,
-        delays_ms: &[u64],
-        read_cache_bytes: u64,
-    ) -> Result<Shard, OpenError> {
+        settings: &OpeningSettings,
+    ) -> (Shard, Catalog) {
         let mut shard = Shard {
             index,
             log,
             queues: self.queues,
-            offsets: self.offsets,
+            offsets: self.facts.offsets,
             held: HeldPulls::default(),
-            delays: Delays::new(delays_ms),
-            cold: ColdReads::new(read_cache_bytes),
+            delays: Delays::new(&settings.delays_ms),
+            cold: ColdReads::new(settings.read_cache_bytes),
+            cold_runs: ColdReads::new(0),
+            unsealed: self.unsealed,
+            window: Vec::new(),
+            damaged_run: None,
+            is_damage_told: false,
             line: VecDeque::with_capacity(4096),
             group: Vec::new(),
             sent: Vec::new(),
@@ -181,23 +249,14 @@ impl Opening {
             told_overdue: 0,
             ticked_ms: 0,
         };
-        for (offset, payload) in self.delays {
-            if !shard.replay_settled(&payload) {
-                return Err(OpenError::Malformed { kind: Kind::Settled, offset });
-            }
-        }
+        // Runs end where they end, and the file system says if there is less.
+        shard.cold_runs.written(u64::MAX);
         for level in 1..=shard.delays.levels() {
-            let cursor = shard.delays.cursor(level);
-            let queue = shard.queues.find(Delays::queue(level));
-            let head = queue.and_then(|queue| queue.entry(cursor)).map(|entry| entry.stored_ms);
+            let cursor = self.facts.cursors.get(&(level as u64)).copied().unwrap_or(0);
+            let max = shard.queues.find(Delays::queue(level)).map_or(0, |queue| queue.max());
+            let head = if cursor < max { Head::Unknown } else { Head::None };
             shard.delays.settle(level, cursor, head);
         }
-        Ok(shard)
-    }
-}
-
-impl Default for Opening {
-    fn default() -> Self {
-        Opening::new()
+        (shard, self.facts.catalog)
     }
 }

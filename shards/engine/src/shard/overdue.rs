@@ -97,7 +97,7 @@ mod tests {
     use proto::ids::ShardIndex;
     use runtime::WriteBuffer;
 
-    use super::super::{NewMessage, Opening};
+    use super::super::{NewMessage, Opening, OpeningSettings, SealLimits};
     use super::*;
     use crate::commitlog::{CommitLog, Epochs, FlushMode, LogShape, LogWrite, SegmentIdentity};
     use crate::consumequeue::QueueKey;
@@ -114,7 +114,10 @@ mod tests {
         let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
         let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
         log.space_found(1 << 40);
-        let mut shard = Opening::new().finish(ShardIndex(0), log, &[1000], 1 << 20).expect("new");
+        let seal = SealLimits::default();
+        let settings = OpeningSettings { delays_ms: vec![1000], read_cache_bytes: 1 << 20, seal };
+        let opening = Opening::new(seal, SHAPE.segment_bytes, 0, 0);
+        let (mut shard, _) = opening.finish(ShardIndex(0), log, &settings);
         shard.set_flush_timeout(TIMEOUT_MS);
         shard
     }
@@ -179,13 +182,12 @@ mod tests {
         shard.tick(1200 + TIMEOUT_MS);
         assert_eq!(answers(&mut shard, Shard::next_overdue), [(1, 0, 1), (2, 1, 2)]);
         assert_eq!(answers(&mut shard, Shard::next_overdue), []);
-        let queue = shard.queues().find(QUEUE).expect("appended to");
-        assert_eq!(queue.max(), 0, "not confirmed, so not visible");
+        assert_eq!(shard.queues().bounds(QUEUE), Some((0, 0)), "not confirmed, so not visible");
         for write in writes {
             shard.log_mut().write_completed(&write.range, Ok(()));
         }
         assert_eq!(answers(&mut shard, Shard::next_confirmed), []);
-        assert_eq!(shard.queues().find(QUEUE).expect("appended to").max(), 4);
+        assert_eq!(shard.queues().bounds(QUEUE), Some((0, 4)));
         for write in start_writes(&mut shard) {
             shard.log_mut().write_completed(&write.range, Ok(()));
         }

@@ -4,13 +4,17 @@
 //! Status and limits follow DefaultMessageStore.getMessage (5.3.3); its limit of 8 messages for reads
 //! from disk is not kept (design, *Semantics kept on purpose*).
 
+use proto::record;
+
 use super::Shard;
 use crate::coldread::Cold;
 use crate::commitlog::{Kind, PREFIX_BYTES, Prefix, verify};
-use crate::consumequeue::{QueueEntry, QueueKey};
+use crate::consumequeue::{
+    ENTRIES_PER_PAGE, Entries, PAGE_BYTES, Place, QueueEntry, QueueKey, read_page,
+};
 use crate::filter::TagFilter;
 use crate::hold::HeldPull;
-use crate::limits::{PAYLOAD_BYTES_MAX, SCANNED_ENTRIES_MAX};
+use crate::limits::{ENTRY_WINDOW, PAYLOAD_BYTES_MAX, SCANNED_ENTRIES_MAX};
 
 /// What a pull asks for, checked by the broker.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +69,46 @@ pub enum Pulled {
     /// Answer it.
     Answered(Answer),
     /// Its messages are being read: park it with [`Shard::wait_cold`].
-    Cold(std::ops::Range<u64>),
+    Cold(ColdRange),
     /// Its messages cannot be read now: the operating system's words.
     Failed(String),
 }
+
+/// Bytes that are to be read from disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ColdRange {
+    /// Log offsets.
+    Log(std::ops::Range<u64>),
+    /// Addresses of runs.
+    Runs(std::ops::Range<u64>),
+}
+
+/// What became of a search in a queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Searched {
+    /// The answer.
+    Found(u64),
+    /// Entries are being read: try again when cold reads have completed.
+    Cold,
+    /// The disk does not give them: why.
+    Failed(String),
+}
+
+/// What became of a look at queue entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Fetched {
+    /// They were appended, at least one.
+    Copied,
+    /// They are being read.
+    Wanted(ColdRange),
+    /// They cannot be read now.
+    Failed(String),
+    /// There are none.
+    Nowhere,
+}
+
+const RUN_IS_MADE_AGAIN: &str =
+    "the queue entries of this part of the log are damaged and are being made again from the log";
 
 /// A record of a reply that lies in the tail's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,10 +156,9 @@ impl Shard {
     /// Looks for messages of a queue; records go into `replies` (cleared before).
     pub fn pull(&mut self, request: &PullRequest<'_>, replies: &mut Replies) -> Pulled {
         replies.clear();
-        let Some(queue) = self.queues.find(request.queue) else {
+        let Some((min, max)) = self.queues.bounds(request.queue) else {
             return Pulled::Answered(Answer::outside(PullStatus::NoMessageInQueue, 0, 0, 0));
         };
-        let (min, max) = (queue.min(), queue.max());
         let outside = |status, next| Pulled::Answered(Answer::outside(status, next, min, max));
         if max == 0 {
             return outside(PullStatus::NoMessageInQueue, 0);
@@ -143,15 +182,47 @@ impl Shard {
         max: u64,
         replies: &mut Replies,
     ) -> Pulled {
+        let mut window = std::mem::take(&mut self.window);
+        let pulled = self.scan_entries(request, min, max, replies, &mut window);
+        self.window = window;
+        pulled
+    }
+
+    fn scan_entries(
+        &mut self,
+        request: &PullRequest<'_>,
+        min: u64,
+        max: u64,
+        replies: &mut Replies,
+        window: &mut Vec<QueueEntry>,
+    ) -> Pulled {
         let count_max = request.count_max.max(1) as usize;
         let scan_end = request.from + (SCANNED_ENTRIES_MAX.max(count_max)) as u64;
         let floor = self.log.tail_floor();
         let mut next = request.from;
         let mut found = 0;
         let mut was_damaged = false;
+        let mut fetched_from = next;
+        window.clear();
         while next < scan_end.min(max) && found < count_max {
-            let queue = self.queues.find(request.queue).expect("found by the caller");
-            let entry = queue.entry(next).expect("between min and max");
+            if next == fetched_from + window.len() as u64 {
+                fetched_from = next;
+                let wanted = ENTRY_WINDOW.min((scan_end.min(max) - next) as usize);
+                match self.fetch(request.queue, next, wanted, window) {
+                    Fetched::Copied => {}
+                    Fetched::Nowhere => {
+                        window.clear();
+                        was_damaged = true;
+                        next += 1;
+                        fetched_from = next;
+                        continue;
+                    }
+                    Fetched::Wanted(_) | Fetched::Failed(_) if found > 0 => break,
+                    Fetched::Wanted(range) => return Pulled::Cold(range),
+                    Fetched::Failed(reason) => return Pulled::Failed(reason),
+                }
+            }
+            let entry = window[(next - fetched_from) as usize];
             if entry.size_bytes == 0 {
                 was_damaged = true;
                 next += 1;
@@ -175,7 +246,7 @@ impl Shard {
                 replies.pieces.push(Piece { payload: entry.payload, size_bytes: entry.size_bytes });
             } else {
                 let before = replies.bytes.len();
-                match self.copy_cold(&entry, &mut replies.bytes) {
+                match self.copy_cold(request.queue, next, &entry, &mut replies.bytes) {
                     Cold::Copied if replies.bytes.len() == before => {
                         was_damaged = true;
                         next += 1;
@@ -187,7 +258,8 @@ impl Shard {
                         break;
                     }
                     Cold::Wanted => {
-                        return Pulled::Cold(start..entry.payload + u64::from(entry.size_bytes));
+                        let end = entry.payload + u64::from(entry.size_bytes);
+                        return Pulled::Cold(ColdRange::Log(start..end));
                     }
                     Cold::Failed(_) if found > 0 => break,
                     Cold::Failed(reason) => return Pulled::Failed(reason),
@@ -205,8 +277,121 @@ impl Shard {
         Pulled::Answered(Answer { status, next_begin: next, min, max })
     }
 
+    /// Entries of a queue from a queue offset on into `out` (cleared before), from memory or a run.
+    pub(super) fn fetch(
+        &mut self,
+        queue: QueueKey,
+        from: u64,
+        count_max: usize,
+        out: &mut Vec<QueueEntry>,
+    ) -> Fetched {
+        out.clear();
+        let place = match self.queues.entries(queue, from, count_max, out) {
+            Entries::Copied => return Fetched::Copied,
+            Entries::Nowhere => return Fetched::Nowhere,
+            Entries::InRun(place) => place,
+        };
+        if self.damaged_run.as_ref() == Some(&place.run) {
+            return Fetched::Failed(RUN_IS_MADE_AGAIN.to_owned());
+        }
+        let mut pages = std::mem::take(&mut self.scratch);
+        pages.clear();
+        let fetched = match self.cold_runs.copy(place.addresses.clone(), &mut pages) {
+            Cold::Copied => self.read_pages(&place, &pages, out),
+            Cold::Wanted => Fetched::Wanted(ColdRange::Runs(place.addresses)),
+            Cold::Failed(reason) => {
+                self.report_run(&place, &reason);
+                Fetched::Failed(reason)
+            }
+        };
+        self.scratch = pages;
+        fetched
+    }
+
+    fn read_pages(&mut self, place: &Place, pages: &[u8], out: &mut Vec<QueueEntry>) -> Fetched {
+        let per_page = ENTRIES_PER_PAGE;
+        for (index, page) in pages.chunks(PAGE_BYTES).enumerate() {
+            let skipped = index as u64 * per_page;
+            let from = place.entries.start.max(skipped) - skipped;
+            let to = place.entries.end.min(skipped + per_page) - skipped;
+            let number = place.page + index as u64;
+            let seed = self.log.shape().seed;
+            let wanted = from as usize..to as usize;
+            if let Err(error) = read_page(seed, place.run.start, number, page, wanted, out) {
+                self.report_run(place, &error.to_string());
+                return Fetched::Failed(RUN_IS_MADE_AGAIN.to_owned());
+            }
+        }
+        Fetched::Copied
+    }
+
+    /// A run is not what was written: it is made again from the log.
+    fn report_run(&mut self, place: &Place, reason: &str) {
+        if self.damaged_run.is_none() {
+            tracing::error!(
+                shard = self.index.0,
+                from = place.run.start,
+                to = place.run.end,
+                reason,
+                "the queue entries of this part of the log are damaged on disk; they are made again from the log, pulls that need them fail until then"
+            );
+            self.damaged_run = Some(place.run.clone());
+            self.is_damage_told = false;
+        }
+    }
+
+    /// A run that was found damaged: the driver has it made again, once.
+    pub fn next_damaged_run(&mut self) -> Option<std::ops::Range<u64>> {
+        let run = self.damaged_run.clone().filter(|_| !self.is_damage_told)?;
+        self.is_damage_told = true;
+        Some(run)
+    }
+
+    /// The first queue offset of a queue whose message was stored at a time or later, ms; with
+    /// `is_upper` the last at it or before (`ConsumeQueue.getOffsetInQueueByTime`, 5.3.3).
+    pub fn search_time(&mut self, queue: QueueKey, time_ms: u64, is_upper: bool) -> Searched {
+        let Some((min, max)) = self.queues.bounds(queue) else { return Searched::Found(0) };
+        let (mut low, mut high) = (min, max);
+        let mut entries = Vec::with_capacity(1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.fetch(queue, middle, 1, &mut entries) {
+                Fetched::Copied => {}
+                Fetched::Nowhere => break,
+                Fetched::Wanted(_) => return Searched::Cold,
+                Fetched::Failed(reason) => return Searched::Failed(reason),
+            }
+            let stored_ms = entries[0].stored_ms;
+            if stored_ms < time_ms || is_upper && stored_ms == time_ms {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Searched::Found(if is_upper { low.saturating_sub(1).max(min) } else { low })
+    }
+
+    /// When the oldest message of a queue was stored, ms, as `Found`; `None`: it has none.
+    pub fn oldest_time(&mut self, queue: QueueKey) -> Option<Searched> {
+        let (min, max) = self.queues.bounds(queue).filter(|(min, max)| min < max)?;
+        let mut entries = Vec::with_capacity(1);
+        debug_assert!(min < max);
+        Some(match self.fetch(queue, min, 1, &mut entries) {
+            Fetched::Copied => Searched::Found(entries[0].stored_ms),
+            Fetched::Nowhere => return None,
+            Fetched::Wanted(_) => Searched::Cold,
+            Fetched::Failed(reason) => Searched::Failed(reason),
+        })
+    }
+
     /// Copies a record from disk blocks and verifies it; nothing is added when it is damaged.
-    fn copy_cold(&mut self, entry: &QueueEntry, out: &mut Vec<u8>) -> Cold {
+    fn copy_cold(
+        &mut self,
+        queue: QueueKey,
+        queue_offset: u64,
+        entry: &QueueEntry,
+        out: &mut Vec<u8>,
+    ) -> Cold {
         let start = entry.payload - PREFIX_BYTES as u64;
         let end = entry.payload + u64::from(entry.size_bytes);
         let before = out.len();
@@ -217,8 +402,13 @@ impl Shard {
             return cold;
         }
         let record = &out[before..];
+        // The log is believed, not the entry: it must be this queue's message of this number.
         let whole = Prefix::read(record).is_some_and(|prefix| {
-            prefix.len == entry.size_bytes && verify(self.log.shape().seed, start, &prefix, record)
+            prefix.kind == Kind::Message
+                && prefix.len == entry.size_bytes
+                && (QueueKey { topic: prefix.topic, queue: prefix.queue }) == queue
+                && record::queue_offset(&record[PREFIX_BYTES..]) == Some(queue_offset as i64)
+                && verify(self.log.shape().seed, start, &prefix, record)
         });
         if whole {
             out.drain(before..before + PREFIX_BYTES);
@@ -238,12 +428,11 @@ impl Shard {
     ///
     /// # Errors
     /// The pull, when as many as allowed wait already.
-    pub fn wait_cold(
-        &mut self,
-        pull: HeldPull,
-        range: std::ops::Range<u64>,
-    ) -> Result<(), HeldPull> {
-        self.cold.wait(pull, range)
+    pub fn wait_cold(&mut self, pull: HeldPull, range: ColdRange) -> Result<(), HeldPull> {
+        match range {
+            ColdRange::Log(range) => self.cold.wait(pull, range),
+            ColdRange::Runs(range) => self.cold_runs.wait(pull, range),
+        }
     }
 
     /// Appends the message whose record is at a payload's log offset, verified, to `out`.

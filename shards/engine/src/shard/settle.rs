@@ -2,10 +2,11 @@
 //! Kind: machine
 
 use super::append::{AppendRefused, NewMessage};
+use super::facts::write_settled;
+use super::read::Fetched;
 use super::{Lookup, Shard};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
-use crate::consumequeue::ConsumeQueue;
-use crate::delay::Delays;
+use crate::delay::{Delays, Head};
 use crate::limits::DELAY_RETRY_MS;
 
 /// A delayed message that is due.
@@ -21,32 +22,45 @@ impl Shard {
     /// The next delayed message that is due, with its record, if the record is in memory. When it is
     /// not, it is being read, and the same call gives it later.
     pub fn next_due(&mut self, now_ms: u64, record: &mut Vec<u8>) -> Option<Due> {
-        let level = self.delays.due(now_ms)?;
-        let due = Due { level, queue_offset: self.delays.cursor(level) };
-        let queue = self.queues.find(Delays::queue(level));
-        let entry = queue.and_then(|queue| queue.entry(due.queue_offset));
-        let Some(entry) = entry.filter(|entry| entry.size_bytes > 0) else {
-            // Damaged or gone: go on behind it.
+        loop {
+            let level = self.delays.due(now_ms)?;
+            let due = Due { level, queue_offset: self.delays.cursor(level) };
             record.clear();
-            return Some(due);
-        };
-        record.clear();
-        match self.lookup(entry.payload, record) {
-            Lookup::Found => Some(due),
-            Lookup::Cold => None,
-            Lookup::None => Some(due),
-            Lookup::Failed(reason) => {
-                tracing::error!(
-                    shard = self.index.0,
-                    level = due.level,
-                    queue_offset = due.queue_offset,
-                    reason,
-                    "a delayed message cannot be read from disk, it is tried again"
-                );
-                self.postpone_due(now_ms);
-                None
+            let mut entries = std::mem::take(&mut self.window);
+            let fetched = self.fetch(Delays::queue(level), due.queue_offset, 1, &mut entries);
+            let entry = entries.first().copied();
+            self.window = entries;
+            let entry = match (fetched, entry) {
+                (Fetched::Copied, Some(entry)) => entry,
+                (Fetched::Wanted(_), _) => return None,
+                (Fetched::Failed(reason), _) => return self.due_failed(now_ms, due, &reason),
+                // Gone: go on behind it.
+                (Fetched::Copied | Fetched::Nowhere, _) => return Some(due),
+            };
+            if !self.delays.looked_up(level, entry.stored_ms, now_ms) {
+                continue; // it was not known when it was stored
+            }
+            if entry.size_bytes == 0 {
+                return Some(due); // damaged: go on behind it
+            }
+            match self.lookup(entry.payload, record) {
+                Lookup::Found | Lookup::None => return Some(due),
+                Lookup::Cold => return None,
+                Lookup::Failed(reason) => return self.due_failed(now_ms, due, &reason),
             }
         }
+    }
+
+    fn due_failed(&mut self, now_ms: u64, due: Due, reason: &str) -> Option<Due> {
+        tracing::error!(
+            shard = self.index.0,
+            level = due.level,
+            queue_offset = due.queue_offset,
+            reason,
+            "a delayed message cannot be read from disk, it is tried again"
+        );
+        self.postpone_due(now_ms);
+        None
     }
 
     /// What is due cannot be delivered now; it is tried again after [`DELAY_RETRY_MS`].
@@ -68,9 +82,7 @@ impl Shard {
         let message_bytes = message.map_or(0, |message| record_bytes(message.record_bytes()));
         self.check_room(message_bytes as usize + NOTE_BYTES)?;
         let cursor = due.queue_offset + 1;
-        let mut note = [0; NOTE_BYTES];
-        note[0..8].copy_from_slice(&(due.level as u64).to_le_bytes());
-        note[8..16].copy_from_slice(&cursor.to_le_bytes());
+        let note = write_settled(due.level as u64, cursor);
         let first = self.line.len();
         if let Some(message) = message {
             self.put(now_ms, message, FLAG_MORE, None);
@@ -79,24 +91,14 @@ impl Shard {
         let entry = Entry { kind: Kind::Settled, flags, topic: 0, queue: 0 };
         let end = self.put_own(entry, &note, None);
         self.line.range_mut(first..).for_each(|waiting| waiting.visible_at = end);
-        let next = self
-            .queues
-            .find(Delays::queue(due.level))
-            .and_then(|queue: &ConsumeQueue| queue.entry(cursor))
-            .map(|entry| entry.stored_ms);
-        self.delays.settle(due.level, cursor, next);
-        Ok(())
-    }
-
-    /// Reads a note of the log (recovery). `false`: malformed.
-    pub(super) fn replay_settled(&mut self, payload: &[u8]) -> bool {
-        let (Some((level, rest)), true) = (payload.split_first_chunk(), payload.len() == 16) else {
-            return false;
+        let head = match self.queues.find(Delays::queue(due.level)) {
+            Some(queue) if cursor < queue.max() => {
+                queue.entry(cursor).map_or(Head::Unknown, |entry| Head::Stored(entry.stored_ms))
+            }
+            _ => Head::None,
         };
-        let Some((cursor, _)) = rest.split_first_chunk() else { return false };
-        let level = u64::from_le_bytes(*level) as usize;
-        self.delays.settle(level, u64::from_le_bytes(*cursor), None);
-        true
+        self.delays.settle(due.level, cursor, head);
+        Ok(())
     }
 
     /// Delay levels, for figures.

@@ -1,0 +1,450 @@
+//! A run: the entries of all queues that lie in one slice of the log, in a file
+//! (docs/decisions/0006-runs-and-snapshots.md has the bytes).
+
+use std::ops::Range;
+
+use crc32fast::Hasher;
+
+use super::{QueueEntry, QueueKey};
+
+/// Unit of a run file; entries are verified a page at a time.
+pub const PAGE_BYTES: usize = 4096;
+
+const MAGIC: [u8; 8] = *b"RINGRUN\x01";
+const ENTRY_BYTES: usize = 24;
+const QUEUE_BYTES: usize = 24;
+const PAGE_HEAD_BYTES: usize = 8;
+
+/// Entries of one page.
+pub const ENTRIES_PER_PAGE: u64 = ((PAGE_BYTES - PAGE_HEAD_BYTES) / ENTRY_BYTES) as u64;
+
+/// Queues and entries above this are not a run's: a segment holds fewer records.
+const COUNT_MAX: u64 = 1 << 28;
+
+/// Bytes of notes above this are not a run's.
+const NOTES_BYTES_MAX: u64 = 1 << 31;
+
+/// Whose runs they are: a file of another store or shard, or in another place, is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunIdentity {
+    /// The store.
+    pub store_id: u128,
+    /// The shard.
+    pub shard: u8,
+    /// Start of every checksum.
+    pub seed: u32,
+}
+
+/// Why a file is not the run it should be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RunError {
+    /// It is too short for what it says of itself.
+    #[error("it ends after {0} bytes")]
+    Short(usize),
+    /// The checksum of a part is wrong.
+    #[error("the checksum of its {0} is wrong")]
+    Checksum(&'static str),
+    /// It is whole, but of another store, shard or slice.
+    #[error("it belongs to another store, shard or place of the log")]
+    Foreign,
+    /// Its numbers do not fit each other.
+    #[error("its numbers do not fit each other")]
+    Numbers,
+}
+
+/// The entries of one queue in a run: they follow each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunQueue {
+    /// The queue.
+    pub key: QueueKey,
+    /// Queue offset of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// Number of the first among all entries of the run.
+    pub start: u64,
+}
+
+/// What a run says before its entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunHead {
+    /// The slice of the log.
+    pub range: Range<u64>,
+    /// Store timestamps of its oldest and newest message, ms; (0, 0) without any.
+    pub stored_ms: (u64, u64),
+    /// Bytes of the file before its pages.
+    pub pages_start: u64,
+    /// Pages of entries.
+    pub pages: u64,
+    /// Its queues, in order of their keys.
+    pub queues: Vec<RunQueue>,
+    /// What the log's own records in the slice amount to: a state of `proto::state`.
+    pub notes: Vec<u8>,
+}
+
+/// Entries on their way into a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunDraft {
+    range: Range<u64>,
+    queues: Vec<RunQueue>,
+    entries: Vec<QueueEntry>,
+}
+
+/// A run as a file's content.
+#[derive(Debug)]
+pub struct EncodedRun {
+    /// All bytes, whole pages.
+    pub bytes: Vec<u8>,
+    /// What they begin with.
+    pub head: RunHead,
+}
+
+impl RunDraft {
+    /// A run of this slice without entries.
+    pub fn new(range: Range<u64>) -> RunDraft {
+        RunDraft { range, queues: Vec::new(), entries: Vec::new() }
+    }
+
+    /// The slice of the log.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Adds entries of a queue from a queue offset on; each queue once.
+    pub fn add(&mut self, key: QueueKey, first: u64, copy: impl FnOnce(&mut Vec<QueueEntry>)) {
+        let start = self.entries.len() as u64;
+        copy(&mut self.entries);
+        let count = self.entries.len() as u64 - start;
+        self.queues.push(RunQueue { key, first, count, start });
+    }
+
+    /// The file's content; `notes` as in [`RunHead::notes`].
+    pub fn encode(mut self, identity: &RunIdentity, notes: Vec<u8>) -> EncodedRun {
+        self.queues.sort_unstable_by_key(|queue| queue.key);
+        let directory = PAGE_BYTES + self.queues.len() * QUEUE_BYTES;
+        let notes_start = directory.next_multiple_of(PAGE_BYTES);
+        let pages_start = (notes_start + notes.len()).next_multiple_of(PAGE_BYTES);
+        let pages = (self.entries.len() as u64).div_ceil(ENTRIES_PER_PAGE);
+        let mut bytes = vec![0; pages_start + pages as usize * PAGE_BYTES];
+        let (mut oldest, mut newest) = (u64::MAX, 0);
+        let mut at = 0;
+        let mut queues = Vec::with_capacity(self.queues.len());
+        for (index, queue) in self.queues.iter().enumerate() {
+            let place = PAGE_BYTES + index * QUEUE_BYTES;
+            let to = &mut bytes[place..place + QUEUE_BYTES];
+            to[0..4].copy_from_slice(&queue.key.topic.to_le_bytes());
+            to[4..8].copy_from_slice(&queue.key.queue.to_le_bytes());
+            to[8..16].copy_from_slice(&queue.first.to_le_bytes());
+            to[16..24].copy_from_slice(&queue.count.to_le_bytes());
+            queues.push(RunQueue { start: at, ..*queue });
+            let entries = &self.entries[queue.start as usize..(queue.start + queue.count) as usize];
+            for entry in entries {
+                write_entry(&mut bytes[pages_start..], at, entry);
+                oldest = oldest.min(entry.stored_ms);
+                newest = newest.max(entry.stored_ms);
+                at += 1;
+            }
+        }
+        bytes[notes_start..notes_start + notes.len()].copy_from_slice(&notes);
+        for page in 0..pages {
+            let place = pages_start + page as usize * PAGE_BYTES;
+            let bytes = &mut bytes[place..place + PAGE_BYTES];
+            let sum = page_sum(identity.seed, self.range.start, page, bytes);
+            bytes[0..4].copy_from_slice(&sum.to_le_bytes());
+        }
+        let stored_ms = if at == 0 { (0, 0) } else { (oldest, newest) };
+        let head = RunHead {
+            range: self.range,
+            stored_ms,
+            pages_start: pages_start as u64,
+            pages,
+            queues,
+            notes,
+        };
+        head.write(identity, at, &mut bytes);
+        EncodedRun { bytes, head }
+    }
+}
+
+impl RunHead {
+    /// Bytes of the head of a file whose first page this is: what [`RunHead::read`] wants.
+    ///
+    /// # Errors
+    /// It is no run of this shard.
+    pub fn measure(identity: &RunIdentity, page: &[u8]) -> Result<u64, RunError> {
+        Ok(Sizes::read(identity, page)?.pages_start)
+    }
+
+    /// Reads a head; `bytes` may go on behind it.
+    ///
+    /// # Errors
+    /// [`RunError`]: it is not the run of this slice.
+    pub fn read(
+        identity: &RunIdentity,
+        range: &Range<u64>,
+        bytes: &[u8],
+    ) -> Result<RunHead, RunError> {
+        let sizes = Sizes::read(identity, bytes)?;
+        if sizes.range != *range {
+            return Err(RunError::Foreign);
+        }
+        let short = RunError::Short(bytes.len());
+        let directory_end = PAGE_BYTES + sizes.queues as usize * QUEUE_BYTES;
+        let directory = bytes.get(PAGE_BYTES..directory_end).ok_or(short.clone())?;
+        let notes_start = directory_end.next_multiple_of(PAGE_BYTES);
+        let notes_end = notes_start + sizes.notes_bytes as usize;
+        let notes = bytes.get(notes_start..notes_end).ok_or(short)?;
+        if sum(identity.seed, directory) != sizes.directory_sum {
+            return Err(RunError::Checksum("directory"));
+        }
+        if sum(identity.seed, notes) != sizes.notes_sum {
+            return Err(RunError::Checksum("notes"));
+        }
+        let mut queues = Vec::with_capacity(sizes.queues as usize);
+        let mut start = 0u64;
+        for item in directory.chunks_exact(QUEUE_BYTES) {
+            let key = QueueKey { topic: u32_at(item, 0), queue: u32_at(item, 4) };
+            let (first, count) = (u64_at(item, 8), u64_at(item, 16));
+            queues.push(RunQueue { key, first, count, start });
+            start = start.checked_add(count).ok_or(RunError::Numbers)?;
+            first.checked_add(count).ok_or(RunError::Numbers)?;
+        }
+        let rises = queues.windows(2).all(|pair| pair[0].key < pair[1].key);
+        if !rises || start != sizes.entries {
+            return Err(RunError::Numbers);
+        }
+        Ok(RunHead {
+            range: sizes.range,
+            stored_ms: sizes.stored_ms,
+            pages_start: sizes.pages_start,
+            pages: sizes.entries.div_ceil(ENTRIES_PER_PAGE),
+            queues,
+            notes: notes.to_vec(),
+        })
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        self.pages_start + self.pages * PAGE_BYTES as u64
+    }
+
+    fn write(&self, identity: &RunIdentity, entries: u64, bytes: &mut [u8]) {
+        let directory_end = PAGE_BYTES + self.queues.len() * QUEUE_BYTES;
+        let directory_sum = sum(identity.seed, &bytes[PAGE_BYTES..directory_end]);
+        let notes_sum = sum(identity.seed, &self.notes);
+        let page = &mut bytes[..PAGE_BYTES];
+        page[0..8].copy_from_slice(&MAGIC);
+        page[12..16].copy_from_slice(&u32::from(identity.shard).to_le_bytes());
+        page[16..32].copy_from_slice(&identity.store_id.to_le_bytes());
+        page[32..40].copy_from_slice(&self.range.start.to_le_bytes());
+        page[40..48].copy_from_slice(&self.range.end.to_le_bytes());
+        page[48..56].copy_from_slice(&self.stored_ms.0.to_le_bytes());
+        page[56..64].copy_from_slice(&self.stored_ms.1.to_le_bytes());
+        page[64..72].copy_from_slice(&entries.to_le_bytes());
+        page[72..80].copy_from_slice(&(self.queues.len() as u64).to_le_bytes());
+        page[80..88].copy_from_slice(&(self.notes.len() as u64).to_le_bytes());
+        page[88..92].copy_from_slice(&directory_sum.to_le_bytes());
+        page[92..96].copy_from_slice(&notes_sum.to_le_bytes());
+        let head_sum = sum(identity.seed, &page[12..]);
+        page[8..12].copy_from_slice(&head_sum.to_le_bytes());
+    }
+}
+
+/// The numbers of a run's first page.
+struct Sizes {
+    range: Range<u64>,
+    stored_ms: (u64, u64),
+    entries: u64,
+    queues: u64,
+    notes_bytes: u64,
+    directory_sum: u32,
+    notes_sum: u32,
+    pages_start: u64,
+}
+
+impl Sizes {
+    fn read(identity: &RunIdentity, bytes: &[u8]) -> Result<Sizes, RunError> {
+        let page = bytes.get(..PAGE_BYTES).ok_or(RunError::Short(bytes.len()))?;
+        if page[0..8] != MAGIC || u32_at(page, 8) != sum(identity.seed, &page[12..]) {
+            return Err(RunError::Checksum("first page"));
+        }
+        let store_id = u128::from_le_bytes(page[16..32].try_into().expect("16 bytes"));
+        if u32_at(page, 12) != u32::from(identity.shard) || store_id != identity.store_id {
+            return Err(RunError::Foreign);
+        }
+        let (entries, queues, notes_bytes) = (u64_at(page, 64), u64_at(page, 72), u64_at(page, 80));
+        if entries > COUNT_MAX || queues > entries || notes_bytes > NOTES_BYTES_MAX {
+            return Err(RunError::Numbers);
+        }
+        let directory_end = PAGE_BYTES as u64 + queues * QUEUE_BYTES as u64;
+        let notes_end = directory_end.next_multiple_of(PAGE_BYTES as u64) + notes_bytes;
+        Ok(Sizes {
+            range: u64_at(page, 32)..u64_at(page, 40),
+            stored_ms: (u64_at(page, 48), u64_at(page, 56)),
+            entries,
+            queues,
+            notes_bytes,
+            directory_sum: u32_at(page, 88),
+            notes_sum: u32_at(page, 92),
+            pages_start: notes_end.next_multiple_of(PAGE_BYTES as u64),
+        })
+    }
+}
+
+/// Appends entries of a page, from one to before another of its own; `start` is the log offset where
+/// the run's slice begins.
+///
+/// # Errors
+/// The page is damaged.
+pub fn read_page(
+    seed: u32,
+    start: u64,
+    page: u64,
+    bytes: &[u8],
+    wanted: Range<usize>,
+    out: &mut Vec<QueueEntry>,
+) -> Result<(), RunError> {
+    if u32_at(bytes, 0) != page_sum(seed, start, page, bytes) {
+        return Err(RunError::Checksum("page"));
+    }
+    for index in wanted {
+        let at = PAGE_HEAD_BYTES + index * ENTRY_BYTES;
+        let entry = &bytes[at..at + ENTRY_BYTES];
+        out.push(QueueEntry {
+            payload: u64_at(entry, 0),
+            size_bytes: u32_at(entry, 8),
+            tag: u32_at(entry, 12) as i32,
+            stored_ms: u64_at(entry, 16),
+        });
+    }
+    Ok(())
+}
+
+fn write_entry(pages: &mut [u8], number: u64, entry: &QueueEntry) {
+    let page = (number / ENTRIES_PER_PAGE) as usize * PAGE_BYTES;
+    let at = page + PAGE_HEAD_BYTES + (number % ENTRIES_PER_PAGE) as usize * ENTRY_BYTES;
+    let to = &mut pages[at..at + ENTRY_BYTES];
+    to[0..8].copy_from_slice(&entry.payload.to_le_bytes());
+    to[8..12].copy_from_slice(&entry.size_bytes.to_le_bytes());
+    to[12..16].copy_from_slice(&entry.tag.to_le_bytes());
+    to[16..24].copy_from_slice(&entry.stored_ms.to_le_bytes());
+}
+
+/// A page's checksum knows where it belongs.
+fn page_sum(seed: u32, start: u64, page: u64, bytes: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seed);
+    hasher.update(&start.to_le_bytes());
+    hasher.update(&page.to_le_bytes());
+    hasher.update(&bytes[4..PAGE_BYTES]);
+    hasher.finalize()
+}
+
+fn sum(seed: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seed);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IDENTITY: RunIdentity = RunIdentity { store_id: 77, shard: 2, seed: 9 };
+
+    fn draft(counts: &[u64]) -> RunDraft {
+        let mut draft = RunDraft::new(4096..1 << 20);
+        // Given in any order, kept in the keys'.
+        for (index, count) in counts.iter().enumerate().rev() {
+            let key = QueueKey { topic: index as u32 / 3, queue: index as u32 % 3 };
+            draft.add(key, 100 * index as u64, |out| {
+                out.extend((0..*count).map(|number| entry(key, number)));
+            });
+        }
+        draft
+    }
+
+    fn entry(key: QueueKey, number: u64) -> QueueEntry {
+        QueueEntry {
+            payload: 5000 + u64::from(key.topic) * 1000 + number * 8,
+            size_bytes: 100 + key.queue,
+            tag: -(number as i32),
+            stored_ms: 1_000_000 + number,
+        }
+    }
+
+    fn all(encoded: &EncodedRun, head: &RunHead) -> Result<Vec<QueueEntry>, RunError> {
+        let mut out = Vec::new();
+        let total: u64 = head.queues.iter().map(|queue| queue.count).sum();
+        for page in 0..head.pages {
+            let at = head.pages_start as usize + page as usize * PAGE_BYTES;
+            let here = (total - page * ENTRIES_PER_PAGE).min(ENTRIES_PER_PAGE) as usize;
+            let bytes = &encoded.bytes[at..at + PAGE_BYTES];
+            read_page(IDENTITY.seed, head.range.start, page, bytes, 0..here, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_is_read_back(counts in prop::collection::vec(1u64..400, 0..9), notes in prop::collection::vec(any::<u8>(), 0..9000)) {
+            let encoded = draft(&counts).encode(&IDENTITY, notes.clone());
+            prop_assert_eq!(encoded.bytes.len() as u64, encoded.head.file_bytes());
+            let measured = RunHead::measure(&IDENTITY, &encoded.bytes[..PAGE_BYTES]);
+            prop_assert_eq!(measured, Ok(encoded.head.pages_start));
+            let head = RunHead::read(&IDENTITY, &(4096..1 << 20), &encoded.bytes).expect("whole");
+            prop_assert_eq!(&head, &encoded.head);
+            prop_assert_eq!(&head.notes, &notes);
+            let expected: Vec<_> = head
+                .queues
+                .iter()
+                .flat_map(|queue| (0..queue.count).map(|number| entry(queue.key, number)))
+                .collect();
+            prop_assert_eq!(all(&encoded, &head), Ok(expected));
+        }
+
+        #[test]
+        fn any_flipped_bit_is_found(place in any::<prop::sample::Index>(), bit in 0u8..8) {
+            let mut encoded = draft(&[300, 5, 200]).encode(&IDENTITY, vec![7; 5000]);
+            let at = place.index(encoded.bytes.len());
+            let whole = encoded.bytes.clone();
+            encoded.bytes[at] ^= 1 << bit;
+            let read = RunHead::read(&IDENTITY, &(4096..1 << 20), &encoded.bytes);
+            let found = read.and_then(|head| all(&encoded, &head));
+            let head = RunHead::read(&IDENTITY, &(4096..1 << 20), &whole).expect("whole");
+            encoded.bytes = whole;
+            // Padding behind directory and notes is nobody's.
+            match found {
+                Ok(entries) => prop_assert_eq!(Ok(entries), all(&encoded, &head)),
+                Err(error) => prop_assert!(matches!(error, RunError::Checksum(_)), "{}", error),
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_of_another_place_or_store_is_none() {
+        let encoded = draft(&[3]).encode(&IDENTITY, Vec::new());
+        let read = |identity: &RunIdentity, start| {
+            RunHead::read(identity, &(start..1 << 20), &encoded.bytes).map(|_| ())
+        };
+        assert_eq!(read(&IDENTITY, 4096), Ok(()));
+        assert_eq!(read(&IDENTITY, 0), Err(RunError::Foreign));
+        assert_eq!(read(&RunIdentity { shard: 1, ..IDENTITY }, 4096), Err(RunError::Foreign));
+        let short = RunHead::read(&IDENTITY, &(4096..1 << 20), &encoded.bytes[..100]);
+        assert_eq!(short, Err(RunError::Short(100)));
+    }
+}

@@ -1,0 +1,149 @@
+//! Seal: what is durable leaves memory as a slice, its queue entries and own records, for a run.
+//! Kind: machine
+//!
+//! A slice ends where a group ends, and with its segment at the latest: runs go with their segments.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::Shard;
+use super::facts::{OwnRecord, compact};
+use crate::commitlog::Kind;
+use crate::consumequeue::{ConsumeQueues, EncodedRun, RunDraft, RunHead, RunIdentity};
+use crate::limits::{SEAL_ENTRIES, SEAL_LOG_BYTES, SEAL_NOTE_BYTES};
+
+/// When a slice is cut: as soon as one of these is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SealLimits {
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Queue entries.
+    pub entries: usize,
+    /// Bytes of own records.
+    pub note_bytes: usize,
+}
+
+impl Default for SealLimits {
+    fn default() -> Self {
+        SealLimits { log_bytes: SEAL_LOG_BYTES, entries: SEAL_ENTRIES, note_bytes: SEAL_NOTE_BYTES }
+    }
+}
+
+/// A slice of the log on its way to a run.
+#[derive(Debug)]
+pub struct Slice {
+    run: RunDraft,
+    notes: Vec<OwnRecord>,
+}
+
+impl Slice {
+    /// The log offsets.
+    pub fn range(&self) -> Range<u64> {
+        self.run.range()
+    }
+
+    /// The content of its run. Takes a while: not on a core.
+    pub fn encode(self, identity: &RunIdentity) -> EncodedRun {
+        let notes = compact(self.run.range().end, &self.notes);
+        self.run.encode(identity, notes)
+    }
+}
+
+/// What no run holds yet.
+#[derive(Debug)]
+pub(super) struct Unsealed {
+    limits: SealLimits,
+    segment_bytes: u64,
+    from: u64,
+    notes: VecDeque<OwnRecord>,
+    note_bytes: usize,
+    is_in_flight: bool,
+}
+
+impl Unsealed {
+    pub fn new(limits: SealLimits, segment_bytes: u64, from: u64) -> Unsealed {
+        Unsealed {
+            limits,
+            segment_bytes,
+            from,
+            notes: VecDeque::new(),
+            note_bytes: 0,
+            is_in_flight: false,
+        }
+    }
+
+    /// Where the next slice begins.
+    pub fn from(&self) -> u64 {
+        self.from
+    }
+
+    pub fn note(&mut self, end: u64, kind: Kind, topic: u32, payload: &[u8]) {
+        if matches!(kind, Kind::Offsets | Kind::Catalog | Kind::Settled) {
+            self.note_bytes += payload.len();
+            self.notes.push_back(OwnRecord { end, kind, topic, payload: payload.into() });
+        }
+    }
+
+    /// Cuts the next slice if one is due and none is on its way. All below `durable` is, and groups
+    /// end there.
+    pub fn next_slice(&mut self, durable: u64, queues: &mut ConsumeQueues) -> Option<Slice> {
+        let segment_end = (self.from + 1).next_multiple_of(self.segment_bytes);
+        let to = durable.min(segment_end);
+        let is_due = to == segment_end
+            || to.saturating_sub(self.from) >= self.limits.log_bytes
+            || queues.unsealed_entries() >= self.limits.entries
+            || self.note_bytes >= self.limits.note_bytes;
+        if !is_due || self.is_in_flight || to <= self.from {
+            return None;
+        }
+        Some(self.cut(to, queues))
+    }
+
+    pub fn cut(&mut self, to: u64, queues: &mut ConsumeQueues) -> Slice {
+        let run = queues.cut(self.from..to);
+        let mut notes = Vec::new();
+        while let Some(note) = self.notes.pop_front_if(|note| note.end <= to) {
+            self.note_bytes -= note.payload.len();
+            notes.push(note);
+        }
+        self.from = to;
+        self.is_in_flight = true;
+        Slice { run, notes }
+    }
+
+    pub fn written(&mut self) {
+        self.is_in_flight = false;
+    }
+
+    /// Begins behind what runs hold.
+    pub fn skip(&mut self, to: u64) {
+        debug_assert!(self.notes.is_empty());
+        self.from = to;
+    }
+}
+
+impl Shard {
+    /// The next slice to write as a run, when one is due. One at a time: the next comes after
+    /// [`Shard::run_written`].
+    pub fn next_slice(&mut self) -> Option<Slice> {
+        self.unsealed.next_slice(self.log.durable_records(), &mut self.queues)
+    }
+
+    /// A run is durable. The address at which the driver finds its bytes for reads.
+    pub fn run_written(&mut self, head: &RunHead) -> u64 {
+        if head.range.end == self.unsealed.from() {
+            self.unsealed.written();
+        }
+        if self.damaged_run.as_ref() == Some(&head.range) {
+            self.damaged_run = None;
+        }
+        let address = self.queues.add_run(head);
+        self.evict_entries();
+        address
+    }
+
+    /// Frees queue entries that runs hold and that have left the tail with their records.
+    pub(super) fn evict_entries(&mut self) {
+        self.queues.evict(self.log.tail_floor());
+    }
+}

@@ -1,0 +1,519 @@
+//! A shard is opened: its snapshot, runs and the log behind them are read, the log's tail repaired
+//! (blocking, at start only).
+//! Kind: shell
+//!
+//! What it costs depends on what no run holds, not on the log: docs/decisions/0006-runs-and-snapshots.md.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use engine::catalog::Catalog;
+use engine::commitlog::{
+    CommitLog, Epochs, FlushMode, LogShape, Prefix, Replay, ReplayEnd, ReplayStep, SegmentIdentity,
+};
+use engine::consumequeue::RunHead;
+use engine::limits::WRITE_BUFFER_BYTES_MIN;
+use engine::shard::{OpenError, Opening, OpeningSettings, SealLimits, Shard, Slice, Snapshot};
+use proto::ids::ShardIndex;
+use runtime::file::{FileSystem, OpenMode, StoreFile};
+use runtime::{DirectBuffer, WriteBuffer};
+
+use super::runs::{self, ShardPlace};
+use super::space::write_zeros;
+use super::store::{
+    FORMAT, StoreError, StoreSettings, io_error, list_segments, read_epochs, segment_path,
+    write_epochs,
+};
+
+/// Bytes read at a time.
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// Space made ready before the store opens; the rest follows while it runs.
+const FIRST_SPACE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// An opened shard with its files.
+#[derive(Debug)]
+pub struct OpenShard<F> {
+    /// Its state.
+    pub shard: Shard,
+    /// Where its files are.
+    pub place: ShardPlace,
+    /// Its segments, by first log offset, rising.
+    pub segments: Vec<(u64, F)>,
+    /// Its runs, by address: how long each is, and its file.
+    pub runs: Vec<(u64, u64, F)>,
+}
+
+/// What the replay of a log comes upon.
+#[derive(Debug)]
+pub enum Replayed<'a> {
+    /// A whole record.
+    Record {
+        /// Its log offset.
+        offset: u64,
+        /// What is before its payload.
+        prefix: Prefix,
+        /// The payload.
+        payload: &'a [u8],
+    },
+    /// Bytes that were durable and are not what was written.
+    Damage(Range<u64>),
+}
+
+/// Whether a replay goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Go {
+    /// It does.
+    On,
+    /// What it came upon last is not wanted, nor what follows.
+    Stop,
+}
+
+/// Opens a shard: the shard, and the catalog that its log holds.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn open_shard<F: FileSystem>(
+    files: &F,
+    settings: &StoreSettings,
+    place: ShardPlace,
+) -> Result<(OpenShard<F::File>, Catalog), StoreError> {
+    let started = Instant::now();
+    let directory = place.directory.clone();
+    let shape = place.shape;
+    files.create_directory(&directory).map_err(io_error("create directory", &directory))?;
+    let epochs_path = directory.join("EPOCHS");
+    let mut epochs = read_epochs(files, &epochs_path)?;
+    let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
+    let start = segments.first().map_or(0, |(first, _)| *first);
+    let mut recovery = Recovery::new(files, settings, &place, &epochs, &segments, start)?;
+    recovery.follow_runs()?;
+    let tail = recovery.opening.unsealed_from();
+    let end = recovery.replay_tail()?;
+    let (opening, runs) = (recovery.opening, recovery.runs);
+    repair(files, shape, &segments, &directory, tail, &end)?;
+    epochs.expire(start);
+    let life = epochs.raise(end.end, shape.block_bytes);
+    write_epochs(files, &epochs_path, &epochs)?;
+    let prepared = prepare_first_space(files, shape, &directory, &mut segments, life.first);
+    let buffer_bytes = settings.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN).next_power_of_two();
+    let buffer = WriteBuffer::new(buffer_bytes, life.first)
+        .map_err(io_error("allocate the write buffer of", &directory))?;
+    let identity = SegmentIdentity {
+        format: FORMAT,
+        store_id: place.identity.store_id,
+        shard: place.identity.shard,
+    };
+    let mut log = CommitLog::new(shape, settings.flush, identity, life, buffer);
+    match prepared {
+        Ok(prepared) => log.space_found(prepared),
+        // A store on a full disk is opened, so that it can be read.
+        Err(StoreError::Io { operation, path, source })
+            if source.kind() == io::ErrorKind::StorageFull =>
+        {
+            let reason = format!("{operation} {}: {source}", path.display());
+            tracing::error!(
+                shard = identity.shard,
+                reason,
+                "no space for the log: sends are refused (code 14) until there is, pulls go on"
+            );
+            log.space_delayed(reason);
+        }
+        Err(error) => return Err(error),
+    }
+    let replayed = opening.messages();
+    let opening_settings = OpeningSettings {
+        delays_ms: settings.delay_levels_ms.clone(),
+        read_cache_bytes: settings.read_cache_bytes,
+        seal: settings.seal,
+    };
+    let index = ShardIndex(identity.shard);
+    let (mut shard, catalog) = opening.finish(index, log, &opening_settings);
+    if settings.flush == FlushMode::Sync {
+        shard.set_flush_timeout(settings.sync_flush_timeout_ms);
+    }
+    tracing::info!(
+        shard = identity.shard,
+        log_start = start,
+        log_end = end.end,
+        runs = runs.len(),
+        replayed_from = tail,
+        replayed_messages = replayed,
+        epoch = life.number,
+        clean = end.clean || end.end == 0,
+        ms = started.elapsed().as_millis() as u64,
+        "shard opened"
+    );
+    Ok((OpenShard { shard, place, segments, runs }, catalog))
+}
+
+/// A shard on its way to be open: goes through its log from the start, in order.
+struct Recovery<'a, F: FileSystem> {
+    files: &'a F,
+    place: &'a ShardPlace,
+    epochs: &'a Epochs,
+    segments: &'a [(u64, F::File)],
+    found: Vec<(RunHead, F::File)>,
+    snapshot: Option<Snapshot>,
+    opening: Opening,
+    runs: Vec<(u64, u64, F::File)>,
+}
+
+impl<'a, F: FileSystem> Recovery<'a, F> {
+    fn new(
+        files: &'a F,
+        settings: &StoreSettings,
+        place: &'a ShardPlace,
+        epochs: &'a Epochs,
+        segments: &'a [(u64, F::File)],
+        start: u64,
+    ) -> Result<Recovery<'a, F>, StoreError> {
+        let directory = &place.directory;
+        let found = runs::find(files, place).map_err(io_error("list", directory))?;
+        for path in &found.unfinished {
+            files.remove(path).map_err(io_error("remove", path))?;
+        }
+        let snapshot = newest_snapshot(files, place, &found.snapshots);
+        let snapshot = snapshot.filter(|snapshot| snapshot.at() >= start);
+        if snapshot.is_none() && start > 0 {
+            return Err(StoreError::SnapshotMissing { path: directory.clone(), start });
+        }
+        let facts_from = snapshot.as_ref().map_or(start, Snapshot::at);
+        let mut recovery = Recovery {
+            files,
+            place,
+            epochs,
+            segments,
+            found: Vec::new(),
+            snapshot,
+            opening: Opening::new(settings.seal, place.shape.segment_bytes, start, facts_from),
+            runs: Vec::new(),
+        };
+        recovery.open_runs(&found.runs, start, facts_from)?;
+        Ok(recovery)
+    }
+
+    /// Opens runs that can be used; others are removed and made again from the log.
+    fn open_runs(
+        &mut self,
+        ranges: &[Range<u64>],
+        start: u64,
+        facts_from: u64,
+    ) -> Result<(), StoreError> {
+        let mut at = start;
+        for range in ranges {
+            let remove = || {
+                let removed = runs::remove_run(self.files, self.place, range);
+                removed.map_err(io_error("remove a run in", &self.place.directory))
+            };
+            let holds_snapshot = range.start < facts_from && facts_from < range.end;
+            if range.start < at || range.end <= range.start || holds_snapshot {
+                remove()?; // of segments that are gone, or overtaken by another one
+                continue;
+            }
+            match runs::open_run(self.files, self.place, range) {
+                Ok(found) => {
+                    at = range.end;
+                    self.found.push(found);
+                }
+                Err(error) => {
+                    tracing::error!(
+                        directory = %self.place.directory.display(),
+                        from = range.start,
+                        to = range.end,
+                        %error,
+                        "the queue entries of this part of the log are damaged on disk; they are made again from the log"
+                    );
+                    remove()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes run after run; where there is none the log is replayed and a run made of it.
+    fn follow_runs(&mut self) -> Result<(), StoreError> {
+        for (head, file) in std::mem::take(&mut self.found) {
+            self.fill_gap(head.range.start)?;
+            let unusable = |source| unusable(self.place, source);
+            let address = self.opening.run(&head).map_err(unusable)?;
+            self.runs.push((address, head.file_bytes(), file));
+        }
+        // A snapshot behind all runs: they were lost.
+        if let Some(at) = self.snapshot.as_ref().map(Snapshot::at) {
+            self.fill_gap(at)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on to `to`, where a run begins.
+    fn fill_gap(&mut self, to: u64) -> Result<(), StoreError> {
+        let from = self.opening.unsealed_from();
+        match self.snapshot.as_ref().map(Snapshot::at) {
+            Some(at) if from <= at && at <= to => {
+                self.make_run(at)?;
+                self.opening.restore(self.snapshot.take().expect("seen above"));
+                self.make_run(to)
+            }
+            _ => self.make_run(to),
+        }
+    }
+
+    /// Replays the log up to `to` and makes a run of it.
+    fn make_run(&mut self, to: u64) -> Result<(), StoreError> {
+        let from = self.opening.unsealed_from();
+        if from >= to {
+            return Ok(());
+        }
+        tracing::warn!(
+            directory = %self.place.directory.display(),
+            from,
+            to,
+            "queue entries of the log are made again"
+        );
+        let end = self.replay(from, to)?.end;
+        if end < to {
+            tracing::error!(
+                directory = %self.place.directory.display(),
+                from = end,
+                to,
+                "bytes of the log that were durable are gone; their messages are gone, the others are served"
+            );
+        }
+        self.opening.close_group().map_err(|source| unusable(self.place, source))?;
+        self.write_run(to)
+    }
+
+    fn write_run(&mut self, to: u64) -> Result<(), StoreError> {
+        let slice = self.opening.cut(to);
+        let (head, file) = runs::write_run(self.files, self.place, slice)
+            .map_err(io_error("write a run to", &self.place.directory))?;
+        let address = self.opening.run_written(&head);
+        self.runs.push((address, head.file_bytes(), file));
+        Ok(())
+    }
+
+    /// Replays what no run holds, up to the log's end.
+    fn replay_tail(&mut self) -> Result<ReplayEnd, StoreError> {
+        self.replay(self.opening.unsealed_from(), u64::MAX)
+    }
+
+    fn replay(&mut self, from: u64, to: u64) -> Result<ReplayEnd, StoreError> {
+        let Recovery { place, epochs, segments, .. } = *self;
+        let segment_bytes = place.shape.segment_bytes;
+        let mut failed = None;
+        let end = replay(place.shape, epochs, segments, &place.directory, from, |found| {
+            match found {
+                Replayed::Record { offset, .. } if offset >= to => return Ok(Go::Stop),
+                Replayed::Record { offset, prefix, payload } => {
+                    // Whole segments that are known to be durable leave memory as they pass.
+                    let segment_end =
+                        (self.opening.unsealed_from() + 1).next_multiple_of(segment_bytes);
+                    let is_sealed = prefix.durable >= segment_end && offset >= segment_end;
+                    if is_sealed && let Err(error) = self.write_run(segment_end) {
+                        failed = Some(error);
+                        return Ok(Go::Stop);
+                    }
+                    self.opening.record(offset, prefix, payload)?;
+                }
+                Replayed::Damage(_) => self.opening.close_group()?,
+            }
+            Ok(Go::On)
+        });
+        failed.map_or(end, Err)
+    }
+}
+
+/// Replays a slice of the log whose records are known to be durable.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn replay_slice(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    range: &Range<u64>,
+) -> Result<Slice, StoreError> {
+    let segment_bytes = place.shape.segment_bytes;
+    let epochs = read_epochs(files, &place.directory.join("EPOCHS"))?;
+    let mut segments = list_segments(files, &place.directory, segment_bytes)?;
+    segments.retain(|(first, _)| *first < range.end && first + segment_bytes > range.start);
+    // Only queue entries are wanted as values: what own records say goes into the notes as it is.
+    let seal = SealLimits::default();
+    let mut opening = Opening::new(seal, segment_bytes, range.start, u64::MAX);
+    replay(place.shape, &epochs, &segments, &place.directory, range.start, |found| {
+        match found {
+            Replayed::Record { offset, .. } if offset >= range.end => return Ok(Go::Stop),
+            Replayed::Record { offset, prefix, payload } => {
+                opening.record(offset, prefix, payload)?;
+            }
+            Replayed::Damage(_) => opening.close_group()?,
+        }
+        Ok(Go::On)
+    })?;
+    opening.close_group().map_err(|source| unusable(place, source))?;
+    Ok(opening.cut(range.end))
+}
+
+fn unusable(place: &ShardPlace, source: OpenError) -> StoreError {
+    StoreError::Open { path: place.directory.clone(), source }
+}
+
+fn newest_snapshot(files: &impl FileSystem, place: &ShardPlace, ats: &[u64]) -> Option<Snapshot> {
+    let mut newest = None;
+    for at in ats {
+        match runs::read_snapshot(files, place, *at) {
+            Ok(snapshot) => newest = Some(snapshot),
+            Err(error) => tracing::error!(
+                snapshot = %place.snapshot_path(*at).display(),
+                error,
+                "a snapshot is damaged; the one before it and the log are used instead"
+            ),
+        }
+    }
+    newest
+}
+
+/// Reads the log from `start` to its end, or until `apply` stops it.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn replay(
+    shape: LogShape,
+    epochs: &Epochs,
+    segments: &[(u64, impl StoreFile)],
+    directory: &Path,
+    start: u64,
+    mut apply: impl FnMut(Replayed<'_>) -> Result<Go, OpenError>,
+) -> Result<ReplayEnd, StoreError> {
+    let mut buffer =
+        DirectBuffer::new(CHUNK_BYTES).map_err(io_error("allocate memory to read", directory))?;
+    let mut replay = Replay::new(shape, epochs.clone(), start);
+    let unusable = |source| StoreError::Open { path: directory.to_owned(), source };
+    let mut told = Instant::now();
+    loop {
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            let total = segments.last().map_or(0, |(first, _)| first + shape.segment_bytes);
+            tracing::info!(at = replay.position(), of = total, "replaying the log");
+        }
+        match replay.step() {
+            ReplayStep::Need { offset, bytes } => {
+                let got = read_log(shape, segments, offset, &mut buffer)?;
+                replay.supply(&buffer.bytes()[..got.min(bytes)]);
+            }
+            ReplayStep::Record { offset, prefix, payload } => {
+                let found = Replayed::Record { offset, prefix, payload };
+                if apply(found).map_err(unusable)? == Go::Stop {
+                    return Ok(ReplayEnd { end: offset, clean: false, dirty_end: offset });
+                }
+            }
+            ReplayStep::Damaged(range) => {
+                tracing::error!(
+                    directory = %directory.display(),
+                    from = range.start,
+                    to = range.end,
+                    "bytes of the log that were durable are damaged; their messages are gone, the others are served"
+                );
+                apply(Replayed::Damage(range)).map_err(unusable)?;
+            }
+            ReplayStep::End(end) => {
+                if end.dirty_end > end.end {
+                    tracing::warn!(
+                        directory = %directory.display(),
+                        end = end.end,
+                        bytes = end.dirty_end - end.end,
+                        "the log's tail was in flight when the process or the machine stopped; it is cut"
+                    );
+                }
+                return Ok(end);
+            }
+        }
+    }
+}
+
+/// Reads log bytes; fewer than the buffer holds at the end of a segment, none behind the last.
+fn read_log(
+    shape: LogShape,
+    segments: &[(u64, impl StoreFile)],
+    offset: u64,
+    buffer: &mut DirectBuffer,
+) -> Result<usize, StoreError> {
+    let first = offset / shape.segment_bytes * shape.segment_bytes;
+    let Some((_, file)) = segments.iter().find(|(start, _)| *start == first) else { return Ok(0) };
+    let got = file.read_at(buffer, offset - first).map_err(io_error("read", file.path()))?;
+    let left = usize::try_from(first + shape.segment_bytes - offset).unwrap_or(usize::MAX);
+    Ok(got.min(left))
+}
+
+/// Makes what was read durable, and wipes what was in flight behind the cut.
+fn repair(
+    files: &impl FileSystem,
+    shape: LogShape,
+    segments: &[(u64, impl StoreFile)],
+    directory: &Path,
+    tail: u64,
+    end: &ReplayEnd,
+) -> Result<(), StoreError> {
+    // What a reader sees may still be in a volatile cache: made durable before anybody sees it. Runs
+    // hold only what was durable.
+    for (_, file) in segments.iter().filter(|(first, _)| first + shape.segment_bytes > tail) {
+        file.sync_data().map_err(io_error("sync", file.path()))?;
+    }
+    files.sync_directory(directory).map_err(io_error("sync directory", directory))?;
+    let from = end.end.next_multiple_of(shape.block_bytes);
+    let to = end.dirty_end.next_multiple_of(shape.block_bytes);
+    for (first, file) in segments {
+        let from = from.max(*first);
+        let to = to.min(first + shape.segment_bytes);
+        if from < to {
+            zero(file, from - first, to - first)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes zeros and makes them durable.
+fn zero(file: &impl StoreFile, from: u64, to: u64) -> Result<(), StoreError> {
+    let zeros =
+        DirectBuffer::new(1024 * 1024).map_err(io_error("allocate zeros for", file.path()))?;
+    write_zeros(file, &zeros, from..to).map_err(io_error("write zeros to", file.path()))
+}
+
+/// Prepares the space that the first records go to. Returns up to where.
+fn prepare_first_space<F: FileSystem>(
+    files: &F,
+    shape: LogShape,
+    directory: &Path,
+    segments: &mut Vec<(u64, F::File)>,
+    from: u64,
+) -> Result<u64, StoreError> {
+    let first = from / shape.segment_bytes * shape.segment_bytes;
+    // Whole MiB, as the preparation goes on.
+    let end = (from + FIRST_SPACE_BYTES).next_multiple_of(1 << 20).min(first + shape.segment_bytes);
+    if !segments.iter().any(|(start, _)| *start == first) {
+        segments.push((first, create_segment(files, directory, first, shape.segment_bytes)?));
+    }
+    let (_, file) = segments.iter().find(|(start, _)| *start == first).expect("pushed above");
+    zero(file, from - first, end - first)?;
+    Ok(end)
+}
+
+/// Creates a segment with all of its space reserved.
+///
+/// # Errors
+/// What the file system says; ENOSPC when the disk is full.
+fn create_segment<F: FileSystem>(
+    files: &F,
+    directory: &Path,
+    first: u64,
+    segment_bytes: u64,
+) -> Result<F::File, StoreError> {
+    let path = segment_path(directory, first);
+    let file = files.open(&path, OpenMode::OrCreate).map_err(io_error("create", &path))?;
+    file.allocate(segment_bytes).map_err(io_error("reserve the space of", &path))?;
+    file.sync_data().map_err(io_error("sync", &path))?;
+    files.sync_directory(directory).map_err(io_error("sync directory", directory))?;
+    Ok(file)
+}

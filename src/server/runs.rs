@@ -1,0 +1,253 @@
+//! Runs and snapshots as files beside the segments: found, written, folded, made again.
+//! Kind: shell
+//!
+//! Blocking: at a start, or on a thread for it. Bytes: docs/decisions/0006-runs-and-snapshots.md.
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use engine::commitlog::LogShape;
+use engine::consumequeue::{EncodedRun, PAGE_BYTES, RunError, RunHead, RunIdentity};
+use engine::shard::{Slice, Snapshot};
+use runtime::DirectBuffer;
+use runtime::file::{FileSystem, OpenMode, StoreFile, replace_file};
+
+use super::store::StoreError;
+use super::{recovery, store};
+
+/// Where a shard's files are, and whose they are.
+#[derive(Clone, Debug)]
+pub struct ShardPlace {
+    /// The shard's directory.
+    pub directory: PathBuf,
+    /// The shape of its log.
+    pub shape: LogShape,
+    /// What its runs and snapshots carry.
+    pub identity: RunIdentity,
+}
+
+/// Bytes of a run read or written at a time.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Snapshots that are kept: the newest, and one to fall back on.
+const SNAPSHOTS_KEPT: usize = 2;
+
+const RUN_PREFIX: &str = "queues-";
+const SNAPSHOT_PREFIX: &str = "snapshot-";
+
+/// The end of the names of files that are being written.
+const ASIDE: &str = "new";
+
+/// Why a run cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFailure {
+    /// The disk does not give it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not what was written.
+    #[error(transparent)]
+    Damaged(#[from] RunError),
+}
+
+impl ShardPlace {
+    fn run_path(&self, range: &Range<u64>) -> PathBuf {
+        self.directory.join(format!("{RUN_PREFIX}{:020}-{:020}", range.start, range.end))
+    }
+
+    /// Path of the snapshot at a log offset.
+    pub fn snapshot_path(&self, at: u64) -> PathBuf {
+        self.directory.join(format!("{SNAPSHOT_PREFIX}{at:020}"))
+    }
+}
+
+/// What is in a shard's directory beside segments, by the names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// Slices of runs, in order of their starts.
+    pub runs: Vec<Range<u64>>,
+    /// Log offsets of snapshots, rising.
+    pub snapshots: Vec<u64>,
+    /// Files that were being written when the process ended.
+    pub unfinished: Vec<PathBuf>,
+}
+
+/// Lists runs and snapshots.
+///
+/// # Errors
+/// What the file system says.
+pub fn find(files: &impl FileSystem, place: &ShardPlace) -> io::Result<Found> {
+    let mut found = Found::default();
+    for name in files.list(&place.directory)? {
+        if name.rsplit_once('.').is_some_and(|(_, end)| end == ASIDE) {
+            found.unfinished.push(place.directory.join(name));
+        } else if let Some(range) = name.strip_prefix(RUN_PREFIX).and_then(|it| it.split_once('-'))
+        {
+            if let (Ok(start), Ok(end)) = (range.0.parse(), range.1.parse()) {
+                found.runs.push(start..end);
+            }
+        } else if let Some(at) = name.strip_prefix(SNAPSHOT_PREFIX) {
+            found.snapshots.extend(at.parse::<u64>());
+        }
+    }
+    found.runs.sort_unstable_by_key(|run| (run.start, run.end));
+    found.snapshots.sort_unstable();
+    Ok(found)
+}
+
+/// Writes the run of a slice: aside, synced, renamed, its directory synced.
+///
+/// # Errors
+/// What the file system says; nothing is there then under the run's name.
+pub fn write_run<F: FileSystem>(
+    files: &F,
+    place: &ShardPlace,
+    slice: Slice,
+) -> io::Result<(RunHead, F::File)> {
+    let encoded = slice.encode(&place.identity);
+    let file = write_encoded(files, place, &encoded)?;
+    Ok((encoded.head, file))
+}
+
+/// As [`write_run`], for what was encoded before.
+///
+/// # Errors
+/// As there; it can be tried again.
+pub fn write_encoded<F: FileSystem>(
+    files: &F,
+    place: &ShardPlace,
+    encoded: &EncodedRun,
+) -> io::Result<F::File> {
+    let path = place.run_path(&encoded.head.range);
+    let aside = path.with_extension(ASIDE);
+    let file = files.open(&aside, OpenMode::OrCreate)?;
+    let mut buffer = DirectBuffer::new(CHUNK_BYTES)?;
+    for (index, chunk) in encoded.bytes.chunks(CHUNK_BYTES).enumerate() {
+        buffer.bytes_mut()[..chunk.len()].copy_from_slice(chunk);
+        file.write_at(&buffer, chunk.len(), (index * CHUNK_BYTES) as u64)?;
+    }
+    file.sync_data()?;
+    files.rename(&aside, &path)?;
+    files.sync_directory(&place.directory)?;
+    Ok(file)
+}
+
+/// Makes a run again from the log, which holds its slice as durable records.
+///
+/// # Errors
+/// What is wrong with the log or the disk.
+pub fn remake_run<F: FileSystem>(
+    files: &F,
+    place: &ShardPlace,
+    range: &Range<u64>,
+) -> Result<(RunHead, F::File), StoreError> {
+    let slice = recovery::replay_slice(files, place, range)?;
+    write_run(files, place, slice).map_err(store::io_error("write a run to", &place.directory))
+}
+
+/// Opens a run and reads what is before its entries.
+///
+/// # Errors
+/// [`RunFailure`].
+pub fn open_run<F: FileSystem>(
+    files: &F,
+    place: &ShardPlace,
+    range: &Range<u64>,
+) -> Result<(RunHead, F::File), RunFailure> {
+    let file = files.open(&place.run_path(range), OpenMode::Existing)?;
+    let mut buffer = DirectBuffer::new(CHUNK_BYTES)?;
+    let mut bytes = Vec::new();
+    let mut wanted = PAGE_BYTES as u64;
+    while (bytes.len() as u64) < wanted {
+        let got = file.read_at(&mut buffer, bytes.len() as u64)?;
+        bytes.extend_from_slice(&buffer.bytes()[..got]);
+        if bytes.len() < PAGE_BYTES || got == 0 {
+            break;
+        }
+        wanted = RunHead::measure(&place.identity, &bytes)?;
+        if !bytes.len().is_multiple_of(PAGE_BYTES) {
+            break; // a file that ends within a page
+        }
+    }
+    Ok((RunHead::read(&place.identity, range, &bytes)?, file))
+}
+
+/// Reads a snapshot.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn read_snapshot(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    at: u64,
+) -> Result<Snapshot, String> {
+    let bytes = files.read(&place.snapshot_path(at)).map_err(|error| error.to_string())?;
+    Snapshot::read(&place.identity, at, &bytes).map_err(|error| error.to_string())
+}
+
+/// Makes a snapshot of the newest one and the runs behind it, and removes those that are not needed
+/// any more. The log offset up to which segments may go: where the oldest snapshot is that is kept.
+///
+/// # Errors
+/// What the file system says; what was there is still there.
+pub fn fold(files: &impl FileSystem, place: &ShardPlace) -> io::Result<u64> {
+    let found = find(files, place)?;
+    let newest = found.snapshots.iter().rev().find_map(|at| read_snapshot(files, place, *at).ok());
+    let mut snapshot = newest.unwrap_or_default();
+    let before = snapshot.at();
+    for range in found.runs.iter().filter(|range| range.start >= before) {
+        if range.start != snapshot.at() {
+            break; // one is damaged or being made again: the next time
+        }
+        let Ok((head, _)) = open_run(files, place, range) else { break };
+        snapshot.add_run(&head).map_err(|error| io::Error::other(error.to_string()))?;
+    }
+    let mut kept: Vec<u64> = found.snapshots.iter().copied().filter(|at| *at <= before).collect();
+    if snapshot.at() > before {
+        replace_file(files, &place.snapshot_path(snapshot.at()), &snapshot.write(&place.identity))?;
+        kept.push(snapshot.at());
+    }
+    // Those behind the newest one that could be read are damaged.
+    for at in found.snapshots.iter().filter(|at| **at > before && **at != snapshot.at()) {
+        files.remove(&place.snapshot_path(*at))?;
+    }
+    while kept.len() > SNAPSHOTS_KEPT {
+        files.remove(&place.snapshot_path(kept.remove(0)))?;
+    }
+    Ok(if kept.len() < SNAPSHOTS_KEPT { 0 } else { kept[0] })
+}
+
+/// Removes the files of the log below `start`: the oldest segment first, each made durable before the
+/// next, so that a crash leaves no hole; then runs that lie below.
+///
+/// # Errors
+/// What the file system says; it can be tried again.
+pub fn remove_below(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    segments: &[u64],
+    start: u64,
+) -> io::Result<()> {
+    for first in segments {
+        match files.remove(&super::store::segment_path(&place.directory, *first)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => files.sync_directory(&place.directory)?,
+        }
+    }
+    for range in find(files, place)?.runs.iter().filter(|range| range.end <= start) {
+        files.remove(&place.run_path(range))?;
+    }
+    Ok(())
+}
+
+/// Removes a run that was found not to be one.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_run(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    range: &Range<u64>,
+) -> io::Result<()> {
+    files.remove(&place.run_path(range))
+}
