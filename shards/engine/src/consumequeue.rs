@@ -60,6 +60,8 @@ pub struct ConsumeQueue {
     /// It is in the list of queues with entries that no run holds.
     is_listed: bool,
     chunks: VecDeque<Vec<QueueEntry>>,
+    /// Entries at the start of the first chunk that do not count any more.
+    skipped: usize,
 }
 
 impl ConsumeQueue {
@@ -72,6 +74,7 @@ impl ConsumeQueue {
             unsealed: 0,
             is_listed: false,
             chunks: VecDeque::new(),
+            skipped: 0,
         }
     }
 
@@ -91,7 +94,7 @@ impl ConsumeQueue {
         if index >= self.len {
             return None;
         }
-        let index = usize::try_from(index).expect("fits memory");
+        let index = usize::try_from(index).expect("fits memory") + self.skipped;
         Some(self.chunks[index / QUEUE_CHUNK_ENTRIES][index % QUEUE_CHUNK_ENTRIES])
     }
 
@@ -131,8 +134,8 @@ impl ConsumeQueue {
 
     /// Appends the entries of a range that is in memory.
     fn copy(&self, range: Range<u64>, out: &mut Vec<QueueEntry>) {
-        let mut at = (range.start - self.first) as usize;
-        let end = (range.end - self.first) as usize;
+        let mut at = (range.start - self.first) as usize + self.skipped;
+        let end = (range.end - self.first) as usize + self.skipped;
         while at < end {
             let chunk = &self.chunks[at / QUEUE_CHUNK_ENTRIES];
             let from = at % QUEUE_CHUNK_ENTRIES;
@@ -148,16 +151,38 @@ impl ConsumeQueue {
         if self.unsealed == self.max() && self.chunks.back().is_some_and(is_old) {
             self.first = self.max();
             self.len = 0;
+            self.skipped = 0;
             self.chunks = VecDeque::new();
             return;
         }
         while self.chunks.len() > 1
-            && self.first + QUEUE_CHUNK_ENTRIES as u64 <= self.unsealed
+            && self.first + self.first_chunk_entries() <= self.unsealed
             && self.chunks.front().is_some_and(is_old)
         {
+            self.skip(self.first_chunk_entries());
+        }
+    }
+
+    fn first_chunk_entries(&self) -> u64 {
+        (QUEUE_CHUNK_ENTRIES - self.skipped) as u64
+    }
+
+    /// Forgets entries whose records lie below a log offset, because the log begins there now.
+    fn expire(&mut self, start: u64) {
+        self.evict(start);
+        while self.len > 0 && self.entry(self.first).is_some_and(|entry| entry.payload < start) {
+            self.skip(1);
+        }
+    }
+
+    /// Forgets entries of the first chunk.
+    fn skip(&mut self, count: u64) {
+        self.first += count;
+        self.len -= count;
+        self.skipped += count as usize;
+        if self.skipped == QUEUE_CHUNK_ENTRIES {
             self.chunks.pop_front();
-            self.first += QUEUE_CHUNK_ENTRIES as u64;
-            self.len -= QUEUE_CHUNK_ENTRIES as u64;
+            self.skipped = 0;
         }
     }
 }
@@ -212,8 +237,7 @@ impl ConsumeQueues {
     /// A queue's oldest kept queue offset, and the one behind its newest confirmed message.
     pub fn bounds(&self, key: QueueKey) -> Option<(u64, u64)> {
         let queue = self.find(key)?;
-        // What is sealed and in no run was in segments that are gone, even if memory still has it.
-        let min = self.runs.oldest(key).map_or(queue.unsealed, |run| run.first);
+        let min = self.runs.oldest(key).map_or(queue.first, |run| run.first);
         Some((min, queue.max()))
     }
 
@@ -222,7 +246,7 @@ impl ConsumeQueues {
     pub fn oldest_position(&self, key: QueueKey) -> Option<u64> {
         let queue = self.find(key)?;
         let in_run = self.runs.oldest(key).map(|run| run.log_start);
-        in_run.or_else(|| queue.entry(queue.unsealed).map(|entry| entry.payload))
+        in_run.or_else(|| queue.entry(queue.first).map(|entry| entry.payload))
     }
 
     /// Gives the next queue offset of a queue to a message that is being appended.
@@ -351,7 +375,7 @@ impl ConsumeQueues {
     pub fn expire(&mut self, start: u64) {
         for key in self.runs.expire(start) {
             if let Some(slot) = self.slots.get(&key) {
-                self.queues[*slot as usize].evict(start);
+                self.queues[*slot as usize].expire(start);
             }
         }
     }
@@ -424,6 +448,7 @@ mod tests {
         }
         let draft = queues.cut(0..600 * 8);
         assert_eq!((draft.entries(), queues.unsealed_entries()), (600, 400));
+        assert_eq!(queues.bounds(KEY), Some((0, 1000)), "the run is on its way");
         let run = draft.encode(&IDENTITY, Vec::new());
         queues.add_run(&run.head);
         queues.evict(599 * 8);
@@ -454,6 +479,26 @@ mod tests {
         queues.expire(1000 * 8);
         assert_eq!(queues.bounds(KEY), Some((1000, 1000)), "the queue goes on where it was");
         assert_eq!(queues.assign(slot), 1000);
+    }
+
+    #[test]
+    fn what_memory_still_has_of_a_segment_that_is_gone_does_not_count() {
+        let mut queues = ConsumeQueues::default();
+        let slot = queues.slot(KEY);
+        for number in 0..1000 {
+            queues.arrive(slot, number, entry(number));
+        }
+        let run = queues.cut(0..700 * 8).encode(&IDENTITY, Vec::new());
+        queues.add_run(&run.head);
+        queues.expire(700 * 8);
+        assert_eq!(queues.bounds(KEY), Some((700, 1000)));
+        assert_eq!(memory(&queues, 700, 500), Some((700..1000).map(entry).collect()));
+        queues.arrive(slot, 1000, entry(1000));
+        let rest = queues.cut(700 * 8..1001 * 8).encode(&IDENTITY, Vec::new());
+        queues.add_run(&rest.head);
+        queues.evict(1000 * 8);
+        assert_eq!(memory(&queues, 1000, 1), Some(vec![entry(1000)]));
+        assert_eq!(queues.bounds(KEY), Some((700, 1001)));
     }
 
     #[test]
