@@ -17,8 +17,17 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// Nouns of the engine: one does not import another.
-const NOUNS: [&str; 8] =
-    ["catalog", "coldread", "commitlog", "consumequeue", "delay", "filter", "hold", "offsets"];
+const NOUNS: [&str; 9] = [
+    "catalog",
+    "coldread",
+    "commitlog",
+    "consumequeue",
+    "delay",
+    "filter",
+    "hold",
+    "offsets",
+    "retention",
+];
 
 /// The small leaf of shared types, by module, that nouns may import: limits and plain data.
 const LEAVES: [(&str, &[&str]); 6] = [

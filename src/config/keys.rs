@@ -13,7 +13,6 @@ mod promises;
 use std::sync::LazyLock;
 
 use super::limits::NEAREST_KEY_BYTES_MAX;
-pub(super) use not_yet::RETENTION;
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +39,10 @@ pub enum Unit {
     Milliseconds,
     /// Seconds.
     Seconds,
+    /// Hours.
+    Hours,
+    /// Percent.
+    Percent,
 }
 
 /// Which numbers of a range are values.
@@ -83,6 +86,8 @@ pub enum Kind {
     Path,
     /// Delays such as `1s 5m 2h`, joined by blanks.
     Delays,
+    /// Hours of the day joined by `;`.
+    Hours,
 }
 
 /// The value of a key that nobody sets.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Place};
 use super::host::Host;
-use super::keys::{Class, RETENTION};
+use engine::retention::Retention;
+
+use super::keys::Class;
 use super::settings::{Effective, Settings};
 use super::value::{Endpoint, Value};
 use crate::namesrv::NameServerConfig;
@@ -97,6 +99,8 @@ pub struct ServerConfig {
     pub consumer_expired_ms: u64,
     /// `notifyConsumerIdsChangedEnable`.
     pub notify_consumer_ids_changed: bool,
+    /// Which segments may go: `fileReservedTime` and what belongs to it.
+    pub retention: Retention,
     /// `ringmqConnectionsMax`.
     pub connections_max: u32,
     /// `ringmqInFlightBytesPerCore`.
@@ -116,8 +120,6 @@ pub struct ServerConfig {
 /// Something that is no error, but should not pass in silence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// Nothing is deleted yet; said always.
-    NothingIsDeleted,
     /// A key that is without effect, or whose subject is not there yet.
     WithoutEffect {
         /// Where it is set.
@@ -143,7 +145,6 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NothingIsDeleted => write!(out, "retention: {RETENTION}"),
             Self::WithoutEffect { place, key, value, reason } => {
                 write!(out, "{place}: {key} = {value} has no effect: {reason}")
             }
@@ -308,6 +309,7 @@ fn build(settings: &Settings) -> ServerConfig {
         log_level,
         name_server: name_server(settings),
         effective: settings.effective(),
+        retention: retention(settings),
         notices: notices(settings),
     }
 }
@@ -352,7 +354,7 @@ fn further_name_servers(settings: &Settings) -> Vec<Endpoint> {
 }
 
 fn notices(settings: &Settings) -> Vec<Notice> {
-    let mut notices = vec![Notice::NothingIsDeleted];
+    let mut notices = Vec::new();
     let (listen, advertise) = (address(settings, "bindAddress"), address(settings, "brokerIP1"));
     if listen.is_loopback() && !advertise.is_loopback() {
         notices.push(Notice::OnlyLocal { advertise, listen });
@@ -367,6 +369,23 @@ fn notices(settings: &Settings) -> Vec<Notice> {
         notices.push(Notice::WithoutEffect { place, key, value, reason });
     }
     notices
+}
+
+fn retention(settings: &Settings) -> Retention {
+    let percent = |name| u8::try_from(integer(settings, name)).expect("below 100 in the table");
+    let Value::Hours(hours) = settings.value("deleteWhen") else {
+        unreachable!("the table says hours")
+    };
+    let force = percent("diskSpaceCleanForciblyRatio");
+    Retention {
+        reserved_ms: integer(settings, "fileReservedTime") * 3_600_000,
+        hours,
+        delete_percent: percent("diskMaxUsedSpaceRatio"),
+        force_percent: boolean(settings, "cleanFileForciblyEnable").then_some(force),
+        full_percent: percent("diskSpaceWarningLevelRatio"),
+        writable_percent: force,
+        bytes_max: Some(integer(settings, "ringmqLogBytesMax")).filter(|bytes| *bytes > 0),
+    }
 }
 
 // The table says which type a key has; a test builds a configuration from every default.

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use engine::retention::Retention;
+
 use super::*;
 
 fn host() -> Host {
@@ -40,7 +42,7 @@ fn without_file_and_flags_the_defaults_are_safe() {
     assert_eq!(config.connection_idle_ms, 120_000);
     assert_eq!(config.name_server, crate::namesrv::NameServerConfig::default());
     assert_eq!(config.log_level, tracing::Level::INFO);
-    assert_eq!(config.notices, [Notice::NothingIsDeleted]);
+    assert_eq!(config.notices, []);
     assert!(config.effective.iter().all(|line| line.place == Place::Default));
 }
 
@@ -152,7 +154,8 @@ fn each_type_refuses_what_is_not_of_it() {
         ("messageDelayLevel = 5x", "1 to 64 delays such as 30s 5m 2h 1d joined by blanks"),
         ("sendMessageThreadPoolNums = many", "a whole number"),
         ("brokerFastFailureEnable = on", "true or false"),
-        ("fileReservedTime = 3d", "a whole number"),
+        ("fileReservedTime = 3d", "a whole number from 1 to 1000000 h"),
+        ("deleteWhen = 4am", "hours of the day from 0 to 23 joined by ;"),
         ("inSyncReplicas = two", "a whole number"),
     ] {
         let (name, value) = line.split_once(" = ").unwrap();
@@ -219,16 +222,33 @@ fn the_same_key_twice_is_no_matter_of_the_last_one() {
 
 #[test]
 fn keys_without_effect_are_told_and_do_not_refuse() {
-    let config = from_file("fileReservedTime=48\nsendMessageThreadPoolNums=64").unwrap();
+    let config = from_file("enableCleanExpiredOffset=true\nsendMessageThreadPoolNums=64").unwrap();
     let told: Vec<String> = config.notices.iter().map(Notice::to_string).collect();
     let expect = [
-        "retention: not yet: nothing is deleted, the store grows until the disk is full",
-        "broker.conf:1: fileReservedTime = 48 has no effect: not yet: nothing is deleted, the \
-         store grows until the disk is full",
+        "broker.conf:1: enableCleanExpiredOffset = true has no effect: not yet: offsets of queues \
+         that are gone are kept",
         "broker.conf:2: sendMessageThreadPoolNums = 64 has no effect: there are no thread pools \
          and no queues before them: a core is a thread",
     ];
     assert_eq!(told, expect);
+}
+
+#[test]
+fn retention_is_what_the_file_says() {
+    let text = "fileReservedTime=48\ndeleteWhen=03;15\ncleanFileForciblyEnable=false\n\
+                diskMaxUsedSpaceRatio=60\nringmqLogBytesMax=1000000000";
+    let expect = Retention {
+        reserved_ms: 48 * 3_600_000,
+        hours: vec![3, 15],
+        delete_percent: 60,
+        force_percent: None,
+        full_percent: 90,
+        writable_percent: 85,
+        bytes_max: Some(1_000_000_000),
+    };
+    assert_eq!(from_file(text).unwrap().retention, expect);
+    let default = from_file("").unwrap().retention;
+    assert_eq!((default.force_percent, default.bytes_max), (Some(85), None));
 }
 
 #[test]

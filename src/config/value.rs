@@ -43,6 +43,8 @@ pub enum Value {
     Path(PathBuf),
     /// Of `Delays`, in milliseconds.
     Delays(Vec<u64>),
+    /// Of `Hours`, of the day.
+    Hours(Vec<u8>),
 }
 
 /// Why a text is not a value; the text says what would be one.
@@ -75,6 +77,7 @@ impl Value {
             }
             Kind::Path => Ok(Self::Path(PathBuf::from(text))),
             Kind::Delays => parse_delays(text).map(Self::Delays),
+            Kind::Hours => parse_hours(text).map(Self::Hours).ok_or_else(wrong),
         }
     }
 }
@@ -94,6 +97,10 @@ impl fmt::Display for Value {
             Self::Delays(delays_ms) => {
                 let texts: Vec<_> = delays_ms.iter().map(|ms| delay_text(*ms)).collect();
                 out.write_str(&texts.join(" "))
+            }
+            Self::Hours(hours) => {
+                let texts: Vec<_> = hours.iter().map(|hour| format!("{hour:02}")).collect();
+                out.write_str(&texts.join(";"))
             }
         }
     }
@@ -116,12 +123,15 @@ pub fn expected(kind: Kind) -> String {
         Kind::Delays => {
             format!("1 to {DELAY_LEVELS_MAX} delays such as 30s 5m 2h 1d joined by blanks")
         }
+        Kind::Hours => "hours of the day from 0 to 23 joined by ;".to_owned(),
         Kind::Integer { min, max, step, unit } => {
             let unit = match unit {
                 Unit::None => "",
                 Unit::Bytes => " bytes",
                 Unit::Milliseconds => " ms",
                 Unit::Seconds => " s",
+                Unit::Hours => " h",
+                Unit::Percent => " %",
             };
             let step = match step {
                 Step::One => String::new(),
@@ -207,6 +217,12 @@ fn parse_delays(text: &str) -> Result<Vec<u64>, Wrong> {
     }
 }
 
+/// `UtilAll.isItTimeToDo`, without its silence about what is no hour.
+fn parse_hours(text: &str) -> Option<Vec<u8>> {
+    let hour = |part: &str| part.trim().parse().ok().filter(|hour: &u8| *hour < 24);
+    text.split(';').filter(|part| !part.trim().is_empty()).map(hour).collect()
+}
+
 const DELAY_UNITS_MS: [(char, u64); 4] =
     [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1000)];
 
@@ -238,6 +254,15 @@ mod tests {
             Err(Wrong::Range(_)) => "out of range".to_owned(),
         };
         assert_eq!(found, expect, "{kind:?} {text:?}");
+    }
+
+    #[test]
+    fn hours() {
+        check(Kind::Hours, "04", "04");
+        check(Kind::Hours, "4; 16;", "04;16");
+        check(Kind::Hours, "", "");
+        check(Kind::Hours, "24", "wrong type");
+        check(Kind::Hours, "4,5", "wrong type");
     }
 
     #[test]

@@ -8,13 +8,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use engine::retention::DiskLook;
 use glommio::channels::local_channel::{self, LocalReceiver, LocalSender};
 use proto::body::{DataVersion, TopicConfig};
 use runtime::eventfd::readable;
-use runtime::file::{DirectFile, SystemFiles};
+use runtime::file::{DirectFile, SystemFiles, disk_use};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 
 use super::messages::{ToControl, ToCore};
@@ -34,6 +36,8 @@ pub struct ControlParts {
     pub name_servers: Vec<String>,
     /// How often, ms.
     pub register_period_ms: u64,
+    /// The store's directory.
+    pub store: PathBuf,
     /// Where each shard's files are, in the core's order.
     pub places: Vec<ShardPlace>,
     /// To the core.
@@ -47,6 +51,10 @@ pub struct ControlParts {
     /// Lines to print when the broker is ready.
     pub ready: Ready,
 }
+
+/// How often the disk is looked at (`cleanResourceInterval` is 10 s: sends would be refused for so long
+/// after there is room again).
+const DISK_LOOK_PERIOD: Duration = Duration::from_millis(500);
 
 /// Set by the signal thread.
 pub type StopFlag = std::sync::Arc<std::sync::atomic::AtomicBool>;
@@ -115,6 +123,7 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
     let period = Duration::from_millis(parts.register_period_ms);
     let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&core)));
+    let looks = glommio::spawn_local(look_at_disk(parts.store, Rc::clone(&core)));
     let dispatched = Dispatch {
         inbox,
         sleep,
@@ -127,6 +136,7 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     };
     let served = dispatch(dispatched).await;
     periodic.cancel().await;
+    looks.cancel().await;
     // Not cancelled: a blocking call whose task is gone panics in glommio's thread.
     is_stopping.set(true);
     space.await;
@@ -160,6 +170,9 @@ async fn dispatch(mut this: Dispatch<'_>) -> io::Result<()> {
                 }
                 ToControl::RemakeRun { shard, range } => {
                     this.upkeeps.try_send((shard, Upkeep::RemakeRun(range))).ok();
+                }
+                ToControl::RemoveBelow { shard, segments, start } => {
+                    this.upkeeps.try_send((shard, Upkeep::RemoveBelow(segments, start))).ok();
                 }
                 ToControl::RegisterTopics { topics, version, number, is_full } => {
                     let registration = Registration { topics, version, number, is_full };
@@ -241,6 +254,20 @@ async fn keep_up(
             }
             space::wait_to_retry().await;
         }
+    }
+}
+
+/// Tells the core how full the disk is.
+async fn look_at_disk(store: PathBuf, core: Rc<CoreLine>) {
+    loop {
+        match disk_use(&store) {
+            Ok((used_percent, size_bytes)) => {
+                let hour = u8::try_from(jiff::Zoned::now().hour()).unwrap_or(0);
+                core.send(ToCore::Disk(DiskLook { used_percent, size_bytes, hour }));
+            }
+            Err(error) => tracing::warn!(%error, "how full the disk is cannot be told"),
+        }
+        glommio::timer::sleep(DISK_LOOK_PERIOD).await;
     }
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use engine::coldread::ColdReads;
+use engine::retention::{DiskLook, Retention};
 use engine::shard::{AppendRefused, Shard};
 use runtime::clock::{Clock, Now};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
@@ -57,6 +58,8 @@ pub struct CoreConfig {
     pub flush_interval_ms: u64,
     /// For messages about the store.
     pub store: PathBuf,
+    /// Which segments may go.
+    pub retention: Retention,
 }
 
 /// How often idle connections are looked for, ms.
@@ -548,7 +551,10 @@ impl<R: Ring> Core<R> {
                     let address = self.broker.shards[shard].run_written(&head);
                     self.files[shard].runs.add(address, head.file_bytes(), file);
                 }
-                ToCore::Snapshot { .. } => {}
+                ToCore::Snapshot { shard, safe_below } => {
+                    self.broker.shards[shard].snapshots_hold(safe_below);
+                }
+                ToCore::Disk(look) => self.look_at_disk(now, &look),
                 ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
                 ToCore::SendAllTopics => {
                     let (topics, version) = self.broker.registered_topics();
@@ -570,6 +576,28 @@ impl<R: Ring> Core<R> {
             }
         }
         worked
+    }
+
+    /// Lets go of segments whose time has come.
+    fn look_at_disk(&mut self, now: Now, look: &DiskLook) {
+        for (index, shard) in self.broker.shards.iter_mut().enumerate() {
+            shard.look_at_disk(&self.config.retention, look);
+            let before = shard.start();
+            let Some(start) = shard.expire(now.wall_ms, &self.config.retention, look) else {
+                continue;
+            };
+            let runs_from = shard.queues().runs().next().map_or(u64::MAX, |run| run.address);
+            let files = &mut self.files[index];
+            let expired = files.log.expire(&mut self.ring, start);
+            if let Err(error) = expired.and_then(|()| files.runs.expire(&mut self.ring, runs_from))
+            {
+                tracing::warn!(shard = index, %error, "a file that is removed stays open");
+            }
+            let step = shard.log().shape().segment_bytes;
+            let segments = (before..start).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+            let segments = segments.collect();
+            self.unsent.push_back(ToControl::RemoveBelow { shard: index, segments, start });
+        }
     }
 
     fn ask_control(&mut self) {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use engine::consumequeue::RunHead;
+use engine::retention::DiskLook;
 use engine::shard::Slice;
 use proto::body::{DataVersion, TopicConfig};
 
@@ -29,6 +30,15 @@ pub enum ToControl {
         shard: usize,
         /// The slice of the log.
         range: Range<u64>,
+    },
+    /// Remove the segments and runs below a log offset: the log begins there now.
+    RemoveBelow {
+        /// The shard, by its place on the core.
+        shard: usize,
+        /// First log offsets of the segments, rising.
+        segments: Vec<u64>,
+        /// Log offset.
+        start: u64,
     },
     /// Tell the NameServers of topics.
     RegisterTopics {
@@ -82,6 +92,8 @@ pub enum ToCore<F> {
         /// Log offset.
         safe_below: u64,
     },
+    /// The disk and the clock were looked at: see what may go.
+    Disk(DiskLook),
     /// The NameServers were told of the topics of a RegisterTopics.
     Registered {
         /// Its number.

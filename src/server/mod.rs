@@ -214,8 +214,7 @@ fn banner(
             store.shape.segment_bytes >> 20
         ),
         format!("flush       {flush}"),
-        "not yet     replication, ACL, TLS, POP, gRPC, transactions, timer messages, retention"
-            .to_owned(),
+        "not yet     replication, ACL, TLS, POP, gRPC, transactions, timer messages".to_owned(),
         format!("ready after {} ms", started.elapsed().as_millis()),
     ]
 }
@@ -284,12 +283,14 @@ fn serve(
                 .unwrap_or(usize::MAX),
             flush_interval_ms: config.flush_interval_ms,
             store: config.store.clone(),
+            retention: config.retention.clone(),
         },
     };
     let control_parts = ControlParts {
         identity,
         name_servers: name_servers(name_address, &config.further_name_servers),
         register_period_ms: config.register_period_ms,
+        store: config.store.clone(),
         places,
         core: to_core,
         inbox: from_core,

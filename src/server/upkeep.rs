@@ -24,6 +24,8 @@ pub enum Upkeep {
     Fold,
     /// Make a damaged run again from the log.
     RemakeRun(Range<u64>),
+    /// Remove the segments with these first log offsets, and runs below the other.
+    RemoveBelow(Vec<u64>, u64),
 }
 
 /// What became of it.
@@ -74,6 +76,16 @@ pub fn perform<F: FileSystem>(
                 Done { messages: Vec::new(), again: Some(Upkeep::Fold) }
             }
         },
+        Upkeep::RemoveBelow(segments, start) => {
+            match runs::remove_below(files, place, &segments, start) {
+                Ok(()) => Done { messages: Vec::new(), again: None },
+                Err(error) => {
+                    tracing::warn!(shard, %error, "old segments cannot be removed; tried again");
+                    let again = Some(Upkeep::RemoveBelow(segments, start));
+                    Done { messages: Vec::new(), again }
+                }
+            }
+        }
         Upkeep::RemakeRun(range) => match runs::remake_run(files, place, &range) {
             Ok((head, file)) => written(shard, head, file),
             Err(error) => {

@@ -249,6 +249,13 @@ impl ConsumeQueues {
         in_run.or_else(|| queue.entry(queue.first).map(|entry| entry.payload))
     }
 
+    /// A log offset at or below the message of a queue offset, no further from it than a run is long;
+    /// `None`: it is not kept.
+    pub fn position_below(&self, key: QueueKey, queue_offset: u64) -> Option<u64> {
+        let in_memory = self.find(key)?.entry(queue_offset).map(|entry| entry.payload);
+        in_memory.or_else(|| Some(self.runs.place(key, queue_offset, 1)?.run.start))
+    }
+
     /// Gives the next queue offset of a queue to a message that is being appended.
     pub fn assign(&mut self, slot: QueueSlot) -> u64 {
         let queue = &mut self.queues[slot.0 as usize];

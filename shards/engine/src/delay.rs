@@ -96,6 +96,11 @@ impl Delays {
         self.levels[level - 1].cursor
     }
 
+    /// Whether a message of a level waits.
+    pub fn has_pending(&self, level: usize) -> bool {
+        self.levels[level - 1].head != Head::None
+    }
+
     /// The next message to deliver is the one at `cursor`.
     pub fn settle(&mut self, level: usize, cursor: u64, head: Head) {
         if let Some(level) = level.checked_sub(1).and_then(|index| self.levels.get_mut(index)) {

@@ -12,5 +12,6 @@ pub mod filter;
 pub mod hold;
 pub mod limits;
 pub mod offsets;
+pub mod retention;
 pub mod shard;
 pub mod ticket;

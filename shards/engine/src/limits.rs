@@ -46,6 +46,9 @@ pub const SEAL_NOTE_BYTES: usize = 4 << 20;
 /// takes no runs).
 pub const UNSEALED_ENTRIES_MAX: usize = 1 << 24;
 
+/// Segments that go at a time (`deleteFileBatchMax`), so that a full disk is looked at again between.
+pub const EXPIRE_SEGMENTS_MAX: usize = 10;
+
 /// Entries that a pull looks at before it fetches more.
 pub const ENTRY_WINDOW: usize = 64;
 

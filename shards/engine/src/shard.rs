@@ -9,6 +9,7 @@
 
 mod append;
 mod arrive;
+mod expire;
 mod facts;
 mod open;
 mod overdue;
@@ -56,6 +57,15 @@ pub struct Shard {
     /// Reads of runs.
     cold_runs: ColdReads,
     unsealed: Unsealed,
+    /// Where the log begins.
+    start: u64,
+    /// Snapshots hold what segments below said.
+    safe_below: u64,
+    /// Why the disk counts as full, while it does: messages are refused, before there is none left for
+    /// offsets and deliveries.
+    disk_full: Option<String>,
+    /// The segment whose delayed messages were reported to keep it.
+    told_pending: u64,
     /// Entries that a pull looks at.
     window: Vec<QueueEntry>,
     /// A run that was found damaged: to be made again.

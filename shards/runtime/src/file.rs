@@ -350,6 +350,19 @@ pub fn direct_io_block_bytes(directory: &Path) -> io::Result<u64> {
     Ok(if align == 0 { DIRECT_ALIGNMENT as u64 } else { align })
 }
 
+/// How much of a file system is used, in percent of what users who are not root may use, and its size
+/// in bytes (`statvfs(3)`; as `df` counts).
+///
+/// # Errors
+/// What statvfs says.
+pub fn disk_use(directory: &Path) -> io::Result<(f64, u64)> {
+    let stat = rustix::fs::statvfs(directory)?;
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    let usable = used + stat.f_bavail;
+    let percent = if usable == 0 { 100.0 } else { used as f64 / usable as f64 * 100.0 };
+    Ok((percent, usable * stat.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

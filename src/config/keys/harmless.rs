@@ -134,6 +134,7 @@ pub(super) const GROUPS: &[Group] = &[
             "transientStorePoolSize=5",
             "maxRecoveryCommitlogFiles=30",
             "cleanResourceInterval=10000",
+            "logicalDiskSpaceCleanForciblyThreshold=0.8",
             "deleteCommitLogFilesInterval=100",
             "deleteConsumeQueueFilesInterval=100",
             "destroyMapedFileIntervalForcibly=120000",

@@ -74,6 +74,22 @@ pub(super) const KEYS: &[Key] = &[
     key("ringmqReadCacheBytes", bytes(8 << 20, 1024 * GIB, Step::Of(MIB)), "67108864",
         "size of each core's cache for consumers behind the tail"),
 
+    // What is removed, and when.
+    key("fileReservedTime", integer(1, 1_000_000, Unit::Hours), "72",
+        "age at which a segment may be removed: that of its newest message"),
+    key("deleteWhen", Kind::Hours, "04",
+        "hours of the day, local time, at which old segments are removed; as 04;16"),
+    key("diskMaxUsedSpaceRatio", integer(10, 95, Unit::Percent), "75",
+        "use of the disk above which old segments are removed at any hour"),
+    key("diskSpaceCleanForciblyRatio", integer(30, 85, Unit::Percent), "85",
+        "use of the disk above which the oldest segments are removed whatever their age"),
+    key("cleanFileForciblyEnable", Kind::Boolean, "true",
+        "whether they are; if not, the disk fills and sends are refused"),
+    key("diskSpaceWarningLevelRatio", integer(35, 90, Unit::Percent), "90",
+        "use of the disk above which sends are refused (code 14), until it is at diskSpaceCleanForciblyRatio"),
+    key("ringmqLogBytesMax", bytes(0, 1 << 50, Step::One), "0",
+        "size of a shard's log above which its oldest segments are removed; 0 is no limit"),
+
     // Messages.
     key("maxMessageSize", bytes(1024, BODY_BYTES_MAX as i64, Step::One), "4194304",
         "longest message body; a longer one is answered code 13"),

@@ -2,23 +2,10 @@
 
 use super::{Class::NotYet, Group};
 
-/// Said at every start, because RocketMQ deletes by default.
-pub(in crate::config) const RETENTION: &str =
-    "not yet: nothing is deleted, the store grows until the disk is full";
-
 pub(super) const GROUPS: &[Group] = &[
     Group {
-        class: NotYet(RETENTION),
-        keys: &[
-            "fileReservedTime=72",
-            "deleteWhen=\"04\"",
-            "diskMaxUsedSpaceRatio=75",
-            "diskSpaceCleanForciblyRatio=85",
-            "diskSpaceWarningLevelRatio=90",
-            "cleanFileForciblyEnable=true",
-            "logicalDiskSpaceCleanForciblyThreshold=0.8",
-            "enableCleanExpiredOffset=false",
-        ],
+        class: NotYet("not yet: offsets of queues that are gone are kept"),
+        keys: &["enableCleanExpiredOffset=false"],
     },
     Group {
         class: NotYet("not yet: half messages are refused"),

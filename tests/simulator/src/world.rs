@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use engine::commitlog::FlushMode;
+use engine::retention::Retention;
 use engine::shard::SealLimits;
 use fastrand::Rng;
 use ringmq::broker::{Broker, BrokerSettings};
@@ -334,6 +335,7 @@ impl World {
             assembling_bytes_max: 64 << 20,
             flush_interval_ms: 500,
             store: directory,
+            retention: retention(),
         };
         let parts = CoreParts {
             broker,
@@ -415,6 +417,9 @@ impl World {
                 }
                 ToControl::WriteRun { shard, slice } => {
                     life.upkeeps.push_back((shard, Upkeep::WriteRun(slice)));
+                }
+                ToControl::RemoveBelow { shard, segments, start } => {
+                    life.upkeeps.push_back((shard, Upkeep::RemoveBelow(segments, start)));
                 }
                 ToControl::RemakeRun { shard, range } => {
                     life.upkeeps.push_back((shard, Upkeep::RemakeRun(range)));
@@ -664,6 +669,18 @@ impl World {
             }
         }
         Err(format!("{asked:?} is not answered"))
+    }
+}
+
+fn retention() -> Retention {
+    Retention {
+        reserved_ms: 72 * 3_600_000,
+        hours: Vec::new(),
+        delete_percent: 75,
+        force_percent: Some(85),
+        full_percent: 90,
+        writable_percent: 85,
+        bytes_max: None,
     }
 }
 

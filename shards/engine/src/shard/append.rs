@@ -115,6 +115,15 @@ impl Shard {
         }
     }
 
+    fn check_disk(&self) -> Result<(), AppendRefused> {
+        match &self.disk_full {
+            Some(reason) if self.log.poisoned().is_none() => {
+                Err(AppendRefused::NoSpace(reason.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Appends one message; the ticket comes back from [`Shard::next_confirmed`].
     ///
     /// # Errors
@@ -125,6 +134,7 @@ impl Shard {
         message: &NewMessage<'_>,
         ticket: Option<Ticket>,
     ) -> Result<u64, AppendRefused> {
+        self.check_disk()?;
         self.check_room(message.record_bytes())?;
         let end = self.put(now_ms, message, 0, ticket);
         self.line.back_mut().expect("just put").visible_at = end;
@@ -142,6 +152,7 @@ impl Shard {
         ticket: Option<Ticket>,
     ) -> Result<u64, AppendRefused> {
         assert!(!messages.is_empty());
+        self.check_disk()?;
         let bytes: u64 = messages.iter().map(|message| record_bytes(message.record_bytes())).sum();
         self.check_room(usize::try_from(bytes).unwrap_or(usize::MAX))?;
         let first = self.line.len();

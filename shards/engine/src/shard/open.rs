@@ -65,6 +65,7 @@ pub struct OpeningSettings {
 /// What was found so far; becomes a [`Shard`].
 #[derive(Debug)]
 pub struct Opening {
+    start: u64,
     queues: ConsumeQueues,
     facts: Facts,
     unsealed: Unsealed,
@@ -80,6 +81,7 @@ impl Opening {
     /// come with [`Opening::restore`].
     pub fn new(seal: SealLimits, segment_bytes: u64, start: u64, facts_from: u64) -> Opening {
         Opening {
+            start,
             queues: ConsumeQueues::default(),
             facts: Facts::default(),
             unsealed: Unsealed::new(seal, segment_bytes, start),
@@ -233,6 +235,10 @@ impl Opening {
             cold: ColdReads::new(settings.read_cache_bytes),
             cold_runs: ColdReads::new(0),
             unsealed: self.unsealed,
+            start: self.start,
+            safe_below: 0,
+            disk_full: None,
+            told_pending: u64::MAX,
             window: Vec::new(),
             damaged_run: None,
             is_damage_told: false,
