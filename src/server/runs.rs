@@ -27,8 +27,11 @@ pub struct ShardPlace {
     pub identity: RunIdentity,
 }
 
-/// Bytes of a run read or written at a time.
+/// Bytes of a run written at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a run's head read at a time: hundreds of runs are opened at a start, few with many queues.
+const HEAD_BYTES: usize = 16 * 1024;
 
 /// Snapshots that are kept: the newest, and one to fall back on.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -155,7 +158,7 @@ pub fn open_run<F: FileSystem>(
     range: &Range<u64>,
 ) -> Result<(RunHead, F::File), RunFailure> {
     let file = files.open(&place.run_path(range), OpenMode::Existing)?;
-    let mut buffer = DirectBuffer::new(CHUNK_BYTES)?;
+    let mut buffer = DirectBuffer::new(HEAD_BYTES)?;
     let mut bytes = Vec::new();
     let mut wanted = PAGE_BYTES as u64;
     while (bytes.len() as u64) < wanted {
