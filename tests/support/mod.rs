@@ -2,10 +2,13 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod load;
+
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use proto::command::Command as Answer;
@@ -29,17 +32,41 @@ pub struct Server {
 impl Server {
     /// Starts it and waits until it says that it is ready.
     pub fn start(store: &Path, flags: &[&str]) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+        Server::spawn(ringmq(), store, flags, Stdio::inherit())
+            .unwrap_or_else(|status| panic!("the program ended before it was ready: {status}"))
+    }
+
+    /// As [`Server::start`], with what it says on stderr appended to a file.
+    ///
+    /// # Errors
+    /// It ended before it was ready; with which status.
+    pub fn start_logged(store: &Path, flags: &[&str], log: &Path) -> Result<Server, ExitStatus> {
+        let log = File::options().create(true).append(true).open(log).expect("a log file");
+        Server::spawn(ringmq(), store, flags, log.into())
+    }
+
+    /// Starts a program that takes the arguments of `ringmq`, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ended before it was ready; with which status.
+    pub fn spawn(
+        mut program: Command,
+        store: &Path,
+        flags: &[&str],
+        log: Stdio,
+    ) -> Result<Server, ExitStatus> {
+        let mut child = program
             .arg("server")
             .args(["--broker-port", "0", "--namesrv-port", "0", "--store"])
             .arg(store)
             .args(flags)
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (mut broker, mut name_server) = (None, None);
+        let (mut broker, mut name_server, mut is_ready) = (None, None, false);
         for line in lines.by_ref() {
             let line = line.expect("the program's output is text");
             let word =
@@ -47,13 +74,19 @@ impl Server {
             match word(0) {
                 Some("NameServer") => name_server = word(1).and_then(|it| it.parse().ok()),
                 Some("broker") => broker = word(1).and_then(|it| it.parse().ok()),
-                Some("ready") => break,
+                Some("ready") => {
+                    is_ready = true;
+                    break;
+                }
                 _ => {}
             }
         }
+        if !is_ready {
+            return Err(child.wait().expect("it ends"));
+        }
         let broker = broker.expect("the program says where the broker listens before it is ready");
         let name_server = name_server.expect("the program says where the NameServer listens");
-        Server { child, broker, name_server }
+        Ok(Server { child, broker, name_server })
     }
 
     /// Its process id.
@@ -90,10 +123,22 @@ impl Drop for Server {
     }
 }
 
+/// The program under test. Only tests of the package that it belongs to know where it is.
+fn ringmq() -> Command {
+    match option_env!("CARGO_BIN_EXE_ringmq") {
+        Some(path) => Command::new(path),
+        None => panic!("another package's tests name their program: Server::spawn"),
+    }
+}
+
 /// One connection that asks and waits, or writes and reads apart.
 pub struct Client {
     stream: TcpStream,
+    /// Bytes from the broker; those before `taken` were given out.
     received: Vec<u8>,
+    taken: usize,
+    /// Sends that were queued and not written yet.
+    unsent: Vec<u8>,
     opaque: i32,
 }
 
@@ -132,7 +177,7 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the broker listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("an option can be set");
-        Client { stream, received: Vec::new(), opaque: 0 }
+        Client { stream, received: Vec::new(), taken: 0, unsent: Vec::new(), opaque: 0 }
     }
 
     /// Writes a request; its number.
@@ -150,14 +195,60 @@ impl Client {
         self.stream.write_all(bytes).expect("the connection is open");
     }
 
-    /// Asks and waits for the answer.
+    /// Asks and waits for the answer. What the broker asks of its own meanwhile is dropped.
     pub fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
-        self.write(code, ext, body);
-        self.read().expect("an answer")
+        let opaque = self.write(code, ext, body);
+        loop {
+            let reply = self.read().expect("an answer");
+            if reply.opaque == opaque {
+                return reply;
+            }
+        }
+    }
+
+    /// Tells the broker that a client with these consumer groups is alive.
+    pub fn heartbeat(&mut self, client: &str, groups: &[&str], topic: &str) -> Reply {
+        let consumers: Vec<_> = groups
+            .iter()
+            .map(|group| {
+                format!(
+                    r#"{{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"{group}","messageModel":"CLUSTERING","subscriptionDataSet":[{{"classFilterMode":false,"codeSet":[],"expressionType":"TAG","subString":"*","subVersion":1,"tagsSet":[],"topic":"{topic}"}}],"unitMode":false}}"#
+                )
+            })
+            .collect();
+        let body = format!(
+            r#"{{"clientID":"{client}","consumerDataSet":[{}],"producerDataSet":[]}}"#,
+            consumers.join(",")
+        );
+        self.ask(34, &[], body.as_bytes())
+    }
+
+    /// Makes a topic, or changes it.
+    pub fn create_topic(&mut self, topic: &str, queues: i32) {
+        let queues = queues.to_string();
+        let ext = [
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", &*queues),
+            ("writeQueueNums", &*queues),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "false"),
+        ];
+        let reply = self.ask(17, &ext, &[]);
+        assert_eq!(reply.code, 0, "{}", reply.remark);
     }
 
     /// Writes a send of one message; its number.
     pub fn write_send(&mut self, topic: &str, queue: i32, body: &[u8]) -> std::io::Result<i32> {
+        let opaque = self.queue_send(topic, queue, body);
+        self.write_queued()?;
+        Ok(opaque)
+    }
+
+    /// Makes a send of one message that [`Client::write_queued`] writes; its number.
+    pub fn queue_send(&mut self, topic: &str, queue: i32, body: &[u8]) -> i32 {
         self.opaque += 1;
         let properties = format!("UNIQ_KEY\u{1}{:032X}\u{2}", self.opaque);
         let request = SendRequest {
@@ -176,19 +267,32 @@ impl Client {
             batch: false,
             broker_name: None,
         };
-        let mut frame = Vec::new();
         let head = RequestHead { code: 310, opaque: self.opaque, flag: 0 };
-        write_send_request(&mut frame, Encoding::Json, &head, &request, body.len());
-        frame.extend_from_slice(body);
-        self.stream.write_all(&frame)?;
-        Ok(self.opaque)
+        write_send_request(&mut self.unsent, Encoding::Json, &head, &request, body.len());
+        self.unsent.extend_from_slice(body);
+        self.opaque
+    }
+
+    /// Writes the sends that were queued, in one piece.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub fn write_queued(&mut self) -> std::io::Result<()> {
+        let written = self.stream.write_all(&self.unsent);
+        self.unsent.clear();
+        written
     }
 
     /// Pulls without waiting for messages.
     pub fn pull(&mut self, topic: &str, queue: i32, from: i64) -> Reply {
+        self.pull_as("test", topic, queue, from)
+    }
+
+    /// As [`Client::pull`], for a consumer group, which is created if it does not exist.
+    pub fn pull_as(&mut self, group: &str, topic: &str, queue: i32, from: i64) -> Reply {
         self.opaque += 1;
         let request = PullRequest {
-            consumer_group: "test",
+            consumer_group: group,
             topic,
             queue_id: queue,
             queue_offset: from,
@@ -212,29 +316,10 @@ impl Client {
     /// The next answer; `None`: the other end closed the connection.
     pub fn read(&mut self) -> Option<Reply> {
         loop {
-            let whole = match scan(&self.received, 16 << 20).expect("frames") {
-                Scan::Frame { frame, size_bytes } => {
-                    let answer = Answer::decode(&frame).expect("a header");
-                    let text = |text: &proto::text::Text<'_>| text.to_cow().into_owned();
-                    let reply = Reply {
-                        opaque: answer.opaque,
-                        code: answer.code,
-                        remark: answer.remark.map(|remark| text(&remark)).unwrap_or_default(),
-                        ext: answer
-                            .ext
-                            .iter()
-                            .map(|(key, value)| (text(&key), text(&value)))
-                            .collect(),
-                        body: frame.body.to_vec(),
-                    };
-                    Some((reply, size_bytes))
-                }
-                Scan::Incomplete { .. } => None,
-            };
-            if let Some((reply, size)) = whole {
-                self.received.drain(..size);
+            if let Some(reply) = self.next_received() {
                 return Some(reply);
             }
+            self.received.drain(..std::mem::take(&mut self.taken));
             let mut bytes = [0; 64 * 1024];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
@@ -244,14 +329,35 @@ impl Client {
             }
         }
     }
+
+    /// The next answer that has arrived already, if there is one.
+    pub fn next_received(&mut self) -> Option<Reply> {
+        let bytes = &self.received[self.taken..];
+        let Scan::Frame { frame, size_bytes } = scan(bytes, 16 << 20).expect("frames") else {
+            return None;
+        };
+        let answer = Answer::decode(&frame).expect("a header");
+        let text = |text: &proto::text::Text<'_>| text.to_cow().into_owned();
+        let reply = Reply {
+            opaque: answer.opaque,
+            code: answer.code,
+            remark: answer.remark.map(|remark| text(&remark)).unwrap_or_default(),
+            ext: answer.ext.iter().map(|(key, value)| (text(&key), text(&value))).collect(),
+            body: frame.body.to_vec(),
+        };
+        self.taken += size_bytes;
+        Some(reply)
+    }
 }
 
-/// The records of a pull's answer: queue offset and body of each.
+/// The records of a pull's answer: queue offset and body of each, whose checksum is right.
 pub fn records(mut bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
-        let (record, size) = proto::record::Record::decode(bytes).expect("records");
-        records.push((record.fields().queue_offset, record.fields().body.to_vec()));
+        let (record, size) = proto::record::Record::decode(bytes).expect("whole records");
+        let fields = record.fields();
+        assert!(record.is_body_intact(), "a broken body was served at {}", fields.queue_offset);
+        records.push((fields.queue_offset, fields.body.to_vec()));
         bytes = &bytes[size..];
     }
     records

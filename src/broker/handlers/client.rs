@@ -31,8 +31,15 @@ impl Broker {
             .map_err(|error| Refusal::new(response::SYSTEM_ERROR, format!("heartbeat: {error}")))?;
         // What may have to wait for room in the log comes first: a frame that comes again must find
         // nothing half done.
+        let mut refused = None;
         for consumer in &data.consumer_data_set {
-            self.prepare_group(now, consumer)?;
+            match self.prepare_group(now, consumer) {
+                Ok(()) => {}
+                Err(Stop::Wait) => return Err(Stop::Wait),
+                // A full disk refuses new groups. Those that exist stay alive with this heartbeat,
+                // or they would stop consuming because of another group of their client.
+                Err(Stop::Refuse(refusal)) => refused = Some(refusal),
+            }
         }
         let client = Client {
             id: data.client_id.clone(),
@@ -68,6 +75,9 @@ impl Broker {
             self.membership
                 .heartbeat_producer(now.monotonic_ms(), connection, &client, &producer.group_name)
                 .map_err(full)?;
+        }
+        if let Some(refusal) = refused {
+            return Err(refusal.into());
         }
         let changed = if sub_changed { "true" } else { "false" };
         let ext = [("IS_SUPPORT_HEART_BEAT_V2", "true"), ("IS_SUB_CHANGE", changed)];

@@ -85,14 +85,21 @@ impl Broker {
         if !perm::readable(self.settings.permission) {
             return Err(forbidden(format!("the broker[{host}] pulling message is forbidden")));
         }
-        if !self.ensure_group(now, group)? {
-            return Err(Refusal::new(
-                response::SUBSCRIPTION_GROUP_NOT_EXIST,
-                format!("subscription group [{group}] does not exist"),
-            )
-            .into());
+        match self.ensure_group(now, group) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Refusal::new(
+                    response::SUBSCRIPTION_GROUP_NOT_EXIST,
+                    format!("subscription group [{group}] does not exist"),
+                )
+                .into());
+            }
+            // The log takes nothing now (full disk, failed write), and pulls go on all the same: a
+            // group that may be created counts as if it were, a later pull creates it.
+            Err(Stop::Refuse(refusal)) if refusal.code == response::SERVICE_NOT_AVAILABLE => {}
+            Err(stop) => return Err(stop),
         }
-        if !self.catalog.group(group).expect("made sure above").consume_enable {
+        if self.catalog.group(group).is_some_and(|config| !config.consume_enable) {
             return Err(forbidden(format!("subscription group no permission, {group}")));
         }
         let Some(found) = self.catalog.topic(topic) else {
@@ -143,8 +150,8 @@ impl Broker {
             )
             .into());
         };
-        let config = self.catalog.group(group).expect("checked before");
-        if consumers.is_broadcasting() && !config.consume_broadcast_enable {
+        let config = self.catalog.group(group);
+        if consumers.is_broadcasting() && config.is_some_and(|it| !it.consume_broadcast_enable) {
             return Err(forbidden(format!(
                 "the consumer group[{group}] can not consume by broadcast way"
             )));
