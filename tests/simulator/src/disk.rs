@@ -13,8 +13,10 @@
 //!   readable and is not durable, and no later sync makes it so (Linux since 4.13 marks the pages clean).
 //! - Bytes that change at rest: `corrupt`, between two lives.
 //!
-//! Not modelled: a full disk, and space that is allocated and holds old records (there are no recycled
-//! segments yet).
+//! - A full disk (`fill`): files do not grow and space that was only reserved is not written, in part or
+//!   not at all; log writes go where zeros are, and are not hit.
+//!
+//! Not modelled: space that is allocated and holds old records (there are no recycled segments yet).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -69,6 +71,7 @@ struct State {
     operations_left: Option<u32>,
     syncs_lie: bool,
     directory_syncs_lie: bool,
+    is_full: bool,
 }
 
 /// A disk; clones are the same one.
@@ -106,6 +109,11 @@ impl Disk {
             None => {}
         }
         Ok(state)
+    }
+
+    /// The disk has no space left, or has some again.
+    pub fn fill(&self, is_full: bool) {
+        self.lock().is_full = is_full;
     }
 
     /// A disk that says synced and does nothing: a seeded bug.
@@ -204,6 +212,10 @@ fn zeros() -> Page {
 
 fn not_found(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, path.display().to_string())
+}
+
+fn no_space() -> io::Error {
+    io::Error::from_raw_os_error(28) // ENOSPC
 }
 
 impl State {
@@ -421,6 +433,9 @@ impl StoreFile for DiskFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.live()?;
+        if state.is_full {
+            return Err(no_space());
+        }
         let inode = &mut state.inodes[self.inode];
         inode.size = inode.size.max(bytes);
         Ok(())
@@ -432,9 +447,10 @@ impl StoreFile for DiskFile {
     }
 
     fn write_at(&self, buffer: &DirectBuffer, len: usize, offset: u64) -> io::Result<()> {
-        drop(self.disk.live()?);
+        let is_full = self.disk.live()?.is_full;
+        let len = if is_full { len / 2 / SECTOR_BYTES * SECTOR_BYTES } else { len };
         self.write(offset, &buffer.bytes()[..len]);
-        Ok(())
+        if is_full { Err(no_space()) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {
