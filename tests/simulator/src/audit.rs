@@ -36,6 +36,17 @@ impl World {
         self.probe_until_taken(life)
     }
 
+    /// A log that was just opened: behind its end is nothing that a later start could take for records.
+    pub(crate) fn audit_open(&self, life: &Life) -> Result<(), Finding> {
+        for (shard, directory) in life.core.broker().shards.iter().zip(life.directories()) {
+            let end = shard.log().appended();
+            if let Some(used) = self.disk.first_used(directory, end) {
+                return Err(format!("the log was opened at {end} and is not zero at {used}"));
+            }
+        }
+        Ok(())
+    }
+
     fn probe_until_taken(&mut self, life: &mut Life) -> Result<(), Finding> {
         for _ in 0..PROBES_MAX {
             let (asked, intent) = self.probe();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::batch::BatchRecord;
 use proto::code::{request, response};
-use proto::command::Command;
+use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::{Encoding, Scan, scan};
 use proto::header::{PullAnswer, SendAnswer};
 use proto::ids::OffsetMessageId;
@@ -274,6 +274,26 @@ impl Client {
         bytes
     }
 
+    /// The bytes of commits of so many queues that nobody has, whose answers nobody wants.
+    pub fn flood(&mut self, group: u8, count: u32) -> Vec<u8> {
+        let (group, topic) = (group_name(group), Topic::Auto.name());
+        let mut bytes = Vec::new();
+        for queue in 0..count {
+            self.opaque += 1;
+            let queue = (FLOODED_QUEUES + queue).to_string();
+            let ext = [
+                ("consumerGroup", &*group),
+                ("topic", &*topic),
+                ("queueId", &*queue),
+                ("commitOffset", &*queue),
+            ];
+            let (code, flag) = (request::UPDATE_CONSUMER_OFFSET, FLAG_ONEWAY);
+            let head = RequestHead { code, opaque: self.opaque, flag };
+            write_request(&mut bytes, self.encoding, &head, Some(&ext), b"");
+        }
+        bytes
+    }
+
     /// Bytes came.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.received.extend_from_slice(bytes);
@@ -325,6 +345,9 @@ impl Client {
         Ok(Some(Answer { asked, was_there, answered }))
     }
 }
+
+/// The first of the queues that nobody has.
+const FLOODED_QUEUES: u32 = 1_000;
 
 /// What single messages are sent with.
 const SEND: i32 = request::SEND_MESSAGE_V2;

@@ -185,6 +185,30 @@ impl Disk {
         state.entries.iter().map(|(path, at)| (path.clone(), used(&state.inodes[*at]))).collect()
     }
 
+    /// The first byte at or above a log offset that is not zero, or would not be after a power cut, in the
+    /// segments of a directory.
+    pub fn first_used(&self, directory: &Path, from: u64) -> Option<u64> {
+        let state = self.lock();
+        let is_zero = |page: &Option<Page>, within: usize| {
+            page.as_ref().is_none_or(|page| page[within..].iter().all(|byte| *byte == 0))
+        };
+        let segments = state.entries.iter().filter_map(|(path, inode)| {
+            let name = path.file_name()?.to_str().filter(|name| name.len() == 20)?;
+            (path.parent() == Some(directory)).then_some((name.parse::<u64>().ok()?, *inode))
+        });
+        for (first, inode) in segments {
+            let from = from.saturating_sub(first);
+            for (page, pages) in state.inodes[inode].pages.range(from / PAGE_BYTES as u64..) {
+                let start = page * PAGE_BYTES as u64;
+                let within = from.saturating_sub(start) as usize;
+                if !is_zero(&pages.durable, within) || !is_zero(&pages.newer, within) {
+                    return Some(first + start);
+                }
+            }
+        }
+        None
+    }
+
     /// A byte of a small file, changed at rest.
     pub fn corrupt_text(&self, path: &Path, offset: usize, change: impl FnOnce(u8) -> u8) {
         let mut state = self.lock();
@@ -314,12 +338,13 @@ impl FileSystem for Disk {
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut state = self.live()?;
+        let content = if state.is_full { &content[..content.len() / 2] } else { content };
         // Truncated and written again, the same file if there is one.
         let inode = state.entry(path).unwrap_or_else(|_| state.make(path));
         let inode = &mut state.inodes[inode];
         inode.text = content.to_vec();
         inode.durable_text = None;
-        Ok(())
+        if state.is_full { Err(no_space()) } else { Ok(()) }
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

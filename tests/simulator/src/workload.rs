@@ -37,6 +37,9 @@ const WAITING_MAX: usize = 16;
 /// … and one that does not read its answers.
 const DEAF_WAITING_MAX: usize = 200;
 
+/// Commits that nobody waits for, all at once: several records of the log.
+const FLOOD_COMMITS: u32 = 2_000;
+
 /// What clients remember, across the lives of the broker.
 pub struct Memory {
     /// Next number of each producer.
@@ -268,6 +271,11 @@ impl World {
 
     fn consume_with(&mut self, life: &mut Life, client: &mut Client, number: usize) {
         let group = CONSUMERS[number].0;
+        if self.rng.u16(..1_000) == 0 {
+            // More than a record of offsets holds: whoever waits for his own must be in the first.
+            let bytes = client.flood(group, FLOOD_COMMITS);
+            life.core.ring().client_writes(client.connection, &bytes);
+        }
         if let Some((item, place, position)) = self.memory.backs[number].pop_front() {
             let is_delayed = matches!(place.topic, Topic::Retry(_));
             let body = self.ledger.body(Item::sent(item.key));

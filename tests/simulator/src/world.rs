@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::commitlog::FlushMode;
 use fastrand::Rng;
@@ -103,6 +103,11 @@ pub(crate) struct Life {
 }
 
 impl Life {
+    /// Where the shards' segments are.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().map(|place| &*place.directory)
+    }
+
     /// Whether a write or sync failed: nothing is acknowledged any more.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.core.broker().shards.iter().any(|shard| shard.log().poisoned().is_some())
@@ -262,11 +267,14 @@ impl World {
 
     /// One life, from start to crash (or to a clean stop, for the last one).
     fn live(&mut self, is_last: bool) -> Result<(), Finding> {
-        // The process may die in its start, and again in the next one.
+        // The process may die in its start, and again in the next one, or find the disk full.
         while !is_last && self.rng.u8(..6) == 0 {
-            self.disk.die_after(Some(self.rng.u32(..40)));
+            let is_full = self.rng.u8(..8) == 0;
+            self.disk.fill(is_full);
+            self.disk.die_after(Some(self.rng.u32(..40)).filter(|_| !is_full));
             let started = self.start();
             self.disk.die_after(None);
+            self.disk.fill(false);
             if let Ok(life) = started {
                 self.end(life);
             } else {
@@ -275,6 +283,7 @@ impl World {
             }
         }
         let mut life = self.start()?;
+        self.audit_open(&life)?;
         self.serve(&mut life)?;
         self.audit(&mut life)?;
         for _ in 0..self.rng.u32(..self.plan.steps_max) {
