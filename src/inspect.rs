@@ -209,7 +209,10 @@ fn verify(directory: &Path) -> Result<u8, String> {
     );
     for (number, shard) in inspected.shards.iter().enumerate() {
         let end = &shard.end;
-        println!("shard {number}: log of {} bytes, opened {} times", end.end, shard.lives);
+        println!(
+            "shard {number}: log from {} to {}, opened {} times",
+            shard.start, end.end, shard.lives
+        );
         counts.remove(&number).unwrap_or_default().print();
         if end.clean {
             println!("  stopped cleanly");
@@ -234,14 +237,25 @@ fn verify(directory: &Path) -> Result<u8, String> {
             range.start - segment
         );
     }
+    let mut damaged_files = 0;
+    for file in inspected.shards.iter().flat_map(|shard| &shard.damaged) {
+        damaged_files += 1;
+        println!(
+            "DAMAGED: {}: {}; the next start makes it again or does without it",
+            file.path.display(),
+            file.reason
+        );
+    }
+    let log_starts_at_0 = inspected.shards.iter().all(|shard| shard.start == 0);
     for ((topic, queue), state) in &queues {
-        for gone in &state.gone {
+        // What was before the oldest segment was removed, not lost.
+        for gone in state.gone.iter().filter(|gone| gone.start > 0 || log_starts_at_0) {
             println!("GONE: topic {topic}, queue {queue}, offsets {}..{}", gone.start, gone.end);
         }
     }
     if damage.is_empty() {
-        println!("whole");
-        return Ok(WHOLE);
+        println!("{}", if damaged_files == 0 { "whole" } else { "the log is whole" });
+        return Ok(if damaged_files == 0 { WHOLE } else { DAMAGED });
     }
     println!(
         "{} damaged places. The broker serves what is whole and leaves these out; to get them back, restore the segment from a copy",

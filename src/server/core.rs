@@ -77,6 +77,8 @@ enum Phase {
     Draining {
         until_ns: u64,
     },
+    /// What only memory had is in the log and must be durable before the end mark, which says so.
+    Flushing,
     /// The end mark is in the log and must be confirmed.
     Ending,
     Stopped,
@@ -242,7 +244,9 @@ impl<R: Ring> Core<R> {
             self.broker.answer_overdue(&mut self.outboxes);
             self.close_idle(now);
         }
-        worked |= self.broker.deliver_due(now);
+        if matches!(self.phase, Phase::Starting | Phase::Serving) {
+            worked |= self.broker.deliver_due(now); // not behind the end mark
+        }
         self.broker.answer_woken(now, &mut self.outboxes);
         self.pump(now)?;
         // In the memory mode what was appended in this turn is confirmed already.
@@ -387,7 +391,7 @@ impl<R: Ring> Core<R> {
 
     /// Frames that waited for room in the log, in order.
     fn resume_stalled(&mut self, now: Now) {
-        if matches!(self.phase, Phase::Draining { .. } | Phase::Ending) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Flushing | Phase::Ending) {
             // Not answered, so their senders do not count them as stored.
             while let Some(stalled) = self.stalled.pop_front() {
                 self.ring.release(stalled.received);
@@ -653,17 +657,17 @@ impl<R: Ring> Core<R> {
                 let is_quiet =
                     self.outboxes.is_empty() && self.broker.shards.iter().all(Shard::is_settled);
                 let is_late = now.monotonic_ns > until_ns;
-                if (is_quiet || is_late) && self.append_ends() {
+                if (is_quiet || is_late) && self.append_each(append_offsets) {
+                    self.phase = Phase::Flushing;
+                }
+            }
+            Phase::Flushing => {
+                if self.is_durable() && self.append_each(Shard::append_end) {
                     self.phase = Phase::Ending;
                 }
             }
             Phase::Ending => {
-                let is_done = |shard: &Shard| {
-                    shard.is_settled() && shard.log().durable() == shard.log().appended()
-                        || shard.log().poisoned().is_some()
-                };
-                self.next_sync_ms = 0;
-                if self.broker.shards.iter().all(is_done) {
+                if self.is_durable() {
                     self.unsent.push_back(ToControl::Stopped);
                     self.control.push_batch(&mut self.unsent);
                     self.control.flush();
@@ -675,15 +679,21 @@ impl<R: Ring> Core<R> {
         before != self.phase
     }
 
-    /// Writes what only memory has and the end marks. `false`: no room yet. A shard that takes nothing
-    /// any more (poisoned, disk full) stops without; its next start replays as after a crash.
-    fn append_ends(&mut self) -> bool {
+    /// Whether all that was appended survives a power cut, or never will.
+    fn is_durable(&mut self) -> bool {
+        self.next_sync_ms = 0;
+        let is_done = |shard: &Shard| {
+            shard.is_settled() && shard.log().durable() == shard.log().appended()
+                || shard.log().poisoned().is_some()
+        };
+        self.broker.shards.iter().all(is_done)
+    }
+
+    /// Appends to each shard. `false`: no room yet. A shard that takes nothing any more (poisoned, disk
+    /// full) stops without; its next start replays as after a crash.
+    fn append_each(&mut self, append: impl Fn(&mut Shard) -> Result<(), AppendRefused>) -> bool {
         for shard in &mut self.broker.shards {
-            let mut appended = Ok(());
-            while appended.is_ok() && shard.offsets().is_dirty() {
-                appended = shard.append_offsets(None);
-            }
-            match appended.and_then(|()| shard.append_end()) {
+            match append(shard) {
                 Ok(()) => {}
                 Err(AppendRefused::Wait) => return false,
                 Err(refused) => tracing::warn!(?refused, "stopped without an end mark"),
@@ -719,6 +729,14 @@ fn too_many_assembling(limit: usize) -> String {
     format!(
         "requests that arrived in part take more than {limit} bytes (ringmqInFlightBytesPerCore)"
     )
+}
+
+/// Appends the offsets that only memory has.
+fn append_offsets(shard: &mut Shard) -> Result<(), AppendRefused> {
+    while shard.offsets().is_dirty() {
+        shard.append_offsets(None)?;
+    }
+    Ok(())
 }
 
 /// What a cold read reads.

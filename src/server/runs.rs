@@ -7,9 +7,13 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use engine::commitlog::LogShape;
-use engine::consumequeue::{EncodedRun, PAGE_BYTES, RunError, RunHead, RunIdentity};
+use engine::commitlog::{Kind, LogShape, PREFIX_BYTES, Prefix};
+use engine::consumequeue::{
+    ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, QueueEntry, QueueKey, RunError, RunHead, RunIdentity,
+    read_page,
+};
 use engine::shard::{Slice, Snapshot};
+use proto::record;
 use runtime::DirectBuffer;
 use runtime::file::{FileSystem, OpenMode, StoreFile, replace_file};
 
@@ -253,4 +257,102 @@ pub fn remove_run(
     range: &Range<u64>,
 ) -> io::Result<()> {
     files.remove(&place.run_path(range))
+}
+
+/// A file that is not what was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DamagedFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Compares runs and snapshots with their checksums, and runs with the log as it is read from its start.
+#[derive(Debug)]
+pub struct Comparison<'a, F> {
+    files: &'a F,
+    place: &'a ShardPlace,
+    /// Runs to come, the next one last.
+    ranges: Vec<Range<u64>>,
+    open: Option<(RunHead, Vec<QueueEntry>)>,
+    damaged: Vec<DamagedFile>,
+}
+
+impl<'a, F: FileSystem> Comparison<'a, F> {
+    /// Begins: snapshots are read at once.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn new(files: &'a F, place: &'a ShardPlace) -> io::Result<Comparison<'a, F>> {
+        let found = find(files, place)?;
+        let mut damaged = Vec::new();
+        for at in found.snapshots {
+            if let Err(reason) = read_snapshot(files, place, at) {
+                damaged.push(DamagedFile { path: place.snapshot_path(at), reason });
+            }
+        }
+        let ranges = found.runs.into_iter().rev().collect();
+        Ok(Comparison { files, place, ranges, open: None, damaged })
+    }
+
+    /// The next record of the log.
+    pub fn record(&mut self, offset: u64, prefix: &Prefix, payload: &[u8]) {
+        while self.ranges.last().is_some_and(|next| next.start <= offset) {
+            self.open_next();
+        }
+        let Some((head, entries)) = &self.open else { return };
+        if prefix.kind != Kind::Message || !head.range.contains(&offset) {
+            return;
+        }
+        let key = QueueKey { topic: prefix.topic, queue: prefix.queue };
+        let position = offset + PREFIX_BYTES as u64;
+        let entry = record::queue_offset(payload)
+            .and_then(|queue_offset| u64::try_from(queue_offset).ok())
+            .and_then(|queue_offset| head.index(key, queue_offset))
+            .and_then(|index| entries.get(index as usize));
+        if entry.is_none_or(|it| it.payload != position || it.size_bytes != prefix.len) {
+            let path = self.place.run_path(&head.range);
+            let reason = format!("it does not say what the log holds at offset {offset}");
+            self.damaged.push(DamagedFile { path, reason });
+            self.open = None;
+        }
+    }
+
+    fn open_next(&mut self) {
+        let Some(range) = self.ranges.pop() else { return };
+        self.open = match self.read_run(&range) {
+            Ok(run) => Some(run),
+            Err(error) => {
+                let path = self.place.run_path(&range);
+                self.damaged.push(DamagedFile { path, reason: error.to_string() });
+                None
+            }
+        };
+    }
+
+    fn read_run(&self, range: &Range<u64>) -> Result<(RunHead, Vec<QueueEntry>), RunFailure> {
+        let (head, file) = open_run(self.files, self.place, range)?;
+        let mut buffer = DirectBuffer::new(PAGE_BYTES)?;
+        let mut entries = Vec::new();
+        let count: u64 = head.queues.iter().map(|queue| queue.count).sum();
+        for page in 0..head.pages {
+            let at = head.pages_start + page * PAGE_BYTES as u64;
+            if file.read_at(&mut buffer, at)? < PAGE_BYTES {
+                return Err(RunError::Short(at as usize).into());
+            }
+            let here = (count - page * ENTRIES_PER_PAGE).min(ENTRIES_PER_PAGE) as usize;
+            let seed = self.place.identity.seed;
+            read_page(seed, range.start, page, buffer.bytes(), 0..here, &mut entries)?;
+        }
+        Ok((head, entries))
+    }
+
+    /// The log ends: what was found.
+    pub fn finish(mut self) -> Vec<DamagedFile> {
+        while !self.ranges.is_empty() {
+            self.open_next();
+        }
+        self.damaged
+    }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::recovery::{Go, OpenShard, Replayed, open_shard, replay};
-use super::runs::ShardPlace;
+use super::runs::{Comparison, DamagedFile, ShardPlace};
 use engine::catalog::Catalog;
 use engine::commitlog::{Epoch, Epochs, EpochsError, FlushMode, LogShape, ReplayEnd};
 use engine::consumequeue::RunIdentity;
@@ -165,6 +165,14 @@ struct About {
 }
 
 impl About {
+    fn run_identity(&self, shard: u8) -> Result<RunIdentity, StoreError> {
+        let store_id = u128::from_str_radix(&self.store_id, 16).map_err(|error| {
+            let reason = format!("store_id: {error}");
+            StoreError::Damaged { path: PathBuf::from("STORE"), reason }
+        })?;
+        Ok(RunIdentity { store_id, shard, seed: self.seed })
+    }
+
     fn shape(&self) -> LogShape {
         LogShape {
             seed: self.seed,
@@ -239,14 +247,11 @@ pub fn open_files<F: FileSystem>(
 ) -> Result<Store<F::File>, StoreError> {
     let directory = &settings.directory;
     let about = find_or_make(files, settings, disk_bytes, random)?;
-    let store_id = u128::from_str_radix(&about.store_id, 16).map_err(|error| {
-        StoreError::Damaged { path: directory.join("STORE"), reason: format!("store_id: {error}") }
-    })?;
     let shape = about.shape();
     let mut catalog = Catalog::default();
     let mut shards = Vec::new();
     for number in 0..about.shards {
-        let identity = RunIdentity { store_id, shard: number as u8, seed: about.seed };
+        let identity = about.run_identity(number as u8)?;
         let directory = directory.join(format!("shard-{number:03}"));
         let place = ShardPlace { directory, shape, identity };
         let (shard, its_catalog) = open_shard(files, settings, place)?;
@@ -385,6 +390,10 @@ pub struct InspectedShard {
     pub directory: PathBuf,
     /// How often it was opened.
     pub lives: usize,
+    /// Where its log begins.
+    pub start: u64,
+    /// Runs and snapshots that are damaged.
+    pub damaged: Vec<DamagedFile>,
     /// Where its log ends, and how.
     pub end: ReplayEnd,
 }
@@ -408,12 +417,20 @@ pub fn inspect<F: FileSystem>(
         let epochs = read_epochs(files, &directory.join("EPOCHS"))?;
         let segments = list_segments(files, &directory, shape.segment_bytes)?;
         let start = segments.first().map_or(0, |(first, _)| *first);
-        let end = replay(shape, &epochs, &segments, &directory, start, |found| {
+        let identity = about.run_identity(shard as u8)?;
+        let place = ShardPlace { directory, shape, identity };
+        let comparison = Comparison::new(files, &place);
+        let mut comparison = comparison.map_err(io_error("list", &place.directory))?;
+        let end = replay(shape, &epochs, &segments, &place.directory, start, |found| {
+            if let Replayed::Record { offset, prefix, payload } = &found {
+                comparison.record(*offset, prefix, payload);
+            }
             visit(&shape, shard, found);
             Ok(Go::On)
         })?;
+        let damaged = comparison.finish();
         let lives = epochs.lives().len();
-        shards.push(InspectedShard { directory, lives, end });
+        shards.push(InspectedShard { directory: place.directory, lives, start, damaged, end });
     }
     Ok(Inspected { format: about.format, store_id: about.store_id, shape, shards })
 }

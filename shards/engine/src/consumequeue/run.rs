@@ -228,6 +228,15 @@ impl RunHead {
         })
     }
 
+    /// The number of a message's entry among all of the run.
+    pub fn index(&self, key: QueueKey, queue_offset: u64) -> Option<u64> {
+        let index = self.queues.binary_search_by_key(&key, |queue| queue.key).ok()?;
+        let queue = &self.queues[index];
+        let within =
+            queue_offset.checked_sub(queue.first).filter(|within| *within < queue.count)?;
+        Some(queue.start + within)
+    }
+
     /// Bytes of the whole file.
     pub fn file_bytes(&self) -> u64 {
         self.pages_start + self.pages * PAGE_BYTES as u64
