@@ -24,6 +24,9 @@ const BLOCK: u64 = READ_BLOCK_BYTES as u64;
 /// Blocks that the largest record can touch.
 const RECORD_BLOCKS_MAX: usize = PAYLOAD_BYTES_MAX as usize / READ_BLOCK_BYTES + 2;
 
+/// Reads in a row that end before what is on disk: then the file does.
+const SHORT_READS_MAX: u8 = 16;
+
 /// Blocks read beyond what a pull asked for: a reader that is behind reads on.
 const READ_AHEAD_BLOCKS: u64 = 4;
 
@@ -49,16 +52,21 @@ pub enum Cold {
 
 #[derive(Debug)]
 enum Block {
-    Wanted,
-    Reading {
-        valid: usize,
+    /// `shorts`: how often it was read in vain, each time shorter than what is on disk.
+    Wanted {
+        shorts: u8,
     },
-    /// `expected`: how much of it was on disk when its read began.
+    /// `expected`: how much of it is on disk.
+    Reading {
+        expected: usize,
+        shorts: u8,
+    },
     Ready {
         buffer: DirectBuffer,
         valid: usize,
-        expected: usize,
         used: u64,
+        expected: usize,
+        shorts: u8,
     },
     Failed(String),
 }
@@ -119,15 +127,15 @@ impl ColdReads {
             let needed = usize::try_from(range.end.min(start + BLOCK) - start).expect("a block");
             match self.blocks.get(&number) {
                 Some(Block::Ready { valid, .. }) if *valid >= needed => {}
-                Some(Block::Ready { expected, valid, .. }) => {
-                    let reason = (*expected >= needed)
-                        .then(|| format!("the file ends {} bytes early", needed - valid));
+                Some(Block::Ready { expected, valid, shorts, .. }) => {
+                    // A read may be short without a reason; again and again so the file is.
+                    let shorts = if *expected >= needed { shorts + 1 } else { 0 };
+                    let missing = needed - valid;
                     self.forget(number);
-                    if let Some(reason) = reason {
-                        return Cold::Failed(reason);
+                    if shorts == SHORT_READS_MAX {
+                        return Cold::Failed(format!("the file ends {missing} bytes early"));
                     }
-                    // Read while the log still grew here.
-                    self.want(number);
+                    self.want(number, shorts);
                     all = false;
                 }
                 Some(Block::Failed(reason)) => {
@@ -135,9 +143,9 @@ impl ColdReads {
                     self.blocks.remove(&number);
                     return Cold::Failed(reason);
                 }
-                Some(Block::Wanted | Block::Reading { .. }) => all = false,
+                Some(Block::Wanted { .. } | Block::Reading { .. }) => all = false,
                 None => {
-                    self.want(number);
+                    self.want(number, 0);
                     all = false;
                 }
             }
@@ -167,13 +175,13 @@ impl ColdReads {
         let first = offset.div_ceil(BLOCK);
         for number in first..first + READ_AHEAD_BLOCKS {
             if (number + 1) * BLOCK <= self.on_disk && !self.blocks.contains_key(&number) {
-                self.want(number);
+                self.want(number, 0);
             }
         }
     }
 
-    fn want(&mut self, number: u64) {
-        self.blocks.insert(number, Block::Wanted);
+    fn want(&mut self, number: u64, shorts: u8) {
+        self.blocks.insert(number, Block::Wanted { shorts });
         self.wanted.push_back(number);
     }
 
@@ -210,7 +218,7 @@ impl ColdReads {
             let Some(waiting) = self.queued.pop_front() else { return };
             for number in waiting.blocks.clone() {
                 if !self.blocks.contains_key(&number) {
-                    self.want(number);
+                    self.want(number, 0);
                 }
             }
             self.active.push(waiting);
@@ -226,8 +234,12 @@ impl ColdReads {
         let buffer = self.take_buffer()?;
         self.wanted.pop_front();
         let offset = number * BLOCK;
-        let valid = self.on_disk.saturating_sub(offset).min(BLOCK) as usize;
-        self.blocks.insert(number, Block::Reading { valid });
+        let shorts = match self.blocks.get(&number) {
+            Some(Block::Wanted { shorts }) => *shorts,
+            _ => 0,
+        };
+        let expected = self.on_disk.saturating_sub(offset).min(BLOCK) as usize;
+        self.blocks.insert(number, Block::Reading { expected, shorts });
         self.in_flight += 1;
         Some(ColdRead { offset, buffer })
     }
@@ -266,13 +278,14 @@ impl ColdReads {
         let number = offset / BLOCK;
         self.in_flight -= 1;
         self.completed += 1;
-        let Some(Block::Reading { valid }) = self.blocks.get(&number) else {
+        let Some(Block::Reading { expected, shorts }) = self.blocks.get(&number) else {
             unreachable!("a block stays in its state while it is read")
         };
+        let (expected, shorts) = (*expected, *shorts);
         let block = match result {
             Ok(bytes) => {
-                let expected = *valid;
-                Block::Ready { buffer, valid: bytes.min(expected), expected, used: self.uses }
+                let valid = bytes.min(expected);
+                Block::Ready { buffer, valid, used: self.uses, expected, shorts }
             }
             Err(reason) => {
                 self.free.push(buffer);
@@ -408,6 +421,31 @@ mod tests {
         assert_eq!(cold.copy(0..BLOCK, &mut out), Cold::Wanted);
         assert_eq!(perform(&mut cold), Some(0));
         assert_eq!(cold.copy(0..BLOCK, &mut out), Cold::Copied);
+    }
+
+    #[test]
+    fn a_file_that_ends_early_fails_in_the_end() {
+        let mut cold = ColdReads::new(0);
+        cold.written(BLOCK);
+        let mut out = Vec::new();
+        let mut reads = 0;
+        loop {
+            match cold.copy(0..10_000, &mut out) {
+                Cold::Wanted => {}
+                Cold::Failed(reason) => {
+                    assert_eq!(reason, "the file ends 5904 bytes early");
+                    break;
+                }
+                Cold::Copied => panic!("there are 4096 bytes"),
+            }
+            let read = cold.next_read().expect("wanted");
+            cold.read_completed(read.offset, read.buffer, Ok(4096));
+            reads += 1;
+        }
+        assert_eq!(reads, SHORT_READS_MAX);
+        assert_eq!(cold.copy(0..10, &mut out), Cold::Wanted, "the next reader tries again");
+        perform(&mut cold);
+        assert_eq!(cold.copy(0..10_000, &mut out), Cold::Copied);
     }
 
     #[test]

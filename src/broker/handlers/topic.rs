@@ -52,7 +52,10 @@ impl Broker {
             order: header.order,
             attributes: alter_attributes(known, &attributes)?,
         };
-        if known == Some(&config) {
+        // The record that made it may still be on its way, or have failed: success would promise more.
+        let shard = &self.shards[0];
+        let is_stored = shard.is_settled() && shard.log().poisoned().is_none();
+        if known == Some(&config) && is_stored {
             answer(asker, response::SUCCESS, None, None, &[], outboxes);
             return Ok(());
         }
@@ -108,4 +111,100 @@ fn alter_attributes(
         }
     }
     Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use engine::catalog::Catalog;
+    use engine::commitlog::{CommitLog, Epochs, FlushMode, LogShape, SegmentIdentity};
+    use engine::shard::{Opening, OpeningSettings, SealLimits, Shard};
+    use proto::code::request;
+    use proto::frame::{Encoding, Scan, scan};
+    use proto::ids::ShardIndex;
+    use proto::reply::{RequestHead, write_request};
+    use runtime::{ConnectionId, WriteBuffer};
+
+    use super::super::super::{BrokerSettings, Flow};
+    use super::*;
+    use crate::router::Router;
+
+    const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 16 << 20 };
+    const NOW: Now = Now { wall_ms: 1, monotonic_ns: 1 };
+
+    fn shard() -> Shard {
+        let mut epochs = Epochs::default();
+        let life = epochs.raise(0, SHAPE.block_bytes);
+        let buffer = WriteBuffer::new(16 << 20, life.first).expect("memory");
+        let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
+        let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
+        log.space_found(1 << 40);
+        let seal = SealLimits::default();
+        let settings = OpeningSettings { delays_ms: Vec::new(), read_cache_bytes: 1 << 20, seal };
+        Opening::new(seal, SHAPE.segment_bytes, 0, 0).finish(ShardIndex(0), log, &settings).0
+    }
+
+    fn settings() -> BrokerSettings {
+        BrokerSettings {
+            broker_name: "broker".to_owned(),
+            cluster_name: "cluster".to_owned(),
+            region_id: "region".to_owned(),
+            trace_on: false,
+            trace_topic: None,
+            advertised: SocketAddr::from(([127, 0, 0, 1], 10911)),
+            permission: 6,
+            message_bytes_max: 4 << 20,
+            auto_create_topic: true,
+            auto_create_group: true,
+            default_topic_queue_count: 8,
+            pull_messages_max: 32,
+            pull_bytes_max: 256 * 1024,
+            long_polling: true,
+            short_polling_ms: 1_000,
+            consumer_expired_ms: 120_000,
+            notify_consumer_ids_changed: true,
+            delay_levels_ms: Vec::new(),
+            memory_bytes: 1 << 30,
+            process_tag: 1,
+        }
+    }
+
+    /// Asks for a topic on a connection of its own; whether it was answered.
+    fn make(broker: &mut Broker, outboxes: &mut Outboxes, number: u64) -> bool {
+        let connection = ConnectionId::from_bits(number);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let head = RequestHead { code: request::UPDATE_AND_CREATE_TOPIC, opaque: 1, flag: 0 };
+        let ext = [
+            ("topic", "made"),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "4"),
+            ("writeQueueNums", "4"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("order", "false"),
+        ];
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, Encoding::Json, &head, Some(&ext), b"");
+        let Ok(Scan::Frame { frame, .. }) = scan(&bytes, bytes.len()) else { panic!("a frame") };
+        outboxes.open(connection);
+        let flow = broker.handle(NOW, connection, peer, &frame, outboxes).expect("a request");
+        assert_eq!(flow, Flow::Done);
+        !outboxes.of(connection).expect("open").bytes().is_empty()
+    }
+
+    #[test]
+    fn a_topic_that_is_there_is_answered_when_it_is_durable() {
+        let router = Router::new(0, 1, 1);
+        let mut broker = Broker::new(settings(), router, vec![shard()], Catalog::default(), NOW);
+        let mut outboxes = Outboxes::default();
+        assert!(!make(&mut broker, &mut outboxes, 0), "its record is not written");
+        assert!(!make(&mut broker, &mut outboxes, 1), "it is the same record that is not written");
+        let log = broker.shards[0].log_mut();
+        while let Some(write) = log.next_write() {
+            log.write_completed(&write.range, Ok(()));
+        }
+        broker.answer_confirmed(&mut outboxes);
+        assert!(make(&mut broker, &mut outboxes, 2));
+    }
 }

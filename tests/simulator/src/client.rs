@@ -2,51 +2,85 @@
 
 use std::collections::BTreeMap;
 
-use proto::command::Command;
+use proto::batch::BatchRecord;
+use proto::code::{request, response};
+use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::{Encoding, Scan, scan};
 use proto::header::{PullAnswer, SendAnswer};
+use proto::ids::OffsetMessageId;
 use proto::limits::FRAME_BYTES_MAX;
+use proto::properties::{self, name};
 use proto::record::Record;
 use proto::reply::{
     PullRequest, RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
 };
 use runtime::ConnectionId;
 
-use crate::ledger::MessageKey;
-
-/// Topic of all messages.
-pub const TOPIC: &str = "SimTopic";
-
-/// Group of the consumer.
-pub const GROUP: &str = "SimGroup";
+use crate::ledger::{Found, Item, MessageKey};
+use crate::place::{Place, RETRIES_MAX, SCHEDULE, Topic, group_name};
 
 /// What a request was for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Asked {
-    /// A message is to be stored.
-    Send(MessageKey),
+    /// Messages are to be stored: one, or a batch of several that follow each other.
+    Send {
+        /// The first.
+        first: MessageKey,
+        /// How many.
+        count: u32,
+        /// To here.
+        place: Place,
+        /// They wait first.
+        is_delayed: bool,
+    },
+    /// A message is to come again, or is given up.
+    SendBack {
+        /// What is to come.
+        item: Item,
+        /// To here.
+        place: Place,
+        /// Where the record is that is sent back.
+        position: i64,
+    },
     /// Messages of a queue from an offset on.
     Pull {
+        /// For this group.
+        group: u8,
         /// The queue.
-        queue: u32,
+        place: Place,
         /// From here.
         from: u64,
+        /// An offset to commit by the way.
+        commit: Option<u64>,
+        /// May be held so long, ms.
+        suspend_ms: u64,
     },
     /// An offset is to be committed.
     Commit {
+        /// For this group.
+        group: u8,
         /// Of this queue.
-        queue: u32,
+        place: Place,
         /// This one.
         offset: u64,
     },
     /// The committed offset.
     Query {
+        /// Of this group.
+        group: u8,
         /// Of this queue.
-        queue: u32,
+        place: Place,
+    },
+    /// A topic is to have so many queues.
+    MakeTopic {
+        /// This one.
+        topic: Topic,
+        /// So many.
+        queues: u32,
     },
 }
 
-/// An answer.
+/// What was answered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Answered {
     /// To a send: stored at this offset of its queue, perhaps not durable (code 10).
@@ -55,20 +89,38 @@ pub enum Answered {
         code: i32,
         /// Offset in the queue.
         offset: u64,
+        /// Where the records are.
+        positions: Vec<i64>,
     },
     /// To a pull: messages with their offsets, and where to go on.
     Messages {
         /// Response code.
         code: i32,
         /// What came.
-        messages: Vec<(u64, Vec<u8>)>,
+        messages: Vec<Found>,
         /// The next offset to ask for.
         next: u64,
     },
     /// To a query.
     Offset(u64),
-    /// Anything else: the code.
-    Code(i32),
+    /// Anything else.
+    Code {
+        /// Response code.
+        code: i32,
+        /// It is not known whether what was asked is durable.
+        is_unknown: bool,
+    },
+}
+
+/// An answer and what it is to.
+#[derive(Debug)]
+pub struct Answer {
+    /// What was asked.
+    pub asked: Asked,
+    /// Whether the queue was known to be there when it was asked.
+    pub was_there: bool,
+    /// What was answered.
+    pub answered: Answered,
 }
 
 /// A connection of a client.
@@ -76,15 +128,42 @@ pub enum Answered {
 pub struct Client {
     /// The connection.
     pub connection: ConnectionId,
+    /// It does not read what comes for it.
+    pub is_deaf: bool,
+    /// It writes no more, and waits for its answers.
+    pub is_leaving: bool,
+    encoding: Encoding,
     received: Vec<u8>,
-    asked: BTreeMap<i32, Asked>,
+    asked: BTreeMap<i32, (Asked, bool)>,
     opaque: i32,
+}
+
+impl Asked {
+    /// The queue that it is about.
+    pub fn place(&self) -> Option<Place> {
+        match *self {
+            Asked::Send { place, .. }
+            | Asked::SendBack { place, .. }
+            | Asked::Pull { place, .. }
+            | Asked::Commit { place, .. }
+            | Asked::Query { place, .. } => Some(place),
+            Asked::MakeTopic { .. } => None,
+        }
+    }
 }
 
 impl Client {
     /// A client on a connection that was just made.
-    pub fn new(connection: ConnectionId) -> Client {
-        Client { connection, received: Vec::new(), asked: BTreeMap::new(), opaque: 0 }
+    pub fn new(connection: ConnectionId, encoding: Encoding) -> Client {
+        Client {
+            connection,
+            is_deaf: false,
+            is_leaving: false,
+            encoding,
+            received: Vec::new(),
+            asked: BTreeMap::new(),
+            opaque: 0,
+        }
     }
 
     /// Requests that wait for their answers.
@@ -94,76 +173,123 @@ impl Client {
 
     /// The connection ended: what waited for an answer, in the order in which it was asked.
     pub fn abandon(self) -> impl Iterator<Item = Asked> {
-        self.asked.into_values()
+        self.asked.into_values().map(|(asked, _)| asked)
     }
 
-    /// The bytes of a request.
-    pub fn ask(&mut self, asked: Asked, body: &[u8], suspend_ms: i64) -> Vec<u8> {
+    /// The bytes of a request; `bodies` are those of its messages, `is_there` says whether the queue is
+    /// known to exist.
+    pub fn ask(&mut self, asked: Asked, is_there: bool, bodies: &[&[u8]]) -> Vec<u8> {
         self.opaque += 1;
-        self.asked.insert(self.opaque, asked);
-        let head = |code| RequestHead { code, opaque: self.opaque, flag: 0 };
+        self.asked.insert(self.opaque, (asked, is_there));
+        let (encoding, opaque) = (self.encoding, self.opaque);
+        let head = |code| RequestHead { code, opaque, flag: 0 };
         let mut bytes = Vec::new();
+        let mut plain = |code, ext: &[(&str, &str)]| {
+            write_request(&mut bytes, encoding, &head(code), Some(ext), b"");
+        };
         match asked {
-            Asked::Send(key) => {
-                let properties =
-                    format!("UNIQ_KEY\u{1}{:016X}{:016X}\u{2}", key.producer, key.sequence);
-                let request = SendRequest {
-                    producer_group: "SimProducer",
-                    topic: TOPIC,
-                    default_topic: "TBW102",
-                    default_topic_queue_count: 4,
-                    queue_id: queue_of(key) as i32,
-                    sys_flag: 0,
-                    born_timestamp: 1,
-                    flag: 0,
-                    properties: properties.as_bytes(),
-                    reconsume_times: 0,
-                    unit_mode: false,
-                    max_reconsume_times: None,
-                    batch: false,
-                    broker_name: None,
+            Asked::Send { first, count, place, is_delayed } => {
+                let (body, own) = match count {
+                    1 => (bodies[0].to_vec(), properties_of(first, is_delayed)),
+                    _ => (batch_of(first, bodies), Vec::new()),
                 };
-                write_send_request(&mut bytes, Encoding::Json, &head(310), &request, body.len());
-                bytes.extend_from_slice(body);
+                let topic = place.topic.name();
+                let request = send_request(&topic, place, &own, count > 1);
+                let code = if count > 1 { request::SEND_BATCH_MESSAGE } else { SEND };
+                write_send_request(&mut bytes, encoding, &head(code), &request, body.len());
+                bytes.extend_from_slice(&body);
             }
-            Asked::Pull { queue, from } => {
+            Asked::Pull { group, place, from, commit, suspend_ms } => {
+                let (group, topic) = (group_name(group), place.topic.name());
+                let suspends = if suspend_ms > 0 { 2 } else { 0 };
                 let request = PullRequest {
-                    consumer_group: GROUP,
-                    topic: TOPIC,
-                    queue_id: queue as i32,
+                    consumer_group: &group,
+                    topic: &topic,
+                    queue_id: place.queue as i32,
                     queue_offset: from as i64,
                     message_count_max: 32,
-                    sys_flag: if suspend_ms > 0 { 6 } else { 4 },
-                    commit_offset: 0,
-                    suspend_timeout_ms: suspend_ms,
+                    sys_flag: 4 | suspends | i32::from(commit.is_some()),
+                    commit_offset: commit.unwrap_or(0) as i64,
+                    suspend_timeout_ms: suspend_ms as i64,
                     subscription: Some("*"),
                     subscription_version: 0,
                     expression_type: Some("TAG"),
                     message_bytes_max: None,
                     broker_name: None,
                 };
-                write_pull_request(&mut bytes, Encoding::Json, &head(11), &request);
+                let head = head(request::PULL_MESSAGE);
+                write_pull_request(&mut bytes, encoding, &head, &request);
             }
-            Asked::Commit { queue, offset } => {
-                let (queue, offset) = (queue.to_string(), offset.to_string());
+            Asked::Commit { group, place, offset } => {
+                let (group, topic) = (group_name(group), place.topic.name());
+                let (queue, offset) = (place.queue.to_string(), offset.to_string());
                 let ext = [
-                    ("consumerGroup", GROUP),
-                    ("topic", TOPIC),
+                    ("consumerGroup", &*group),
+                    ("topic", &*topic),
                     ("queueId", &*queue),
                     ("commitOffset", &*offset),
                 ];
-                write_request(&mut bytes, Encoding::Json, &head(15), Some(&ext), b"");
+                plain(request::UPDATE_CONSUMER_OFFSET, &ext);
             }
-            Asked::Query { queue } => {
-                let queue = queue.to_string();
+            Asked::Query { group, place } => {
+                let (group, topic) = (group_name(group), place.topic.name());
+                let queue = place.queue.to_string();
                 let ext = [
-                    ("consumerGroup", GROUP),
-                    ("topic", TOPIC),
+                    ("consumerGroup", &*group),
+                    ("topic", &*topic),
                     ("queueId", &*queue),
                     ("setZeroIfNotFound", "false"),
                 ];
-                write_request(&mut bytes, Encoding::Json, &head(14), Some(&ext), b"");
+                plain(request::QUERY_CONSUMER_OFFSET, &ext);
             }
+            Asked::SendBack { item, place, position } => {
+                let (group, position) = (group_name(item.group), position.to_string());
+                let is_given_up = matches!(place.topic, Topic::Dead(_));
+                let level = if is_given_up && item.times <= RETRIES_MAX { "-1" } else { "0" };
+                let times = RETRIES_MAX.to_string();
+                let ext = [
+                    ("offset", &*position),
+                    ("group", &*group),
+                    ("delayLevel", level),
+                    ("unitMode", "false"),
+                    ("maxReconsumeTimes", &*times),
+                ];
+                plain(request::CONSUMER_SEND_MSG_BACK, &ext);
+            }
+            Asked::MakeTopic { topic, queues } => {
+                let (topic, queues) = (topic.name(), queues.to_string());
+                let ext = [
+                    ("topic", &*topic),
+                    ("defaultTopic", "TBW102"),
+                    ("readQueueNums", &*queues),
+                    ("writeQueueNums", &*queues),
+                    ("perm", "6"),
+                    ("topicFilterType", "SINGLE_TAG"),
+                    ("topicSysFlag", "0"),
+                    ("order", "false"),
+                ];
+                plain(request::UPDATE_AND_CREATE_TOPIC, &ext);
+            }
+        }
+        bytes
+    }
+
+    /// The bytes of commits of so many queues that nobody has, whose answers nobody wants.
+    pub fn flood(&mut self, group: u8, count: u32) -> Vec<u8> {
+        let (group, topic) = (group_name(group), Topic::Auto.name());
+        let mut bytes = Vec::new();
+        for queue in 0..count {
+            self.opaque += 1;
+            let queue = (FLOODED_QUEUES + queue).to_string();
+            let ext = [
+                ("consumerGroup", &*group),
+                ("topic", &*topic),
+                ("queueId", &*queue),
+                ("commitOffset", &*queue),
+            ];
+            let (code, flag) = (request::UPDATE_CONSUMER_OFFSET, FLAG_ONEWAY);
+            let head = RequestHead { code, opaque: self.opaque, flag };
+            write_request(&mut bytes, self.encoding, &head, Some(&ext), b"");
         }
         bytes
     }
@@ -177,7 +303,7 @@ impl Client {
     ///
     /// # Errors
     /// What the broker wrote is no answer to anything that was asked.
-    pub fn next_answer(&mut self) -> Result<Option<(Asked, Answered)>, String> {
+    pub fn next_answer(&mut self) -> Result<Option<Answer>, String> {
         let (frame, size) = match scan(&self.received, FRAME_BYTES_MAX) {
             Ok(Scan::Frame { frame, size_bytes }) => (frame, size_bytes),
             Ok(Scan::Incomplete { .. }) => return Ok(None),
@@ -185,39 +311,99 @@ impl Client {
         };
         let command = Command::decode(&frame).map_err(|error| format!("an answer: {error}"))?;
         let opaque = command.opaque;
-        let asked = self.asked.remove(&opaque).ok_or_else(|| {
+        let (asked, was_there) = self.asked.remove(&opaque).ok_or_else(|| {
             format!("an answer to {opaque}, which nobody asked or which was answered")
         })?;
         let answered = match (asked, command.code) {
-            (Asked::Send(_), 0 | 10) => {
+            (Asked::Send { place, .. }, response::SUCCESS | response::FLUSH_DISK_TIMEOUT) => {
                 let answer = SendAnswer::parse(&command).map_err(|error| error.to_string())?;
-                Answered::Stored { code: command.code, offset: answer.queue_offset as u64 }
+                if answer.queue_id != place.queue as i32 {
+                    return Err(format!("{asked:?} went to queue {}", answer.queue_id));
+                }
+                let ids = answer.message_id.to_cow();
+                let positions = ids.split(',').map(position_of).collect::<Result<_, _>>()?;
+                let offset = answer.queue_offset as u64;
+                Answered::Stored { code: command.code, offset, positions }
             }
-            (Asked::Pull { .. }, 0 | 19 | 20 | 21) => {
+            (Asked::Pull { place, .. }, 0 | 19 | 20 | 21) => {
                 let answer = PullAnswer::parse(&command).map_err(|error| error.to_string())?;
                 let next = answer.next_begin_offset as u64;
-                Answered::Messages { code: command.code, messages: records(frame.body)?, next }
+                let messages = records(place, frame.body)?;
+                Answered::Messages { code: command.code, messages, next }
             }
-            (Asked::Query { .. }, 0) => {
+            (Asked::Query { .. }, response::SUCCESS) => {
                 let offset = command.ext.get("offset").and_then(|it| it.parse_i64().ok());
                 Answered::Offset(offset.ok_or("an answer without offset")? as u64)
             }
-            (_, code) => Answered::Code(code),
+            (_, code) => {
+                let remark = command.remark.as_ref().map(|text| text.to_cow());
+                let is_unknown = remark.is_some_and(|text| text == "FLUSH_DISK_TIMEOUT");
+                Answered::Code { code, is_unknown }
+            }
         };
         self.received.drain(..size);
-        Ok(Some((asked, answered)))
+        Ok(Some(Answer { asked, was_there, answered }))
     }
 }
 
-/// Queue of a message: each producer uses all of them in turn.
-pub fn queue_of(key: MessageKey) -> u32 {
-    (key.producer + key.sequence) % QUEUES
+/// The first of the queues that nobody has.
+const FLOODED_QUEUES: u32 = 1_000;
+
+/// What single messages are sent with.
+const SEND: i32 = request::SEND_MESSAGE_V2;
+
+fn send_request<'a>(
+    topic: &'a str,
+    place: Place,
+    properties: &'a [u8],
+    batch: bool,
+) -> SendRequest<'a> {
+    SendRequest {
+        producer_group: "SimProducer",
+        topic,
+        // Topics that are made by request are not made by a send.
+        default_topic: if place.topic == Topic::Auto { "TBW102" } else { "NoSuchTopic" },
+        default_topic_queue_count: 4,
+        queue_id: place.queue as i32,
+        sys_flag: 0,
+        born_timestamp: 1,
+        flag: 0,
+        properties,
+        reconsume_times: 0,
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch,
+        broker_name: None,
+    }
 }
 
-/// Queues of the topic.
-pub const QUEUES: u32 = 4;
+fn properties_of(key: MessageKey, is_delayed: bool) -> Vec<u8> {
+    let mut text = Vec::new();
+    let unique = format!("{:016X}{:016X}", key.producer, key.sequence);
+    properties::append(&mut text, name::UNIQ_KEY, unique.as_bytes());
+    if is_delayed {
+        properties::append(&mut text, name::DELAY, b"1");
+    }
+    text
+}
 
-fn records(mut body: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, String> {
+fn batch_of(first: MessageKey, bodies: &[&[u8]]) -> Vec<u8> {
+    let mut batch = Vec::new();
+    for (sequence, body) in (first.sequence..).zip(bodies) {
+        let properties = properties_of(MessageKey { sequence, ..first }, false);
+        BatchRecord { flag: 0, body, properties: &properties }.encode(&mut batch);
+    }
+    batch
+}
+
+fn position_of(id: &str) -> Result<i64, String> {
+    match OffsetMessageId::decode(id.as_bytes()) {
+        Ok(id) => Ok(id.position.to_i64()),
+        Err(error) => Err(format!("the message id {id}: {error}")),
+    }
+}
+
+fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
     let mut messages = Vec::new();
     while !body.is_empty() {
         let (record, size) =
@@ -226,8 +412,24 @@ fn records(mut body: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, String> {
             return Err("a pull answer holds a body with a wrong checksum".to_owned());
         }
         let fields = record.fields();
-        messages.push((fields.queue_offset as u64, fields.body.to_vec()));
+        if fields.topic != place.topic.name().as_bytes() || fields.queue_id != place.queue as i32 {
+            let topic = String::from_utf8_lossy(fields.topic);
+            return Err(format!("{place} holds a message of {topic} queue {}", fields.queue_id));
+        }
+        messages.push(Found {
+            offset: fields.queue_offset as u64,
+            position: fields.physic_offset,
+            stored_ms: fields.store_timestamp as u64,
+            times: fields.reconsume_times as u32,
+            meant_for: if place == SCHEDULE { meant_for(fields.properties) } else { None },
+            body: fields.body.to_vec(),
+        });
         body = &body[size..];
     }
     Ok(messages)
+}
+
+fn meant_for(text: &[u8]) -> Option<(String, u32)> {
+    let text_of = |name| Some(std::str::from_utf8(properties::find(text, name)?).ok()?.to_owned());
+    Some((text_of(name::REAL_TOPIC)?, text_of(name::REAL_QID)?.parse().ok()?))
 }

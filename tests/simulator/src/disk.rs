@@ -13,8 +13,10 @@
 //!   readable and is not durable, and no later sync makes it so (Linux since 4.13 marks the pages clean).
 //! - Bytes that change at rest: `corrupt`, between two lives.
 //!
-//! Not modelled: a full disk, and space that is allocated and holds old records (there are no recycled
-//! segments yet).
+//! - A full disk (`fill`): files do not grow and space that was only reserved is not written, in part or
+//!   not at all; log writes go where zeros are, and are not hit.
+//!
+//! Not modelled: space that is allocated and holds old records (there are no recycled segments yet).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -69,6 +71,7 @@ struct State {
     operations_left: Option<u32>,
     syncs_lie: bool,
     directory_syncs_lie: bool,
+    is_full: bool,
 }
 
 /// A disk; clones are the same one.
@@ -106,6 +109,11 @@ impl Disk {
             None => {}
         }
         Ok(state)
+    }
+
+    /// The disk has no space left, or has some again.
+    pub fn fill(&self, is_full: bool) {
+        self.lock().is_full = is_full;
     }
 
     /// A disk that says synced and does nothing: a seeded bug.
@@ -177,6 +185,30 @@ impl Disk {
         state.entries.iter().map(|(path, at)| (path.clone(), used(&state.inodes[*at]))).collect()
     }
 
+    /// The first byte at or above a log offset that is not zero, or would not be after a power cut, in the
+    /// segments of a directory.
+    pub fn first_used(&self, directory: &Path, from: u64) -> Option<u64> {
+        let state = self.lock();
+        let is_zero = |page: &Option<Page>, within: usize| {
+            page.as_ref().is_none_or(|page| page[within..].iter().all(|byte| *byte == 0))
+        };
+        let segments = state.entries.iter().filter_map(|(path, inode)| {
+            let name = path.file_name()?.to_str().filter(|name| name.len() == 20)?;
+            (path.parent() == Some(directory)).then_some((name.parse::<u64>().ok()?, *inode))
+        });
+        for (first, inode) in segments {
+            let from = from.saturating_sub(first);
+            for (page, pages) in state.inodes[inode].pages.range(from / PAGE_BYTES as u64..) {
+                let start = page * PAGE_BYTES as u64;
+                let within = from.saturating_sub(start) as usize;
+                if !is_zero(&pages.durable, within) || !is_zero(&pages.newer, within) {
+                    return Some(first + start);
+                }
+            }
+        }
+        None
+    }
+
     /// A byte of a small file, changed at rest.
     pub fn corrupt_text(&self, path: &Path, offset: usize, change: impl FnOnce(u8) -> u8) {
         let mut state = self.lock();
@@ -204,6 +236,10 @@ fn zeros() -> Page {
 
 fn not_found(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, path.display().to_string())
+}
+
+fn no_space() -> io::Error {
+    io::Error::from_raw_os_error(28) // ENOSPC
 }
 
 impl State {
@@ -302,12 +338,13 @@ impl FileSystem for Disk {
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut state = self.live()?;
+        let content = if state.is_full { &content[..content.len() / 2] } else { content };
         // Truncated and written again, the same file if there is one.
         let inode = state.entry(path).unwrap_or_else(|_| state.make(path));
         let inode = &mut state.inodes[inode];
         inode.text = content.to_vec();
         inode.durable_text = None;
-        Ok(())
+        if state.is_full { Err(no_space()) } else { Ok(()) }
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
@@ -426,6 +463,9 @@ impl StoreFile for DiskFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.live()?;
+        if state.is_full {
+            return Err(no_space());
+        }
         let inode = &mut state.inodes[self.inode];
         inode.size = inode.size.max(bytes);
         Ok(())
@@ -437,9 +477,10 @@ impl StoreFile for DiskFile {
     }
 
     fn write_at(&self, buffer: &DirectBuffer, len: usize, offset: u64) -> io::Result<()> {
-        drop(self.disk.live()?);
+        let is_full = self.disk.live()?.is_full;
+        let len = if is_full { len / 2 / SECTOR_BYTES * SECTOR_BYTES } else { len };
         self.write(offset, &buffer.bytes()[..len]);
-        Ok(())
+        if is_full { Err(no_space()) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {

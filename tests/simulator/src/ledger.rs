@@ -1,6 +1,15 @@
 //! The auditor's book: what was sent, what was answered, what was seen, and whether these agree.
+//!
+//! What must hold, whatever fails: an acknowledged message is there, once, at the offset that was
+//! answered, with the bytes that were sent; offsets have no gaps; a producer's messages are in its order;
+//! a batch is there whole or not at all; what was refused is nowhere; what was seen once stays; a delayed
+//! message comes once, not before its time; a message that was sent back comes once more; committed
+//! offsets do not go back; store timestamps do not either.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use crate::place::{DELAY_MS, Place, SCHEDULE, Topic};
 
 /// A message by its producer and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -11,46 +20,122 @@ pub struct MessageKey {
     pub sequence: u32,
 }
 
-/// What a producer knows of a message.
+/// A message that a producer sent, or that a group sent back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Item {
+    /// Which one.
+    pub key: MessageKey,
+    /// How often it was sent back; 0: it is the producer's own.
+    pub times: u32,
+    /// The group that sent it back, 0 before.
+    pub group: u8,
+}
+
+impl Item {
+    /// What a producer sends.
+    pub fn sent(key: MessageKey) -> Item {
+        Item { key, times: 0, group: 0 }
+    }
+
+    /// What a group sends back when it sends back this.
+    pub fn sent_back(self, group: u8) -> Item {
+        Item { times: self.times + 1, group, ..self }
+    }
+}
+
+/// What a client knows of its message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// Sent, not answered yet.
     Waits,
-    /// Stored at this offset, the broker says.
-    Stored(u64),
+    /// Stored, the broker says, and where if it does.
+    Stored(Option<Stored>),
     /// Not stored, the broker says.
     Refused,
     /// The connection ended first, or the broker said that it may not be durable.
     Unknown,
 }
 
+/// Where a message is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// Number in its queue.
+    pub offset: u64,
+    /// What its id says.
+    pub position: i64,
+}
+
+/// What a message is to become.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Where consumers are to find it.
+    pub place: Place,
+    /// It waits first.
+    pub is_delayed: bool,
+    /// Its place in its batch and how many that has; (0, 1) without one.
+    pub batch: (u32, u32),
+    /// Its bytes.
+    pub body: Rc<[u8]>,
+}
+
 #[derive(Debug)]
 struct Sent {
-    queue: u32,
-    body: Vec<u8>,
+    intent: Intent,
     outcome: Outcome,
+    /// Offset and store time where delayed messages wait.
+    scheduled: Option<(u64, u64)>,
     seen_at: Option<u64>,
+}
+
+impl Sent {
+    /// Where it goes first, which is what an answer speaks of.
+    fn first_place(&self) -> Place {
+        if self.intent.is_delayed { SCHEDULE } else { self.intent.place }
+    }
+}
+
+/// A message as a pull brought it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Found {
+    /// Number in its queue.
+    pub offset: u64,
+    /// Where its record is.
+    pub position: i64,
+    /// When it was stored.
+    pub stored_ms: u64,
+    /// How often it was sent back.
+    pub times: u32,
+    /// The place it is meant for, if it waits for its time.
+    pub meant_for: Option<(String, u32)>,
+    /// Its bytes.
+    pub body: Vec<u8>,
 }
 
 /// The book.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    sent: HashMap<MessageKey, Sent>,
+    sent: HashMap<Item, Sent>,
     /// For each queue what must be at an offset: because it was acknowledged or seen.
-    queues: BTreeMap<u32, BTreeMap<u64, MessageKey>>,
-    /// For each queue the committed offset: at least, and at the most.
-    committed: BTreeMap<u32, (u64, u64)>,
+    queues: BTreeMap<Place, BTreeMap<u64, Item>>,
+    /// Every record seen: where it belongs, and when it was stored.
+    positions: BTreeMap<i64, (Place, u64, u64)>,
+    /// For each group and queue the committed offset: at least, and at the most.
+    committed: BTreeMap<(u8, Place), (u64, u64)>,
+    /// Queues of topics made by request: at least, and at the most.
+    made: BTreeMap<Topic, (u32, u32)>,
     /// Messages acknowledged.
     pub acknowledged: u64,
     /// Messages that consumers saw.
     pub seen: u64,
+    /// Delayed messages and messages sent back that came.
+    pub came: u64,
 }
 
 /// Bytes at the start of a body: its key.
 const KEY_BYTES: usize = 8;
 
 /// The body of a message: its key, then bytes that follow from it.
-pub fn body_of(key: MessageKey, len: usize) -> Vec<u8> {
+pub fn body_of(key: MessageKey, len: usize) -> Rc<[u8]> {
     let mut body = Vec::with_capacity(len.max(KEY_BYTES));
     body.extend_from_slice(&key.producer.to_be_bytes());
     body.extend_from_slice(&key.sequence.to_be_bytes());
@@ -58,116 +143,211 @@ pub fn body_of(key: MessageKey, len: usize) -> Vec<u8> {
     while body.len() < len {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        body.push((state >> 56) as u8);
+        let left = (len - body.len()).min(8);
+        body.extend_from_slice(&state.to_le_bytes()[..left]);
     }
-    body
+    body.into()
 }
 
-fn key_of(body: &[u8]) -> Option<MessageKey> {
+/// The key that a body begins with.
+pub fn key_of(body: &[u8]) -> Option<MessageKey> {
     let word = |at: usize| Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().ok()?));
     Some(MessageKey { producer: word(0)?, sequence: word(4)? })
 }
 
 impl Ledger {
-    /// A message leaves its producer.
-    pub fn sends(&mut self, key: MessageKey, queue: u32, body: Vec<u8>) {
-        let sent = Sent { queue, body, outcome: Outcome::Waits, seen_at: None };
-        assert!(self.sent.insert(key, sent).is_none());
+    /// A message leaves its client.
+    pub fn sends(&mut self, item: Item, intent: Intent) {
+        let sent = Sent { intent, outcome: Outcome::Waits, scheduled: None, seen_at: None };
+        assert!(self.sent.insert(item, sent).is_none());
     }
 
-    /// The producer learns what became of it.
+    /// Whether something like this was ever sent.
+    pub fn knows(&self, item: Item) -> bool {
+        self.sent.contains_key(&item)
+    }
+
+    /// The bytes of a message that was sent.
+    pub fn body(&self, item: Item) -> Rc<[u8]> {
+        Rc::clone(&self.sent[&item].intent.body)
+    }
+
+    /// The client learns what became of it.
     ///
     /// # Errors
     /// The finding.
-    pub fn learns(&mut self, key: MessageKey, outcome: Outcome) -> Result<(), String> {
-        let sent = self.sent.get_mut(&key).expect("was sent");
+    pub fn learns(&mut self, item: Item, outcome: Outcome) -> Result<(), String> {
+        let sent = self.sent.get_mut(&item).expect("was sent");
         if sent.outcome != Outcome::Waits {
-            return Err(format!("{key:?} is answered twice: {:?}, then {outcome:?}", sent.outcome));
+            return Err(format!(
+                "{item:?} is answered twice: {:?}, then {outcome:?}",
+                sent.outcome
+            ));
         }
         sent.outcome = outcome;
-        let queue = sent.queue;
+        let place = sent.first_place();
+        let was_seen = match sent.intent.is_delayed {
+            true => sent.scheduled.map(|(offset, _)| offset),
+            false => sent.seen_at,
+        };
         match outcome {
-            Outcome::Stored(offset) => {
+            Outcome::Stored(stored) => {
                 self.acknowledged += 1;
-                if let Some(seen) = sent.seen_at.filter(|seen| *seen != offset) {
-                    return Err(format!(
-                        "{key:?} is acknowledged at {offset} and was seen at {seen}"
-                    ));
+                let Some(stored) = stored else { return Ok(()) };
+                if was_seen.is_some_and(|seen| seen != stored.offset) {
+                    return Err(format!("{item:?}: answered {stored:?}, was seen at {was_seen:?}"));
                 }
-                self.place(queue, offset, key)
+                self.check_position(item, place, stored)?;
+                self.put(place, stored.offset, item)
             }
-            Outcome::Refused if sent.seen_at.is_some() => {
-                Err(format!("{key:?} is refused and was seen"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn place(&mut self, queue: u32, offset: u64, key: MessageKey) -> Result<(), String> {
-        match self.queues.entry(queue).or_default().insert(offset, key) {
-            Some(other) if other != key => {
-                Err(format!("queue {queue} offset {offset} holds {key:?} and {other:?}"))
+            Outcome::Refused if sent.seen_at.is_some() || sent.scheduled.is_some() => {
+                Err(format!("{item:?} is refused and was seen"))
             }
             _ => Ok(()),
         }
     }
 
-    /// A consumer sees a body at a place.
+    fn check_position(&self, item: Item, place: Place, stored: Stored) -> Result<(), String> {
+        match self.positions.get(&stored.position) {
+            Some((found_place, offset, _)) if (*found_place, *offset) != (place, stored.offset) => {
+                Err(format!("{item:?}: its id names what is at {found_place} offset {offset}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put(&mut self, place: Place, offset: u64, item: Item) -> Result<(), String> {
+        match self.queues.entry(place).or_default().insert(offset, item) {
+            Some(other) if other != item => {
+                Err(format!("{place} offset {offset} holds {item:?} and {other:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Which message was found at a place.
+    ///
+    /// # Errors
+    /// It is none that may be there.
+    pub fn item_of(&self, place: Place, found: &Found) -> Result<Item, String> {
+        let at = format!("{place} offset {}", found.offset);
+        let key = key_of(&found.body)
+            .ok_or_else(|| format!("{at}: a body of {} bytes", found.body.len()))?;
+        let topic = match &found.meant_for {
+            Some((name, _)) => {
+                Topic::of_name(name).ok_or_else(|| format!("{at}: meant for topic {name}"))?
+            }
+            None => place.topic,
+        };
+        let group = topic.group().unwrap_or(0);
+        let item = Item { key, times: found.times, group };
+        if !self.sent.contains_key(&item) {
+            return Err(format!("{at}: {item:?} was never sent"));
+        }
+        Ok(item)
+    }
+
+    /// A consumer sees a message at a place. Which one it is.
     ///
     /// # Errors
     /// The finding.
-    pub fn sees(&mut self, queue: u32, offset: u64, body: &[u8]) -> Result<(), String> {
-        let at = format!("queue {queue} offset {offset}");
-        let key = key_of(body).ok_or_else(|| format!("{at}: a body of {} bytes", body.len()))?;
-        let sent =
-            self.sent.get_mut(&key).ok_or_else(|| format!("{at}: {key:?} was never sent"))?;
-        if sent.body != body {
-            return Err(format!("{at}: {key:?} has another body than was sent"));
+    pub fn sees(&mut self, place: Place, found: &Found) -> Result<Item, String> {
+        let item = self.item_of(place, found)?;
+        let at = format!("{place} offset {}", found.offset);
+        self.check_record(place, found)?;
+        let sent = self.sent.get_mut(&item).expect("looked up above");
+        if *sent.intent.body != *found.body {
+            return Err(format!("{at}: {item:?} has another body than was sent"));
         }
-        if sent.queue != queue {
-            return Err(format!("{at}: {key:?} was sent to queue {}", sent.queue));
+        let meant_for = match &found.meant_for {
+            Some((name, queue)) => {
+                Place { topic: Topic::of_name(name).expect("looked up above"), queue: *queue }
+            }
+            None => place,
+        };
+        if sent.intent.place != meant_for || (place == SCHEDULE && !sent.intent.is_delayed) {
+            return Err(format!("{at}: {item:?} was sent to {}", sent.intent.place));
         }
         if sent.outcome == Outcome::Refused {
-            return Err(format!("{at}: {key:?} was refused"));
+            return Err(format!("{at}: {item:?} was refused"));
         }
-        if let Some(seen) = sent.seen_at.filter(|seen| *seen != offset) {
-            return Err(format!("{at}: {key:?} was seen at {seen} too"));
-        }
-        if let Outcome::Stored(stored) = sent.outcome
-            && stored != offset
+        if let Outcome::Stored(Some(stored)) = sent.outcome
+            && place == sent.first_place()
+            && (stored.offset, stored.position) != (found.offset, found.position)
         {
-            return Err(format!("{at}: {key:?} was acknowledged at {stored}"));
+            return Err(format!(
+                "{at}, position {}: {item:?} was acknowledged as {stored:?}",
+                found.position
+            ));
         }
-        self.seen += u64::from(sent.seen_at.is_none());
-        sent.seen_at = Some(offset);
-        self.place(queue, offset, key)
+        let before = match place {
+            SCHEDULE => sent.scheduled.replace((found.offset, found.stored_ms)).map(|it| it.0),
+            _ => sent.seen_at.replace(found.offset),
+        };
+        if before.is_some_and(|before| before != found.offset) {
+            return Err(format!("{at}: {item:?} was seen at {before:?} too"));
+        }
+        if place != SCHEDULE {
+            if let Some((_, scheduled_ms)) = sent.scheduled
+                && found.stored_ms < scheduled_ms + DELAY_MS
+            {
+                return Err(format!(
+                    "{at}: {item:?} came {} ms after it was stored, not {DELAY_MS}",
+                    found.stored_ms.saturating_sub(scheduled_ms)
+                ));
+            }
+            self.seen += u64::from(before.is_none());
+            self.came += u64::from(before.is_none() && sent.intent.is_delayed);
+        }
+        self.put(place, found.offset, item)?;
+        Ok(item)
+    }
+
+    /// A record belongs to one queue, and was not stored before what lies before it in its log.
+    fn check_record(&mut self, place: Place, found: &Found) -> Result<(), String> {
+        const SHARD: i64 = 1 << 55;
+        let this = (place, found.offset, found.stored_ms);
+        match self.positions.insert(found.position, this) {
+            Some(before) if before == this => return Ok(()),
+            Some(before) => {
+                return Err(format!("position {}: {before:?}, now {this:?}", found.position));
+            }
+            None => {}
+        }
+        let shard = found.position / SHARD * SHARD;
+        let before = self.positions.range(shard..found.position).next_back();
+        let after = self.positions.range(found.position + 1..shard + SHARD).next();
+        let is_late = before.is_some_and(|(_, before)| before.2 > found.stored_ms);
+        let is_early = after.is_some_and(|(_, after)| after.2 < found.stored_ms);
+        if is_late || is_early {
+            return Err(format!("store times fall: {before:?}, then {this:?}, then {after:?}"));
+        }
+        Ok(())
     }
 
     /// A whole queue was read from its start: everything that must be there was, in the producers'
-    /// order.
+    /// order, batches whole.
     ///
     /// # Errors
     /// The finding.
-    pub fn audits(&mut self, queue: u32, bodies: &[(u64, Vec<u8>)]) -> Result<(), String> {
-        let mut last_of = HashMap::new();
-        for (expected, (offset, body)) in (0..).zip(bodies) {
-            if expected != *offset {
-                return Err(format!("queue {queue}: offset {offset} follows {expected}"));
+    pub fn audits(&mut self, place: Place, messages: &[Found]) -> Result<(), String> {
+        let mut order = Order::default();
+        for (expected, found) in (0..).zip(messages) {
+            if expected != found.offset {
+                return Err(format!("{place}: offset {} follows {expected}", found.offset));
             }
-            self.sees(queue, *offset, body)?;
-            let key = key_of(body).expect("seen");
-            if let Some(last) = last_of.insert(key.producer, key.sequence)
-                && last >= key.sequence
-            {
-                return Err(format!("queue {queue} offset {offset}: {key:?} comes after {last}"));
-            }
+            let item = self.sees(place, found)?;
+            order.next(item, &self.sent[&item], place).map_err(|finding| {
+                format!("{place} offset {}: {item:?} {finding}", found.offset)
+            })?;
         }
-        let end = bodies.len() as u64;
-        let lost = self.queues.entry(queue).or_default().range(end..).next();
-        if let Some((offset, key)) = lost {
-            let outcome = self.sent[key].outcome;
+        order.end().map_err(|finding| format!("{place}: {finding}"))?;
+        let end = messages.len() as u64;
+        let lost = self.queues.entry(place).or_default().range(end..).next();
+        if let Some((offset, item)) = lost {
+            let outcome = self.sent[item].outcome;
             return Err(format!(
-                "queue {queue} ends at {end}, {key:?} ({outcome:?}) was at {offset}: lost"
+                "{place} ends at {end}, {item:?} ({outcome:?}) was at {offset}: lost"
             ));
         }
         Ok(())
@@ -178,57 +358,167 @@ impl Ledger {
     ///
     /// # Errors
     /// The finding.
-    pub fn audits_damaged(
-        &mut self,
-        queue: u32,
-        bodies: &[(u64, Vec<u8>)],
-    ) -> Result<usize, String> {
-        for pair in bodies.windows(2) {
-            if pair[0].0 >= pair[1].0 {
-                return Err(format!("queue {queue}: offset {} after {}", pair[1].0, pair[0].0));
+    pub fn audits_damaged(&self, place: Place, messages: &[Found]) -> Result<usize, String> {
+        let none = BTreeMap::new();
+        let wanted = self.queues.get(&place).unwrap_or(&none);
+        let mut came = 0;
+        let mut last = None;
+        for found in messages {
+            let at = format!("{place} offset {}", found.offset);
+            if last.replace(found.offset).is_some_and(|last| last >= found.offset) {
+                return Err(format!("{at} comes after a higher one"));
+            }
+            let item = self.item_of(place, found)?;
+            let sent = &self.sent[&item];
+            if *sent.intent.body != *found.body {
+                return Err(format!("{at}: {item:?} has another body than was sent"));
+            }
+            match wanted.get(&found.offset) {
+                Some(expected) if *expected == item => came += 1,
+                // The note that it was delivered is damaged: it is delivered again.
+                None if sent.intent.is_delayed && sent.intent.place == place => {}
+                expected => return Err(format!("{at} holds {item:?}, not {expected:?}")),
             }
         }
-        for (offset, body) in bodies {
-            self.sees(queue, *offset, body)?;
-        }
-        let came: std::collections::BTreeSet<u64> = bodies.iter().map(|(at, _)| *at).collect();
-        let wanted = self.queues.entry(queue).or_default().keys();
-        Ok(wanted.filter(|offset| !came.contains(*offset)).count())
+        Ok(wanted.len() - came)
+    }
+
+    /// What waits for its time, or was sent back with success, and has not come yet.
+    pub fn awaited(&self) -> Option<Item> {
+        let is_due = |sent: &Sent| {
+            let is_stored = matches!(sent.outcome, Outcome::Stored(_));
+            sent.intent.is_delayed
+                && sent.seen_at.is_none()
+                && (is_stored || sent.scheduled.is_some())
+        };
+        self.sent.iter().filter(|(_, sent)| is_due(sent)).map(|(item, _)| *item).min()
     }
 
     /// A consumer asks to commit an offset.
-    pub fn commits(&mut self, queue: u32, offset: u64) {
-        let (_, most) = self.committed.entry(queue).or_default();
+    pub fn commits(&mut self, group: u8, place: Place, offset: u64) {
+        let (_, most) = self.committed.entry((group, place)).or_default();
         *most = (*most).max(offset);
     }
 
     /// The commit was answered with success.
-    pub fn committed(&mut self, queue: u32, offset: u64) {
-        let (least, _) = self.committed.entry(queue).or_default();
+    pub fn committed(&mut self, group: u8, place: Place, offset: u64) {
+        let (least, _) = self.committed.entry((group, place)).or_default();
         *least = (*least).max(offset);
+    }
+
+    /// Groups and queues for which an offset was committed.
+    pub fn commits_known(&self) -> Vec<(u8, Place)> {
+        self.committed.keys().copied().collect()
     }
 
     /// A consumer asked for the committed offset.
     ///
     /// # Errors
     /// The finding.
-    pub fn reads_committed(&mut self, queue: u32, offset: Option<u64>) -> Result<(), String> {
-        let (least, most) = self.committed.get(&queue).copied().unwrap_or_default();
+    pub fn reads_committed(
+        &mut self,
+        group: u8,
+        place: Place,
+        offset: Option<u64>,
+    ) -> Result<(), String> {
+        let (least, most) = self.committed.get(&(group, place)).copied().unwrap_or_default();
         let found = offset.unwrap_or(0);
         if found < least || found > most {
             return Err(format!(
-                "queue {queue}: the committed offset is {offset:?}, between {least} and {most} were committed"
+                "{place}, group {group}: the committed offset is {offset:?}, between {least} and {most} were committed"
             ));
         }
         Ok(())
     }
 
+    /// Somebody asks for a topic with so many queues.
+    pub fn makes(&mut self, topic: Topic, queues: u32) {
+        let (_, most) = self.made.entry(topic).or_default();
+        *most = (*most).max(queues);
+    }
+
+    /// The request was answered with success.
+    pub fn made(&mut self, topic: Topic, queues: u32) {
+        let (least, _) = self.made.entry(topic).or_default();
+        *least = (*least).max(queues);
+    }
+
+    /// Queues that a topic made by request has: at least, and at the most.
+    pub fn queues_of(&self, topic: Topic) -> (u32, u32) {
+        self.made.get(&topic).copied().unwrap_or_default()
+    }
+
+    /// Whether a queue must be there: something of it, or of its topic if that has all its queues from
+    /// its start, was acknowledged or seen.
+    pub fn must_exist(&self, place: Place) -> bool {
+        match place.topic {
+            Topic::Schedule => true,
+            Topic::Made(_) => {
+                let has_messages = self.queues.get(&place).is_some_and(|items| !items.is_empty());
+                has_messages || place.queue < self.queues_of(place.topic).0
+            }
+            Topic::Auto | Topic::Retry(_) | Topic::Dead(_) => self
+                .queues
+                .iter()
+                .any(|(other, items)| other.topic == place.topic && !items.is_empty()),
+        }
+    }
+
     /// Whether a message waits for its answer.
-    pub fn anybody_waits(&self) -> Option<MessageKey> {
-        self.sent
-            .iter()
-            .filter(|(_, sent)| sent.outcome == Outcome::Waits)
-            .map(|(key, _)| *key)
-            .min()
+    pub fn anybody_waits(&self) -> Option<Item> {
+        let waits =
+            |(item, sent): (&Item, &Sent)| (sent.outcome == Outcome::Waits).then_some(*item);
+        self.sent.iter().filter_map(waits).min()
+    }
+}
+
+/// The order of a queue's messages as it is read.
+#[derive(Default)]
+struct Order {
+    /// For each producer and way the last that came.
+    last_of: HashMap<(u32, bool), u64>,
+    /// The batch that is being read: what comes next, and how many it has.
+    batch: Option<(MessageKey, u32, u32)>,
+}
+
+impl Order {
+    fn next(&mut self, item: Item, sent: &Sent, place: Place) -> Result<(), String> {
+        let (index, count) = sent.intent.batch;
+        match self.batch.take() {
+            Some((key, expected, _)) if key != item.key || expected != index => {
+                return Err(format!("comes in the middle of a batch, before {key:?}"));
+            }
+            None if index > 0 && item.times == 0 => {
+                return Err(format!("is number {index} of a batch whose start is not before it"));
+            }
+            _ => {}
+        }
+        if item.times > 0 {
+            return Ok(()); // clients send back in any order
+        }
+        if index + 1 < count {
+            let key = MessageKey { sequence: item.key.sequence + 1, ..item.key };
+            self.batch = Some((key, index + 1, count));
+        }
+        // Messages that waited come in the order in which they waited.
+        let waited = sent.intent.is_delayed && place != SCHEDULE;
+        let number = match sent.scheduled.filter(|_| waited) {
+            Some((offset, _)) => offset,
+            None if waited => return Ok(()),
+            None => u64::from(item.key.sequence),
+        };
+        match self.last_of.insert((item.key.producer, waited), number) {
+            Some(last) if last >= number => Err(format!("comes after {last}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&self) -> Result<(), String> {
+        match self.batch {
+            Some((key, index, count)) => {
+                Err(format!("ends in a batch, before {key:?}, number {index} of {count}"))
+            }
+            None => Ok(()),
+        }
     }
 }

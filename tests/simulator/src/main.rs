@@ -36,6 +36,9 @@ struct Arguments {
     /// Instead of crashes: start a cleanly stopped store with changed bytes, so often for each seed.
     #[arg(long)]
     corruptions: Option<u32>,
+    /// Shards of the store.
+    #[arg(long, default_value_t = 1)]
+    shards: u16,
     /// Stop at the first finding.
     #[arg(long)]
     stop: bool,
@@ -60,11 +63,12 @@ fn main() -> ExitCode {
         steps_max: arguments.steps,
         bug: arguments.bug,
         disk_fails: arguments.disk_fails,
+        shards: arguments.shards,
     };
     if let Some(count) = arguments.corruptions {
         return corrupt(&arguments, plan, count);
     }
-    let (mut crashes, mut acknowledged, mut seen, mut findings) = (0, 0, 0, 0);
+    let (mut crashes, mut acknowledged, mut seen, mut came, mut findings) = (0, 0, 0, 0, 0);
     let (begun, mut told) = (Instant::now(), Instant::now());
     for seed in arguments.first..arguments.first + arguments.count {
         // A panic is a finding too: it names the seed that it came from.
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
                 crashes += summary.crashes;
                 acknowledged += summary.acknowledged;
                 seen += summary.seen;
+                came += summary.came;
             }
             Ok(Err(finding)) => {
                 findings += 1;
@@ -93,7 +98,7 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{crashes} crashes, {acknowledged} messages acknowledged, {seen} seen, {findings} findings, {:.0} s",
+        "{crashes} crashes, {acknowledged} messages acknowledged, {seen} seen ({came} late or again), {findings} findings, {:.0} s",
         begun.elapsed().as_secs_f64()
     );
     if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -39,19 +39,30 @@ pub enum Bug {
     RepeatsAnswers,
 }
 
+#[derive(Default)]
 struct Connection {
     generation: u32,
     is_open: bool,
     is_closing: bool,
     is_paused: bool,
     wants_writable: bool,
+    /// The client writes no more: behind the last byte comes the end.
+    is_half_closed: bool,
+    /// Nothing of it arrives for so many deliveries.
+    delayed: u32,
     to_server: VecDeque<u8>,
     to_client: Vec<u8>,
     /// Bytes that the socket takes before the client reads.
     window: usize,
 }
 
-enum Operation {
+struct Operation {
+    /// It does not end before so many others have.
+    stuck: u32,
+    what: What,
+}
+
+enum What {
     Write {
         slot: FileSlot,
         offset: u64,
@@ -102,25 +113,12 @@ impl SimRing {
             return None;
         }
         let index = self.free.pop().unwrap_or_else(|| {
-            self.connections.push(Connection {
-                generation: 0,
-                is_open: false,
-                is_closing: false,
-                is_paused: false,
-                wants_writable: false,
-                to_server: VecDeque::new(),
-                to_client: Vec::new(),
-                window,
-            });
+            self.connections.push(Connection::default());
             self.connections.len() as u32 - 1
         });
         let slot = &mut self.connections[index as usize];
-        slot.is_open = true;
-        slot.is_paused = false;
-        slot.wants_writable = false;
-        slot.to_server.clear();
-        slot.to_client.clear();
-        slot.window = window;
+        let generation = slot.generation;
+        *slot = Connection { generation, is_open: true, window, ..Connection::default() };
         let connection = id(index, slot.generation);
         self.ready.net.push(NetEvent::Accepted { listener: 0, connection, peer });
         Some(connection)
@@ -131,6 +129,11 @@ impl SimRing {
         if let Some(slot) = self.slot(connection) {
             slot.to_server.extend(bytes);
         }
+    }
+
+    /// Whether a connection is still there.
+    pub fn is_connected(&mut self, connection: ConnectionId) -> bool {
+        self.slot(connection).is_some()
     }
 
     /// A client reads what has come; `None`: the connection is gone.
@@ -151,17 +154,40 @@ impl SimRing {
         }
     }
 
-    /// Some bytes of some connection arrive. Whether there were any.
+    /// A client writes no more, but reads on.
+    pub fn client_half_closes(&mut self, connection: ConnectionId) {
+        if let Some(slot) = self.slot(connection) {
+            slot.is_half_closed = true;
+        }
+    }
+
+    /// The network keeps a connection's bytes for so many deliveries of others.
+    pub fn delay(&mut self, connection: ConnectionId, deliveries: u32) {
+        if let Some(slot) = self.slot(connection) {
+            slot.delayed = deliveries;
+        }
+    }
+
+    /// Some bytes of some connection arrive, or its end. Whether there were any.
     pub fn deliver(&mut self, rng: &mut Rng) -> bool {
+        for slot in &mut self.connections {
+            slot.delayed = slot.delayed.saturating_sub(1);
+        }
         let waiting: Vec<_> = (0..self.connections.len())
             .filter(|index| {
                 let slot = &self.connections[*index];
-                slot.is_open && !slot.is_paused && !slot.to_server.is_empty()
+                let has_news = !slot.to_server.is_empty() || slot.is_half_closed;
+                slot.is_open && !slot.is_paused && slot.delayed == 0 && has_news
             })
             .collect();
         let Some(index) = rng.choice(&waiting) else { return false };
         let slot = &mut self.connections[*index];
         let whole = slot.to_server.len();
+        if whole == 0 {
+            let connection = id(*index as u32, slot.generation);
+            self.client_closes(connection, None);
+            return true;
+        }
         let len = if rng.u8(..3) > 0 { whole } else { rng.usize(1..=whole) };
         let bytes: Vec<u8> = slot.to_server.drain(..len.min(64 * 1024)).collect();
         let connection = id(*index as u32, slot.generation);
@@ -177,12 +203,9 @@ impl SimRing {
 
     /// Some operation on a file ends, with success. Whether there was one.
     pub fn complete(&mut self, rng: &mut Rng) -> bool {
-        if self.operations.is_empty() {
-            return false;
-        }
-        let operation = self.operations.swap_remove(rng.usize(..self.operations.len()));
-        let event = match operation {
-            Operation::Write { slot, offset, bytes, sync, range, token } => {
+        let Some(what) = self.take_operation(rng, |_| true) else { return false };
+        let event = match what {
+            What::Write { slot, offset, bytes, sync, range, token } => {
                 let file = self.file(slot);
                 match self.bug {
                     Some(Bug::WritesElsewhere) if rng.u8(..8) == 0 => {
@@ -199,11 +222,14 @@ impl SimRing {
                 }
                 FileEvent::Wrote { token, range, result: Ok(()) }
             }
-            Operation::Read { slot, offset, mut buffer, token } => {
-                let result = Ok(self.file(slot).read(offset, buffer.bytes_mut()));
+            What::Read { slot, offset, mut buffer, token } => {
+                // Reads may be short, of whole blocks.
+                let size = buffer.bytes_mut().len();
+                let len = if rng.u8(..16) == 0 { rng.usize(1..=size / 4096) * 4096 } else { size };
+                let result = Ok(self.file(slot).read(offset, &mut buffer.bytes_mut()[..len]));
                 FileEvent::Read { token, buffer, result }
             }
-            Operation::Sync { slot, begun, token } => {
+            What::Sync { slot, begun, token } => {
                 self.file(slot).end_sync(begun);
                 FileEvent::Synced { token, result: Ok(()) }
             }
@@ -212,23 +238,47 @@ impl SimRing {
         true
     }
 
+    /// Some operation that can end, by a kind of them.
+    fn take_operation(&mut self, rng: &mut Rng, is_wanted: fn(&What) -> bool) -> Option<What> {
+        for operation in &mut self.operations {
+            operation.stuck = operation.stuck.saturating_sub(1);
+        }
+        let able: Vec<_> = (0..self.operations.len())
+            .filter(|at| self.operations[*at].stuck == 0 && is_wanted(&self.operations[*at].what))
+            .collect();
+        let at = *rng.choice(&able)?;
+        Some(self.operations.swap_remove(at).what)
+    }
+
+    /// Some operation on a file does not end before so many others have. Whether there was one.
+    pub fn stick(&mut self, operations: u32, rng: &mut Rng) -> bool {
+        let stuck = rng.choice(&mut self.operations).map(|operation| operation.stuck = operations);
+        stuck.is_some()
+    }
+
+    /// Some read fails. Whether there was one.
+    pub fn fail_read(&mut self, rng: &mut Rng) -> bool {
+        let read = self.take_operation(rng, |what| matches!(what, What::Read { .. }));
+        let Some(What::Read { buffer, token, .. }) = read else { return false };
+        let result = Err(io::Error::from_raw_os_error(5)); // EIO
+        self.ready.files.push(FileEvent::Read { token, buffer, result });
+        true
+    }
+
     /// Some operation on a file fails. Whether there was one.
     pub fn fail(&mut self, rng: &mut Rng) -> bool {
-        if self.operations.is_empty() {
-            return false;
-        }
-        let operation = self.operations.swap_remove(rng.usize(..self.operations.len()));
+        let Some(what) = self.take_operation(rng, |_| true) else { return false };
         let error = io::Error::from_raw_os_error(5); // EIO
         let hides = self.bug == Some(Bug::HidesErrors);
-        let event = match operation {
-            Operation::Write { slot, offset, bytes, range, token, .. } => {
+        let event = match what {
+            What::Write { slot, offset, bytes, range, token, .. } => {
                 self.file(slot).write_some(offset, &bytes, false, rng);
                 FileEvent::Wrote { token, range, result: if hides { Ok(()) } else { Err(error) } }
             }
-            Operation::Read { buffer, token, .. } => {
+            What::Read { buffer, token, .. } => {
                 FileEvent::Read { token, buffer, result: Err(error) }
             }
-            Operation::Sync { slot, token, .. } => {
+            What::Sync { slot, token, .. } => {
                 self.file(slot).fail_sync();
                 FileEvent::Synced { token, result: if hides { Ok(()) } else { Err(error) } }
             }
@@ -239,7 +289,7 @@ impl SimRing {
 
     /// Whether a log write or sync is in flight.
     pub fn has_writes(&self) -> bool {
-        self.operations.iter().any(|it| !matches!(it, Operation::Read { .. }))
+        self.operations.iter().any(|it| !matches!(it.what, What::Read { .. }))
     }
 
     /// The deadline passed, if one was set for by now.
@@ -258,7 +308,7 @@ impl SimRing {
     /// The life ends: writes in flight leave what they leave.
     pub fn crash(&mut self, crash: Crash, rng: &mut Rng) {
         for operation in std::mem::take(&mut self.operations) {
-            if let Operation::Write { slot, offset, bytes, .. } = operation {
+            if let What::Write { slot, offset, bytes, .. } = operation.what {
                 self.file(slot).write_some(offset, &bytes, crash == Crash::Power, rng);
             }
         }
@@ -393,16 +443,17 @@ impl Ring for SimRing {
         let len = (range.end - range.start) as usize;
         let bytes = buffer.slice(range.start, len).expect("what is written is in memory").to_vec();
         drop(buffer.freeze(range.clone()));
-        let operation = Operation::Write { slot, offset: file_offset, bytes, sync, range, token };
-        self.operations.push(operation);
+        let what = What::Write { slot, offset: file_offset, bytes, sync, range, token };
+        self.operations.push(Operation { stuck: 0, what });
     }
 
     fn read_file(&mut self, slot: FileSlot, offset: u64, buffer: DirectBuffer, token: u64) {
-        self.operations.push(Operation::Read { slot, offset, buffer, token });
+        let what = What::Read { slot, offset, buffer, token };
+        self.operations.push(Operation { stuck: 0, what });
     }
 
     fn sync_file(&mut self, slot: FileSlot, token: u64) {
         let begun = self.file(slot).begin_sync();
-        self.operations.push(Operation::Sync { slot, begun, token });
+        self.operations.push(Operation { stuck: 0, what: What::Sync { slot, begun, token } });
     }
 }

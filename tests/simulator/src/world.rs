@@ -1,9 +1,8 @@
 //! One run: lives of a broker on one disk, each ended by a crash, from a seed.
 
-use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::commitlog::FlushMode;
 use engine::retention::Retention;
@@ -23,10 +22,11 @@ use runtime::clock::Now;
 use runtime::eventfd::EventFd;
 use runtime::mesh::{Inbox, Peer, SleepFlag, pair};
 
-use crate::client::{Answered, Asked, Client, QUEUES, queue_of};
 use crate::disk::{Crash, Disk, DiskFile};
-use crate::ledger::{Ledger, MessageKey, Outcome, body_of};
+use crate::ledger::Ledger;
+use crate::place::{DELAY_MS, all_places};
 use crate::ring::{Bug, SimRing};
+use crate::workload::{Actors, Memory};
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,8 @@ pub struct Plan {
     pub bug: Option<Bug>,
     /// Whether writes and syncs fail now and then.
     pub disk_fails: bool,
+    /// Shards of the store.
+    pub shards: u16,
 }
 
 /// What a run did.
@@ -54,6 +56,8 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Messages seen by a consumer.
     pub seen: u64,
+    /// Of these, messages that were delayed or sent back.
+    pub came: u64,
     /// A number that two runs of one seed share.
     pub trace: u64,
 }
@@ -83,36 +87,49 @@ pub struct Corruptions {
 const BLOCK_BYTES: u64 = 4096;
 
 /// Longest time that answers may take once nothing fails any more, in steps.
-const QUIET_STEPS_MAX: u32 = 20_000;
+pub(crate) const QUIET_STEPS_MAX: u32 = 20_000;
 
-struct Life {
-    core: Core<SimRing>,
+/// A broker between its start and its crash, and who is connected to it.
+pub(crate) struct Life {
+    pub(crate) core: Core<SimRing>,
     to_core: Peer<ToCore<DiskFile>>,
     from_core: Inbox<ToControl>,
     places: Vec<ShardPlace>,
     wanted: VecDeque<(usize, std::ops::Range<u64>)>,
     upkeeps: VecDeque<(usize, Upkeep)>,
     is_serving: bool,
-    producers: Vec<Option<Client>>,
-    consumer: Option<Client>,
+    pub(crate) actors: Actors,
+    /// The disk has no space now …
+    pub(crate) is_full: bool,
+    /// … or had none before: sends may be refused.
+    pub(crate) was_full: bool,
+    /// Reads failed: pulls may be refused.
+    pub(crate) reads_failed: bool,
+}
+
+impl Life {
+    /// Where the shards' segments are.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().map(|place| &*place.directory)
+    }
+
+    /// Whether a write or sync failed: nothing is acknowledged any more.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.core.broker().shards.iter().any(|shard| shard.log().poisoned().is_some())
+    }
 }
 
 /// See the module's first lines.
 pub struct World {
-    rng: Rng,
+    pub(crate) rng: Rng,
     plan: Plan,
-    disk: Disk,
+    pub(crate) disk: Disk,
     zeros: DirectBuffer,
-    now: Now,
-    ledger: Ledger,
-    /// Next number of each producer.
-    sequences: Vec<u32>,
-    /// Where the consumer is in each queue; it never goes back, so committed offsets do not either.
-    next: Vec<u64>,
-    summary: Summary,
+    pub(crate) now: Now,
+    pub(crate) ledger: Ledger,
+    pub(crate) memory: Memory,
+    pub(crate) summary: Summary,
 }
-
-const PRODUCERS: usize = 3;
 
 /// A run that found something: what, and in which life.
 pub type Finding = String;
@@ -133,8 +150,7 @@ impl World {
             zeros: DirectBuffer::new(1 << 20).expect("memory"),
             now: Now { wall_ms: 1_795_341_911_000, monotonic_ns: 1_000_000_000 },
             ledger: Ledger::default(),
-            sequences: vec![0; PRODUCERS],
-            next: vec![0; QUEUES as usize],
+            memory: Memory::new(),
             summary: Summary::default(),
         }
     }
@@ -148,8 +164,10 @@ impl World {
             let ends = number + 1 == self.plan.lives;
             self.live(ends).map_err(|finding| format!("life {number}: {finding}"))?;
         }
+        self.close().map_err(|finding| format!("last start: {finding}"))?;
         self.summary.acknowledged = self.ledger.acknowledged;
         self.summary.seen = self.ledger.seen;
+        self.summary.came = self.ledger.came;
         Ok(self.summary)
     }
 
@@ -164,7 +182,7 @@ impl World {
             self.step(&mut life, true)?;
         }
         self.quiet(&mut life)?;
-        self.audit(&mut life)?;
+        self.deliver_all(&mut life)?;
         self.stop(&mut life)?;
         self.end(life);
         let whole = self.disk.clone();
@@ -221,11 +239,16 @@ impl World {
             return Err("a damaged document was taken for a whole one".to_owned());
         }
         self.serve(&mut life)?;
-        let mut gone = 0;
-        for queue in 0..QUEUES {
-            let bodies = self.read_queue(&mut life, queue, true)?;
-            gone += self.ledger.audits_damaged(queue, &bodies)?;
+        let (mut gone, mut topics_gone) = (0, BTreeSet::new());
+        for place in all_places() {
+            match self.read_queue(&mut life, place, true)? {
+                Some(messages) => gone += self.ledger.audits_damaged(place, &messages)?,
+                // The record that made the topic, or gave it this queue.
+                None if self.ledger.must_exist(place) => _ = topics_gone.insert(place.topic),
+                None => {}
+            }
         }
+        gone += topics_gone.len();
         if gone > flips.log {
             return Err(format!("{} bytes were changed and {gone} messages are gone", flips.log));
         }
@@ -249,11 +272,14 @@ impl World {
 
     /// One life, from start to crash (or to a clean stop, for the last one).
     fn live(&mut self, is_last: bool) -> Result<(), Finding> {
-        // The process may die in its start, and again in the next one.
+        // The process may die in its start, and again in the next one, or find the disk full.
         while !is_last && self.rng.u8(..6) == 0 {
-            self.disk.die_after(Some(self.rng.u32(..40)));
+            let is_full = self.rng.u8(..8) == 0;
+            self.disk.fill(is_full);
+            self.disk.die_after(Some(self.rng.u32(..40)).filter(|_| !is_full));
             let started = self.start();
             self.disk.die_after(None);
+            self.disk.fill(false);
             if let Ok(life) = started {
                 self.end(life);
             } else {
@@ -262,6 +288,7 @@ impl World {
             }
         }
         let mut life = self.start()?;
+        self.audit_open(&life)?;
         self.serve(&mut life)?;
         self.audit(&mut life)?;
         for _ in 0..self.rng.u32(..self.plan.steps_max) {
@@ -269,33 +296,38 @@ impl World {
         }
         if is_last || self.rng.u8(..8) == 0 {
             self.quiet(&mut life)?;
-            if life.core.broker().shards.iter().all(|shard| shard.log().poisoned().is_none()) {
+            if !life.is_poisoned() {
                 self.audit(&mut life)?;
             }
         }
+        if self.rng.u8(..12) == 0 {
+            self.stop(&mut life)?;
+        }
+        self.end(life);
+        Ok(())
+    }
+
+    /// Once more, without faults: everything that waited for its time must come.
+    fn close(&mut self) -> Result<(), Finding> {
+        let mut life = self.start()?;
+        self.serve(&mut life)?;
+        self.audit(&mut life)?;
+        self.quiet(&mut life)?;
+        self.deliver_all(&mut life)?;
+        self.stop(&mut life)?;
         self.end(life);
         Ok(())
     }
 
     /// The crash: requests without an answer have an unknown outcome.
     fn end(&mut self, mut life: Life) {
-        let clients =
-            life.producers.iter_mut().filter_map(Option::take).chain(life.consumer.take());
-        for client in clients {
+        for client in life.actors.take_all() {
             self.forget(client).expect("an outcome that nobody knew");
         }
+        self.disk.fill(false);
         life.core.ring().crash(self.plan.crash, &mut self.rng);
         self.disk.crash(self.plan.crash, &mut self.rng);
         self.summary.crashes += 1;
-    }
-
-    fn forget(&mut self, client: Client) -> Result<(), Finding> {
-        for asked in client.abandon() {
-            if let Asked::Send(key) = asked {
-                self.ledger.learns(key, Outcome::Unknown)?;
-            }
-        }
-        Ok(())
     }
 
     fn start(&mut self) -> Result<Life, Finding> {
@@ -307,12 +339,12 @@ impl World {
         let settings = StoreSettings {
             directory: directory.clone(),
             segment_bytes: 16 << 20,
-            shard_count: Some(1),
+            shard_count: Some(self.plan.shards),
             flush: self.plan.flush,
             sync_flush_timeout_ms: 5_000,
             write_buffer_bytes: 16 << 20,
             read_cache_bytes: 8 << 20,
-            delay_levels_ms: vec![1_000],
+            delay_levels_ms: vec![DELAY_MS],
             seal: self.seal_limits(),
         };
         let mut random = Rng::with_seed(self.rng.u64(..));
@@ -354,8 +386,10 @@ impl World {
             wanted: VecDeque::new(),
             upkeeps: VecDeque::new(),
             is_serving: false,
-            producers: (0..PRODUCERS).map(|_| None).collect(),
-            consumer: None,
+            actors: Actors::new(&mut self.rng),
+            is_full: false,
+            was_full: false,
+            reads_failed: false,
         })
     }
 
@@ -371,14 +405,17 @@ impl World {
     }
 
     /// Something happens, then the core takes its turn.
-    fn step(&mut self, life: &mut Life, with_load: bool) -> Result<(), Finding> {
+    pub(crate) fn step(&mut self, life: &mut Life, with_load: bool) -> Result<(), Finding> {
+        if with_load {
+            self.disturb(life)?;
+        }
         match self.rng.u8(..100) {
             0..25 => {
                 life.core.ring().deliver(&mut self.rng);
             }
             25..55 => {
                 if self.plan.disk_fails && with_load && self.rng.u16(..400) == 0 {
-                    life.core.ring().fail(&mut self.rng);
+                    life.reads_failed |= life.core.ring().fail(&mut self.rng);
                 } else {
                     life.core.ring().complete(&mut self.rng);
                 }
@@ -387,12 +424,12 @@ impl World {
             65..75 => {
                 let ms = if self.rng.u8(..10) == 0 { 700 } else { self.rng.u64(..3) };
                 self.now.wall_ms += ms;
-                self.now.monotonic_ns += ms * 1_000_000 + self.rng.u64(..1_000_000);
-                let now_ns = self.now.monotonic_ns;
-                life.core.ring().pass_time(now_ns);
+                let ns = ms * 1_000_000 + self.rng.u64(..1_000_000);
+                self.pass_time(life, ns);
             }
-            75..90 if with_load => self.produce(life)?,
-            90..100 if with_load => self.consume(life)?,
+            75..87 if with_load => self.produce(life)?,
+            87..99 if with_load => self.consume(life)?,
+            99.. if with_load => self.administer(life)?,
             _ => {}
         }
         self.turn(life)?;
@@ -457,219 +494,6 @@ impl World {
             if self.rng.u8(..4) == 0 { self.rng.usize(1..8) } else { self.rng.usize(8..200) };
         SealLimits { log_bytes: 1 << self.rng.u32(12..21), entries, note_bytes: 1 << 12 }
     }
-
-    fn connect(&mut self, life: &mut Life) -> Option<Client> {
-        let peer = SocketAddr::from(([127, 0, 0, 1], self.rng.u16(1024..)));
-        let window = if self.rng.u8(..4) == 0 { self.rng.usize(256..5_000) } else { 1 << 20 };
-        life.core.ring().connect(peer, window).map(Client::new)
-    }
-
-    fn produce(&mut self, life: &mut Life) -> Result<(), Finding> {
-        let producer = self.rng.usize(..PRODUCERS);
-        let Some(mut client) = life.producers[producer].take() else {
-            life.producers[producer] = self.connect(life);
-            return Ok(());
-        };
-        if self.rng.u8(..100) == 0 {
-            let reset = self.rng.bool().then(|| std::io::ErrorKind::ConnectionReset.into());
-            life.core.ring().client_closes(client.connection, reset);
-            return self.forget(client);
-        }
-        if client.waiting() < 16 {
-            for _ in 0..self.rng.u32(1..6) {
-                let sequence = self.sequences[producer];
-                self.sequences[producer] += 1;
-                let key = MessageKey { producer: producer as u32, sequence };
-                let len = match self.rng.u8(..50) {
-                    0 => self.rng.usize(..300_000),
-                    1..10 => self.rng.usize(..9_000),
-                    _ => self.rng.usize(..400),
-                };
-                let body = body_of(key, len);
-                let bytes = client.ask(Asked::Send(key), &body, 0);
-                self.ledger.sends(key, queue_of(key), body);
-                life.core.ring().client_writes(client.connection, &bytes);
-            }
-        }
-        life.producers[producer] = Some(client);
-        Ok(())
-    }
-
-    fn consume(&mut self, life: &mut Life) -> Result<(), Finding> {
-        let Some(mut client) = life.consumer.take() else {
-            life.consumer = self.connect(life);
-            return Ok(());
-        };
-        if self.rng.u8(..100) == 0 {
-            life.core.ring().client_closes(client.connection, None);
-            return self.forget(client);
-        }
-        if client.waiting() < 4 {
-            let queue = self.rng.u32(..QUEUES);
-            let from = self.next[queue as usize];
-            let (asked, suspend_ms) = match self.rng.u8(..10) {
-                0 => {
-                    self.ledger.commits(queue, from);
-                    (Asked::Commit { queue, offset: from }, 0)
-                }
-                1..5 => (Asked::Pull { queue, from }, 1_000),
-                _ => (Asked::Pull { queue, from: self.rng.u64(..=from) }, 0),
-            };
-            let bytes = client.ask(asked, b"", suspend_ms);
-            life.core.ring().client_writes(client.connection, &bytes);
-        }
-        life.consumer = Some(client);
-        Ok(())
-    }
-
-    /// Clients read what came for them.
-    fn read_answers(&mut self, life: &mut Life) -> Result<(), Finding> {
-        for producer in 0..PRODUCERS {
-            let Some(client) = life.producers[producer].take() else { continue };
-            life.producers[producer] = self.read(life, client)?;
-        }
-        if let Some(client) = life.consumer.take() {
-            life.consumer = self.read(life, client)?;
-        }
-        Ok(())
-    }
-
-    /// `None`: the connection is gone.
-    fn read(&mut self, life: &mut Life, mut client: Client) -> Result<Option<Client>, Finding> {
-        match life.core.ring().client_reads(client.connection) {
-            Some(bytes) => client.receive(&bytes),
-            None => return self.forget(client).map(|()| None),
-        }
-        while let Some((asked, answered)) = client.next_answer()? {
-            self.answered(asked, answered)?;
-        }
-        Ok(Some(client))
-    }
-
-    fn answered(&mut self, asked: Asked, answered: Answered) -> Result<(), Finding> {
-        self.note(&asked, &answered);
-        match (asked, answered) {
-            (Asked::Send(key), Answered::Stored { code: 0, offset }) => {
-                self.ledger.learns(key, Outcome::Stored(offset))
-            }
-            (Asked::Send(key), Answered::Stored { .. }) => {
-                self.ledger.learns(key, Outcome::Unknown)
-            }
-            (Asked::Send(key), Answered::Code(_)) => self.ledger.learns(key, Outcome::Refused),
-            (Asked::Pull { queue, from }, Answered::Messages { messages, .. }) => {
-                for (expected, (offset, body)) in (from..).zip(&messages) {
-                    if *offset != expected {
-                        return Err(format!("queue {queue}: asked from {from}, got {offset}"));
-                    }
-                    self.ledger.sees(queue, *offset, body)?;
-                }
-                let next = &mut self.next[queue as usize];
-                *next = (*next).max(from + messages.len() as u64);
-                Ok(())
-            }
-            (Asked::Commit { queue, offset }, Answered::Code(0)) => {
-                self.ledger.committed(queue, offset);
-                Ok(())
-            }
-            (Asked::Commit { .. }, Answered::Code(_)) => Ok(()),
-            (Asked::Query { queue }, Answered::Offset(offset)) => {
-                self.ledger.reads_committed(queue, Some(offset))
-            }
-            (Asked::Query { queue }, Answered::Code(_)) => self.ledger.reads_committed(queue, None),
-            (Asked::Pull { .. }, Answered::Code(_)) => Ok(()),
-            (asked, answered) => Err(format!("{asked:?} is answered {answered:?}")),
-        }
-    }
-
-    fn note(&mut self, asked: &Asked, answered: &Answered) {
-        let mut hasher = DefaultHasher::new();
-        (self.summary.trace, asked, answered).hash(&mut hasher);
-        self.summary.trace = hasher.finish();
-    }
-
-    /// Nothing fails and nobody asks any more: everybody must get an answer.
-    fn quiet(&mut self, life: &mut Life) -> Result<(), Finding> {
-        for _ in 0..QUIET_STEPS_MAX {
-            self.step(life, false)?;
-            let mut clients = life.producers.iter().flatten().chain(&life.consumer);
-            if clients.all(|client| client.waiting() == 0) {
-                return Ok(());
-            }
-        }
-        Err(format!(
-            "no answer in {QUIET_STEPS_MAX} steps; a send: {:?}",
-            self.ledger.anybody_waits()
-        ))
-    }
-
-    /// All messages of a queue, from its start to its end.
-    fn read_queue(
-        &mut self,
-        life: &mut Life,
-        queue: u32,
-        has_gaps: bool,
-    ) -> Result<Vec<(u64, Vec<u8>)>, Finding> {
-        let mut client = self.connect_auditor(life)?;
-        let (mut bodies, mut from) = (Vec::new(), 0);
-        loop {
-            match self.ask(life, &mut client, Asked::Pull { queue, from })? {
-                Answered::Messages { code: 0, messages, next } => {
-                    from = if has_gaps { next } else { from + messages.len() as u64 };
-                    bodies.extend(messages);
-                }
-                // A damaged message, or one below the first: there is more behind it.
-                Answered::Messages { next, .. } if has_gaps && next > from => from = next,
-                Answered::Messages { .. } => break,
-                // The topic does not exist before the first send.
-                Answered::Code(17) => break,
-                other => return Err(format!("queue {queue} from {from}: {other:?}")),
-            }
-        }
-        life.core.ring().client_closes(client.connection, None);
-        Ok(bodies)
-    }
-
-    fn connect_auditor(&mut self, life: &mut Life) -> Result<Client, Finding> {
-        let window = 1 << 26;
-        let peer = SocketAddr::from(([127, 0, 0, 1], 999));
-        let connection = life.core.ring().connect(peer, window).ok_or("nobody listens")?;
-        Ok(Client::new(connection))
-    }
-
-    /// Reads all queues from their start, and the committed offsets.
-    fn audit(&mut self, life: &mut Life) -> Result<(), Finding> {
-        for queue in 0..QUEUES {
-            let bodies = self.read_queue(life, queue, false)?;
-            self.ledger.audits(queue, &bodies)?;
-            let mut client = self.connect_auditor(life)?;
-            let answered = self.ask(life, &mut client, Asked::Query { queue })?;
-            self.answered(Asked::Query { queue }, answered)?;
-            life.core.ring().client_closes(client.connection, None);
-        }
-        Ok(())
-    }
-
-    /// Asks and waits.
-    fn ask(
-        &mut self,
-        life: &mut Life,
-        client: &mut Client,
-        asked: Asked,
-    ) -> Result<Answered, Finding> {
-        let bytes = client.ask(asked, b"", 0);
-        life.core.ring().client_writes(client.connection, &bytes);
-        for _ in 0..QUIET_STEPS_MAX {
-            self.step(life, false)?;
-            match life.core.ring().client_reads(client.connection) {
-                Some(bytes) => client.receive(&bytes),
-                None => return Err(format!("the connection of {asked:?} was closed")),
-            }
-            if let Some((_, answered)) = client.next_answer()? {
-                return Ok(answered);
-            }
-        }
-        Err(format!("{asked:?} is not answered"))
-    }
 }
 
 fn retention() -> Retention {
@@ -703,7 +527,7 @@ fn broker_settings() -> BrokerSettings {
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
-        delay_levels_ms: vec![1_000],
+        delay_levels_ms: vec![DELAY_MS],
         memory_bytes: 8 << 30,
         process_tag: 1,
     }

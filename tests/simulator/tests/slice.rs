@@ -15,6 +15,7 @@ const SYNC: Plan = Plan {
     steps_max: 600,
     bug: None,
     disk_fails: false,
+    shards: 1,
 };
 
 const ASYNC: Plan = Plan { flush: FlushMode::Async, crash: Crash::Process, ..SYNC };
@@ -25,14 +26,16 @@ fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
 }
 
 fn slice(plan: Plan) {
-    let (mut crashes, mut acknowledged) = (0, 0);
-    for seed in 0..40 {
+    let (mut crashes, mut acknowledged, mut came) = (0, 0, 0);
+    for seed in 0..20 {
         let summary = run(seed, plan).unwrap_or_else(|finding| panic!("seed {seed}: {finding}"));
         crashes += summary.crashes;
         acknowledged += summary.acknowledged;
+        came += summary.came;
     }
-    assert!(crashes >= 320, "{crashes} crashes");
-    assert!(acknowledged > 10_000, "{acknowledged} acknowledged");
+    assert!(crashes >= 180, "{crashes} crashes");
+    assert!(acknowledged > 5_000, "{acknowledged} acknowledged");
+    assert!(came > 500, "{came} came late or again");
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn changed_bytes_take_no_more_than_what_they_hit() {
 
 #[test]
 fn one_seed_is_one_run() {
-    for seed in 0..5 {
+    for seed in 0..4 {
         assert_eq!(run(seed, SYNC), run(seed, SYNC), "seed {seed}");
         assert_eq!(run(seed, ASYNC), run(seed, ASYNC), "seed {seed}");
     }

@@ -82,9 +82,13 @@ impl Epochs {
     /// Begins a new life behind `end`, on the next multiple of `block_bytes`.
     pub fn raise(&mut self, end: u64, block_bytes: u64) -> Epoch {
         let number = self.newest().map_or(1, |newest| newest.number + 1);
-        let life = Epoch { number, previous_end: end, first: end.next_multiple_of(block_bytes) };
-        // A life that never wrote anything leaves nothing to tell apart.
-        self.lives.retain(|other| other.first < life.first);
+        let first = end.next_multiple_of(block_bytes);
+        // A life that never wrote anything leaves nothing to tell apart. The gap before it stays: what
+        // lies there is no record, or a cut group would be found again and taken for damage.
+        let silent = self.lives.iter().find(|other| other.first >= first);
+        let previous_end = silent.map_or(end, |silent| silent.previous_end.min(end));
+        let life = Epoch { number, previous_end, first };
+        self.lives.retain(|other| other.first < first);
         self.lives.push(life);
         life
     }
@@ -130,6 +134,17 @@ mod tests {
         assert_eq!(epochs.raise(0, 4096).number, 3);
         assert_eq!(epochs.lives().len(), 1);
         assert_eq!(epochs.number_at(0), Some(3));
+    }
+
+    #[test]
+    fn the_gap_before_a_life_without_records_stays() {
+        let mut epochs = Epochs::default();
+        epochs.raise(0, 4096);
+        epochs.raise(5000, 4096);
+        // Nothing was written: the replay jumped over the gap and found nothing behind it.
+        let again = epochs.raise(8192, 4096);
+        assert_eq!(again, Epoch { number: 3, previous_end: 5000, first: 8192 });
+        assert_eq!(epochs.jump(5000), Some(8192));
     }
 
     #[test]

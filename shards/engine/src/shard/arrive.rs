@@ -49,8 +49,13 @@ impl Shard {
             self.line.pop_front();
             self.log.records_confirmed(first.end);
             match first.what {
-                Waiting::Request(None) => {}
-                Waiting::Request(Some(ticket)) => return Some(Confirmed::Done { ticket }),
+                Waiting::Request(ticket) => {
+                    // The note behind a delivered message ends its group, which nobody is answered.
+                    self.group.clear();
+                    if let Some(ticket) = ticket {
+                        return Some(Confirmed::Done { ticket });
+                    }
+                }
                 Waiting::Message(message) => {
                     self.show(&message);
                     self.group.push(message.payload);

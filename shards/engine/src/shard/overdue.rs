@@ -74,7 +74,10 @@ impl Shard {
             }
             let group_ends = waiting.end == waiting.visible_at;
             let end = waiting.end;
-            let Waiting::Message(message) = &mut waiting.what else { continue };
+            let Waiting::Message(message) = &mut waiting.what else {
+                self.sent.clear(); // a note ends the group of the message that was delivered
+                continue;
+            };
             self.sent.push(message.payload);
             if !group_ends {
                 continue;
@@ -101,6 +104,7 @@ mod tests {
     use super::*;
     use crate::commitlog::{CommitLog, Epochs, FlushMode, LogShape, LogWrite, SegmentIdentity};
     use crate::consumequeue::QueueKey;
+    use crate::delay::Delays;
     use crate::ticket::Ticket;
 
     const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 16 << 20 };
@@ -195,6 +199,42 @@ mod tests {
         shard.tick(2 * TIMEOUT_MS + 2000);
         assert_eq!(answers(&mut shard, Shard::next_overdue), []);
         assert_eq!(shard.overdue_at_ms(), None);
+    }
+
+    /// A delayed message is stored, confirmed, due and delivered, not confirmed yet.
+    fn deliver(shard: &mut Shard) {
+        let delayed = NewMessage { queue: Delays::queue(1), ..message() };
+        shard.append_message(1, &delayed, None).expect("room");
+        complete(shard);
+        assert_eq!(answers(shard, Shard::next_confirmed), []);
+        let mut record = Vec::new();
+        let due = shard.next_due(1 + 1000, &mut record).expect("it is due");
+        shard.settle(1001, due, Some(&message())).expect("room");
+    }
+
+    fn complete(shard: &mut Shard) {
+        for write in start_writes(shard) {
+            shard.log_mut().write_completed(&write.range, Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_send_behind_a_delivery_is_answered_with_its_own_place() {
+        let mut shard = shard();
+        deliver(&mut shard);
+        shard.append_message(1, &message(), ticket(1)).expect("room");
+        complete(&mut shard);
+        assert_eq!(answers(&mut shard, Shard::next_confirmed), [(1, 1, 1)]);
+    }
+
+    #[test]
+    fn an_overdue_send_behind_a_delivery_is_told_its_own_place() {
+        let mut shard = shard();
+        deliver(&mut shard);
+        shard.append_message(1, &message(), ticket(1)).expect("room");
+        shard.tick(1000);
+        shard.tick(1000 + TIMEOUT_MS);
+        assert_eq!(answers(&mut shard, Shard::next_overdue), [(1, 1, 1)]);
     }
 
     #[test]

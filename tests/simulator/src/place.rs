@@ -1,0 +1,111 @@
+//! Topics, groups and queues of the simulated world.
+
+use proto::names;
+
+/// Consumer groups.
+pub const GROUPS: u8 = 2;
+
+/// Topics that are created by request, not by a send.
+pub const MADE_TOPICS: u8 = 2;
+
+/// Queues that a topic made by a send has.
+pub const AUTO_QUEUES: u32 = 4;
+
+/// Queues that a topic made by request grows to, one after the other.
+pub const MADE_QUEUES_MAX: u32 = 6;
+
+/// Delay of the only level, ms.
+pub const DELAY_MS: u64 = 1_000;
+
+/// Retries after which a message that comes back is dead.
+pub const RETRIES_MAX: u32 = 2;
+
+/// A topic.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Topic {
+    /// Made by the first send to it.
+    Auto,
+    /// Made, and later changed, by request.
+    Made(u8),
+    /// Delayed messages wait here, one queue for each level.
+    Schedule,
+    /// Messages that a group sent back.
+    Retry(u8),
+    /// Messages that a group gave up.
+    Dead(u8),
+}
+
+/// A queue of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Place {
+    /// Its topic.
+    pub topic: Topic,
+    /// Its number.
+    pub queue: u32,
+}
+
+/// Where delayed messages wait.
+pub const SCHEDULE: Place = Place { topic: Topic::Schedule, queue: 0 };
+
+impl Topic {
+    /// Its name on the wire.
+    pub fn name(self) -> String {
+        match self {
+            Topic::Auto => "SimTopic".to_owned(),
+            Topic::Made(number) => format!("SimMade{number}"),
+            Topic::Schedule => names::SCHEDULE_TOPIC.to_owned(),
+            Topic::Retry(group) => names::retry_topic(&group_name(group)),
+            Topic::Dead(group) => names::dlq_topic(&group_name(group)),
+        }
+    }
+
+    /// The topic of a name.
+    pub fn of_name(name: &str) -> Option<Topic> {
+        let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
+        let mut all = [Topic::Auto, Topic::Schedule]
+            .into_iter()
+            .chain((0..MADE_TOPICS).map(Topic::Made))
+            .chain(groups);
+        all.find(|topic| topic.name() == name)
+    }
+
+    /// The group that its messages came back from or were given up by.
+    pub fn group(self) -> Option<u8> {
+        match self {
+            Topic::Retry(group) | Topic::Dead(group) => Some(group),
+            Topic::Auto | Topic::Made(_) | Topic::Schedule => None,
+        }
+    }
+
+    /// Every queue that it may ever have.
+    pub fn places(self) -> impl Iterator<Item = Place> {
+        let queues = match self {
+            Topic::Auto => AUTO_QUEUES,
+            Topic::Made(_) => MADE_QUEUES_MAX,
+            Topic::Schedule | Topic::Retry(_) | Topic::Dead(_) => 1,
+        };
+        (0..queues).map(move |queue| Place { topic: self, queue })
+    }
+}
+
+/// Every queue that there may be, those of delayed messages first: what is delivered meanwhile is then
+/// found where it was delivered to.
+pub fn all_places() -> impl Iterator<Item = Place> {
+    let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
+    [Topic::Schedule, Topic::Auto]
+        .into_iter()
+        .chain((0..MADE_TOPICS).map(Topic::Made))
+        .chain(groups)
+        .flat_map(Topic::places)
+}
+
+/// Name of a group.
+pub fn group_name(group: u8) -> String {
+    format!("SimGroup{group}")
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} queue {}", self.topic.name(), self.queue)
+    }
+}

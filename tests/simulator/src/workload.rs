@@ -1,0 +1,528 @@
+//! What the clients of a life do: producers, consumers, somebody who makes topics; each over a network
+//! that delays, cuts and ends what they write.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+
+use fastrand::Rng;
+use proto::code::response;
+use proto::frame::Encoding;
+
+use crate::client::{Answer, Answered, Asked, Client};
+use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, body_of};
+use crate::place::{AUTO_QUEUES, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic};
+use crate::world::{Finding, Life, World};
+
+const PRODUCERS: usize = 3;
+
+/// The auditor sends, too.
+const AUDITOR: usize = PRODUCERS;
+
+const ADMINS: usize = 2;
+
+/// Consumers: two of one group that share its queues, and another group's only one.
+const CONSUMERS: [(u8, Share); 3] = [(0, Share::Even), (0, Share::Odd), (1, Share::All)];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Even,
+    Odd,
+    All,
+}
+
+/// Requests that a client has waiting at the most …
+const WAITING_MAX: usize = 16;
+
+/// … and one that does not read its answers.
+const DEAF_WAITING_MAX: usize = 200;
+
+/// Commits that nobody waits for, all at once: several records of the log.
+const FLOOD_COMMITS: u32 = 2_000;
+
+/// What clients remember, across the lives of the broker.
+pub struct Memory {
+    /// Next number of each producer.
+    sequences: [u32; PRODUCERS + 1],
+    /// Where a consumer is in a queue; it never goes back, so committed offsets do not either.
+    next: BTreeMap<(usize, Place), u64>,
+    /// What a consumer is going to send back, and where its record is.
+    backs: [VecDeque<(Item, Place, i64)>; CONSUMERS.len()],
+    /// What was chosen to be sent back, once each.
+    chosen: BTreeSet<Item>,
+}
+
+/// Clients of a life.
+pub struct Actors {
+    producers: [Option<Client>; PRODUCERS],
+    consumers: [Option<Client>; CONSUMERS.len()],
+    admins: [Option<Client>; ADMINS],
+    /// Bodies are large: the log needs new space soon.
+    pub is_heavy: bool,
+}
+
+impl Memory {
+    /// Nothing happened yet.
+    pub fn new() -> Memory {
+        Memory {
+            sequences: [0; PRODUCERS + 1],
+            next: BTreeMap::new(),
+            backs: Default::default(),
+            chosen: BTreeSet::new(),
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory::new()
+    }
+}
+
+impl Actors {
+    /// Nobody is connected yet.
+    pub fn new(rng: &mut Rng) -> Actors {
+        Actors {
+            producers: Default::default(),
+            consumers: Default::default(),
+            admins: Default::default(),
+            is_heavy: rng.u8(..16) == 0,
+        }
+    }
+
+    fn slots(&mut self) -> impl Iterator<Item = &mut Option<Client>> {
+        self.producers.iter_mut().chain(&mut self.consumers).chain(&mut self.admins)
+    }
+
+    /// Everybody who is connected leaves.
+    pub fn take_all(&mut self) -> Vec<Client> {
+        self.slots().filter_map(Option::take).collect()
+    }
+
+    /// Requests that wait for an answer.
+    pub fn waiting(&mut self) -> usize {
+        self.slots().flatten().map(|client| client.waiting()).sum()
+    }
+
+    /// Who did not read does now.
+    pub fn listen(&mut self) {
+        self.slots().flatten().for_each(|client| client.is_deaf = false);
+    }
+}
+
+impl World {
+    /// A client connects, if somebody listens.
+    pub(crate) fn connect(&mut self, life: &mut Life) -> Option<Client> {
+        let peer = SocketAddr::from(([127, 0, 0, 1], self.rng.u16(1024..)));
+        let is_deaf = self.rng.u8(..24) == 0;
+        let small = self.rng.u8(..4) == 0 || is_deaf;
+        let window = if small { self.rng.usize(256..5_000) } else { 1 << 20 };
+        let encoding = match self.rng.u8(..4) {
+            0 => Encoding::Binary,
+            1 => Encoding::Flat,
+            _ => Encoding::Json,
+        };
+        let connection = life.core.ring().connect(peer, window)?;
+        let mut client = Client::new(connection, encoding);
+        client.is_deaf = is_deaf;
+        Some(client)
+    }
+
+    /// What may happen to a connection besides what its client asks. `None`: it ended.
+    fn trouble(&mut self, life: &mut Life, client: Client) -> Result<Option<Client>, Finding> {
+        let mut client = client;
+        match self.rng.u8(..150) {
+            0 | 1 => {
+                let reset = self.rng.bool().then(|| std::io::ErrorKind::ConnectionReset.into());
+                life.core.ring().client_closes(client.connection, reset);
+                return self.forget(client).map(|()| None);
+            }
+            2 => {
+                client.is_leaving = true;
+                life.core.ring().client_half_closes(client.connection);
+            }
+            3..6 => life.core.ring().delay(client.connection, self.rng.u32(1..60)),
+            _ => {}
+        }
+        Ok(Some(client))
+    }
+
+    fn may_ask(client: &Client) -> bool {
+        let most = if client.is_deaf { DEAF_WAITING_MAX } else { WAITING_MAX };
+        !client.is_leaving && client.waiting() < most
+    }
+
+    fn ask_from(&mut self, life: &mut Life, client: &mut Client, asked: Asked, bodies: &[&[u8]]) {
+        let is_there = asked.place().is_some_and(|place| self.ledger.must_exist(place));
+        let bytes = client.ask(asked, is_there, bodies);
+        life.core.ring().client_writes(client.connection, &bytes);
+    }
+
+    // ---- producers ------------------------------------------------------------------------------
+
+    pub(crate) fn produce(&mut self, life: &mut Life) -> Result<(), Finding> {
+        let producer = self.rng.usize(..PRODUCERS);
+        let Some(client) = life.actors.producers[producer].take() else {
+            life.actors.producers[producer] = self.connect(life);
+            return Ok(());
+        };
+        let Some(mut client) = self.trouble(life, client)? else { return Ok(()) };
+        if Self::may_ask(&client) {
+            for _ in 0..self.rng.u32(1..6) {
+                self.send(life, &mut client, producer);
+            }
+        }
+        life.actors.producers[producer] = Some(client);
+        Ok(())
+    }
+
+    fn send(&mut self, life: &mut Life, client: &mut Client, producer: usize) {
+        let (count, is_delayed) = match self.rng.u8(..20) {
+            0 | 1 => (self.rng.u32(2..9), false),
+            2 | 3 => (1, true),
+            _ => (1, false),
+        };
+        let first = self.take_keys(producer, count);
+        let place = self.choose_place(first);
+        let intents: Vec<Intent> = (0..count)
+            .map(|index| {
+                let key = MessageKey { sequence: first.sequence + index, ..first };
+                let len = self.choose_len(life.actors.is_heavy);
+                Intent { place, is_delayed, batch: (index, count), body: body_of(key, len) }
+            })
+            .collect();
+        let bodies: Vec<&[u8]> = intents.iter().map(|intent| &*intent.body).collect();
+        let asked = Asked::Send { first, count, place, is_delayed };
+        self.ask_from(life, client, asked, &bodies);
+        for (index, intent) in (0..).zip(intents) {
+            let key = MessageKey { sequence: first.sequence + index, ..first };
+            self.ledger.sends(Item::sent(key), intent);
+        }
+    }
+
+    fn take_keys(&mut self, producer: usize, count: u32) -> MessageKey {
+        let sequence = self.memory.sequences[producer];
+        self.memory.sequences[producer] += count;
+        MessageKey { producer: producer as u32, sequence }
+    }
+
+    fn choose_place(&mut self, key: MessageKey) -> Place {
+        let topic = Topic::Made(self.rng.u8(..MADE_TOPICS));
+        let (_, most) = self.ledger.queues_of(topic);
+        let odds = if most == 0 { 20 } else { 3 };
+        if self.rng.u8(..odds) == 0 {
+            // Now and then a queue that the topic may not have yet.
+            return Place { topic, queue: self.rng.u32(..=most).min(MADE_QUEUES_MAX - 1) };
+        }
+        Place { topic: Topic::Auto, queue: (key.producer + key.sequence) % AUTO_QUEUES }
+    }
+
+    fn choose_len(&mut self, is_heavy: bool) -> usize {
+        match self.rng.u8(..50) {
+            0 => self.rng.usize(..300_000),
+            1..5 if is_heavy => self.rng.usize(..500_000),
+            1..10 => self.rng.usize(..9_000),
+            _ => self.rng.usize(..400),
+        }
+    }
+
+    // ---- topics ---------------------------------------------------------------------------------
+
+    pub(crate) fn administer(&mut self, life: &mut Life) -> Result<(), Finding> {
+        let number = self.rng.usize(..ADMINS);
+        let Some(mut client) = life.actors.admins[number].take() else {
+            life.actors.admins[number] = self.connect(life);
+            return Ok(());
+        };
+        if self.rng.u8(..20) == 0 {
+            life.core.ring().client_closes(client.connection, None);
+            return self.forget(client);
+        }
+        let topic = Topic::Made(self.rng.u8(..MADE_TOPICS));
+        let (_, most) = self.ledger.queues_of(topic);
+        // It grows only while nobody else's older request may still arrive and shrink it again.
+        let is_alone = client.waiting() == 0
+            && life.actors.admins.iter().flatten().all(|it| it.waiting() == 0);
+        let grows = most == 0 || (is_alone && self.rng.bool());
+        let queues = if grows { (most + 1).min(MADE_QUEUES_MAX) } else { most };
+        if client.waiting() < 4 {
+            self.ledger.makes(topic, queues);
+            self.ask_from(life, &mut client, Asked::MakeTopic { topic, queues }, &[]);
+        }
+        life.actors.admins[number] = Some(client);
+        Ok(())
+    }
+
+    // ---- consumers ------------------------------------------------------------------------------
+
+    pub(crate) fn consume(&mut self, life: &mut Life) -> Result<(), Finding> {
+        let number = self.rng.usize(..CONSUMERS.len());
+        let Some(client) = life.actors.consumers[number].take() else {
+            life.actors.consumers[number] = self.connect(life);
+            return Ok(());
+        };
+        let Some(mut client) = self.trouble(life, client)? else { return Ok(()) };
+        if Self::may_ask(&client) {
+            self.consume_with(life, &mut client, number);
+        }
+        life.actors.consumers[number] = Some(client);
+        Ok(())
+    }
+
+    fn consume_with(&mut self, life: &mut Life, client: &mut Client, number: usize) {
+        let group = CONSUMERS[number].0;
+        if self.rng.u16(..1_000) == 0 {
+            // More than a record of offsets holds: whoever waits for his own must be in the first.
+            let bytes = client.flood(group, FLOOD_COMMITS);
+            life.core.ring().client_writes(client.connection, &bytes);
+        }
+        if let Some((item, place, position)) = self.memory.backs[number].pop_front() {
+            let is_delayed = matches!(place.topic, Topic::Retry(_));
+            let body = self.ledger.body(Item::sent(item.key));
+            self.ledger.sends(item, Intent { place, is_delayed, batch: (0, 1), body });
+            self.ask_from(life, client, Asked::SendBack { item, place, position }, &[]);
+            return;
+        }
+        let place = self.choose_queue(number);
+        let next = self.memory.next.get(&(number, place)).copied().unwrap_or(0);
+        let asked = match self.rng.u8(..10) {
+            0 => {
+                self.ledger.commits(group, place, next);
+                Asked::Commit { group, place, offset: next }
+            }
+            1..5 => {
+                let commit = self.rng.bool().then_some(next);
+                if let Some(offset) = commit {
+                    self.ledger.commits(group, place, offset);
+                }
+                Asked::Pull { group, place, from: next, commit, suspend_ms: 1_000 }
+            }
+            _ => {
+                let from = self.rng.u64(..=next);
+                Asked::Pull { group, place, from, commit: None, suspend_ms: 0 }
+            }
+        };
+        self.ask_from(life, client, asked, &[]);
+    }
+
+    fn choose_queue(&mut self, number: usize) -> Place {
+        let (group, share) = CONSUMERS[number];
+        let parity = match share {
+            Share::Even => Some(0),
+            Share::Odd => Some(1),
+            Share::All => None,
+        };
+        let topics =
+            [Topic::Auto, Topic::Auto, Topic::Made(0), Topic::Made(1), Topic::Retry(group)];
+        let places = topics.into_iter().flat_map(Topic::places);
+        let own: Vec<_> =
+            places.filter(|place| parity.is_none_or(|parity| place.queue % 2 == parity)).collect();
+        self.rng.choice(own).expect("each has queues")
+    }
+
+    /// A consumer saw a message and may not like it.
+    fn choose_back(&mut self, number: usize, place: Place, item: Item, found: &Found) {
+        let group = CONSUMERS[number].0;
+        let back = item.sent_back(group);
+        let is_often = matches!(place.topic, Topic::Retry(_));
+        if self.rng.u8(..if is_often { 3 } else { 60 }) > 0 || !self.memory.chosen.insert(back) {
+            return;
+        }
+        let is_dead = item.times >= RETRIES_MAX || self.rng.u8(..4) == 0;
+        let topic = if is_dead { Topic::Dead(group) } else { Topic::Retry(group) };
+        self.memory.backs[number].push_back((back, Place { topic, queue: 0 }, found.position));
+    }
+
+    // ---- answers --------------------------------------------------------------------------------
+
+    /// Clients read what came for them.
+    pub(crate) fn read_answers(&mut self, life: &mut Life) -> Result<(), Finding> {
+        for number in 0..PRODUCERS {
+            let Some(client) = life.actors.producers[number].take() else { continue };
+            life.actors.producers[number] = self.read(life, client, None)?;
+        }
+        for number in 0..CONSUMERS.len() {
+            let Some(client) = life.actors.consumers[number].take() else { continue };
+            life.actors.consumers[number] = self.read(life, client, Some(number))?;
+        }
+        for number in 0..ADMINS {
+            let Some(client) = life.actors.admins[number].take() else { continue };
+            life.actors.admins[number] = self.read(life, client, None)?;
+        }
+        Ok(())
+    }
+
+    /// `None`: the connection is gone.
+    fn read(
+        &mut self,
+        life: &mut Life,
+        mut client: Client,
+        consumer: Option<usize>,
+    ) -> Result<Option<Client>, Finding> {
+        if client.is_deaf && life.core.ring().is_connected(client.connection) {
+            return Ok(Some(client));
+        }
+        match life.core.ring().client_reads(client.connection) {
+            Some(bytes) => client.receive(&bytes),
+            None => return self.forget(client).map(|()| None),
+        }
+        while let Some(answer) = client.next_answer()? {
+            self.answered(life, &answer)?;
+            if let (Some(number), Asked::Pull { place, from, .. }) = (consumer, answer.asked)
+                && let Answered::Messages { messages, .. } = &answer.answered
+            {
+                self.consumed(number, place, from, messages)?;
+            }
+        }
+        Ok(Some(client))
+    }
+
+    fn consumed(
+        &mut self,
+        number: usize,
+        place: Place,
+        from: u64,
+        messages: &[Found],
+    ) -> Result<(), Finding> {
+        let next = self.memory.next.entry((number, place)).or_default();
+        *next = (*next).max(from + messages.len() as u64);
+        for found in messages {
+            let item = self.ledger.item_of(place, found)?;
+            self.choose_back(number, place, item, found);
+        }
+        Ok(())
+    }
+
+    /// An answer is entered in the book.
+    pub(crate) fn answered(&mut self, life: &Life, answer: &Answer) -> Result<(), Finding> {
+        self.note(answer);
+        if let Answered::Code { code, is_unknown } = answer.answered
+            && code != response::SUCCESS
+            && !is_unknown
+            && !may_refuse(life, answer, code)
+        {
+            return Err(format!("{:?} is refused with code {code}", answer.asked));
+        }
+        match (answer.asked, &answer.answered) {
+            (Asked::Send { first, count, .. }, Answered::Stored { code, offset, positions }) => {
+                let is_known = *code == response::SUCCESS;
+                self.stored(first, count, *offset, positions, is_known)
+            }
+            (Asked::Send { first, count, .. }, Answered::Code { .. }) => {
+                let keys = (0..count)
+                    .map(|index| MessageKey { sequence: first.sequence + index, ..first });
+                let mut items = keys.map(Item::sent);
+                items.try_for_each(|item| self.ledger.learns(item, Outcome::Refused))
+            }
+            (Asked::SendBack { item, .. }, Answered::Code { code, is_unknown }) => {
+                let outcome = match (*code, *is_unknown) {
+                    (response::SUCCESS, _) => Outcome::Stored(None),
+                    (_, true) => Outcome::Unknown,
+                    (_, false) => Outcome::Refused,
+                };
+                self.ledger.learns(item, outcome)
+            }
+            (Asked::Pull { place, from, .. }, Answered::Messages { messages, .. }) => {
+                for (expected, found) in (from..).zip(messages) {
+                    if found.offset != expected {
+                        return Err(format!("{place}: asked from {from}, got {}", found.offset));
+                    }
+                    self.ledger.sees(place, found)?;
+                }
+                Ok(())
+            }
+            (Asked::Commit { group, place, offset }, Answered::Code { code: 0, .. }) => {
+                self.ledger.committed(group, place, offset);
+                Ok(())
+            }
+            (Asked::MakeTopic { topic, queues }, Answered::Code { code: 0, .. }) => {
+                self.ledger.made(topic, queues);
+                Ok(())
+            }
+            (Asked::Query { group, place }, Answered::Offset(offset)) => {
+                self.ledger.reads_committed(group, place, Some(*offset))
+            }
+            (Asked::Query { group, place }, Answered::Code { .. }) => {
+                self.ledger.reads_committed(group, place, None)
+            }
+            (
+                Asked::Pull { .. } | Asked::Commit { .. } | Asked::MakeTopic { .. },
+                Answered::Code { .. },
+            ) => Ok(()),
+            (asked, answered) => Err(format!("{asked:?} is answered {answered:?}")),
+        }
+    }
+
+    fn stored(
+        &mut self,
+        first: MessageKey,
+        count: u32,
+        offset: u64,
+        positions: &[i64],
+        is_known: bool,
+    ) -> Result<(), Finding> {
+        if positions.len() != count as usize || !positions.is_sorted() {
+            return Err(format!("{first:?} and {count} in all are answered with {positions:?}"));
+        }
+        for (index, position) in (0..count).zip(positions) {
+            let item = Item::sent(MessageKey { sequence: first.sequence + index, ..first });
+            let stored = Stored { offset: offset + u64::from(index), position: *position };
+            let outcome = if is_known { Outcome::Stored(Some(stored)) } else { Outcome::Unknown };
+            self.ledger.learns(item, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, answer: &Answer) {
+        let mut hasher = DefaultHasher::new();
+        (self.summary.trace, &answer.asked, &answer.answered).hash(&mut hasher);
+        self.summary.trace = hasher.finish();
+    }
+
+    /// A connection ended: nobody knows what became of what waited on it.
+    pub(crate) fn forget(&mut self, client: Client) -> Result<(), Finding> {
+        for asked in client.abandon() {
+            match asked {
+                Asked::Send { first, count, .. } => {
+                    for index in 0..count {
+                        let key = MessageKey { sequence: first.sequence + index, ..first };
+                        self.ledger.learns(Item::sent(key), Outcome::Unknown)?;
+                    }
+                }
+                Asked::SendBack { item, .. } => self.ledger.learns(item, Outcome::Unknown)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A message of the auditor's own, to see whether the broker takes some: where it is to go.
+    pub(crate) fn probe(&mut self) -> (Asked, Intent) {
+        let first = self.take_keys(AUDITOR, 1);
+        let place = Place { topic: Topic::Auto, queue: first.sequence % AUTO_QUEUES };
+        let asked = Asked::Send { first, count: 1, place, is_delayed: false };
+        let body = body_of(first, 100);
+        (asked, Intent { place, is_delayed: false, batch: (0, 1), body })
+    }
+}
+
+/// Whether there is a reason for a refusal.
+fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
+    let asked = &answer.asked;
+    match code {
+        response::SERVICE_NOT_AVAILABLE => life.was_full || life.is_poisoned(),
+        response::SYSTEM_ERROR => {
+            let reads = matches!(asked, Asked::Pull { .. } | Asked::SendBack { .. });
+            reads && life.reads_failed
+        }
+        response::TOPIC_NOT_EXIST => asked.place().is_some() && !answer.was_there,
+        response::INVALID_PARAMETER => {
+            let is_made = asked.place().is_some_and(|it| matches!(it.topic, Topic::Made(_)));
+            is_made && !answer.was_there
+        }
+        response::QUERY_NOT_FOUND => matches!(asked, Asked::Query { .. }),
+        // Groups come with the first pull, whose record nobody waits for.
+        response::SUBSCRIPTION_GROUP_NOT_EXIST => matches!(asked, Asked::Commit { .. }),
+        _ => false,
+    }
+}
