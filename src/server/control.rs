@@ -16,7 +16,7 @@ use engine::retention::DiskLook;
 use glommio::channels::local_channel::{self, LocalReceiver, LocalSender};
 use proto::body::{DataVersion, TopicConfig};
 use runtime::eventfd::readable;
-use runtime::file::{DirectFile, SystemFiles, disk_use};
+use runtime::file::{SharedFiles, disk_use};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 
 use super::messages::{ToControl, ToCore};
@@ -29,7 +29,9 @@ use crate::broker::registration::{
 
 /// What the control thread is given to start.
 #[derive(Debug)]
-pub struct ControlParts {
+pub struct ControlParts<S: SharedFiles> {
+    /// Where the store's files are.
+    pub files: S,
     /// Who registers.
     pub identity: BrokerIdentity,
     /// Where.
@@ -41,7 +43,7 @@ pub struct ControlParts {
     /// Where each shard's files are, in the core's order.
     pub places: Vec<ShardPlace>,
     /// To the core.
-    pub core: Peer<ToCore<DirectFile>>,
+    pub core: Peer<ToCore<S::File>>,
     /// From the core.
     pub inbox: Inbox<ToControl>,
     /// The control thread's sleeping flag and eventfd; signalled for a stop, too.
@@ -76,13 +78,13 @@ struct Registration {
 }
 
 /// Messages to the core, kept while its ring is full.
-struct CoreLine {
-    peer: RefCell<Peer<ToCore<DirectFile>>>,
-    waiting: RefCell<VecDeque<ToCore<DirectFile>>>,
+struct CoreLine<F> {
+    peer: RefCell<Peer<ToCore<F>>>,
+    waiting: RefCell<VecDeque<ToCore<F>>>,
 }
 
-impl CoreLine {
-    fn send(&self, message: ToCore<DirectFile>) {
+impl<F> CoreLine<F> {
+    fn send(&self, message: ToCore<F>) {
         self.waiting.borrow_mut().push_back(message);
         self.flush();
     }
@@ -103,12 +105,13 @@ impl CoreLine {
 ///
 /// # Errors
 /// The eventfd that wakes it cannot be read.
-pub async fn run(parts: ControlParts) -> io::Result<()> {
-    let ControlParts { inbox, sleep, stop, ready, core, .. } = parts;
+pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
+    let ControlParts { files, inbox, sleep, stop, ready, core, .. } = parts;
     let core = Rc::new(CoreLine { peer: RefCell::new(core), waiting: RefCell::default() });
     let (spaces, wanted) = local_channel::new_unbounded();
     let is_stopping = Rc::new(Cell::new(false));
     let space = SpaceTask {
+        files: files.clone(),
         preparer: Preparer::new()?,
         places: parts.places.clone(),
         core: Rc::clone(&core),
@@ -116,8 +119,8 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     };
     let space = glommio::spawn_local(space.run(wanted));
     let (upkeeps, due) = local_channel::new_unbounded();
-    let upkeep =
-        glommio::spawn_local(keep_up(parts.places, due, Rc::clone(&core), Rc::clone(&is_stopping)));
+    let upkeep = keep_up(files, parts.places, due, Rc::clone(&core), Rc::clone(&is_stopping));
+    let upkeep = glommio::spawn_local(upkeep);
     let (registrations, asked) = local_channel::new_unbounded();
     let registrar = Registrar::new(parts.identity, parts.name_servers);
     let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
@@ -146,11 +149,11 @@ pub async fn run(parts: ControlParts) -> io::Result<()> {
     served
 }
 
-struct Dispatch<'a> {
+struct Dispatch<'a, F> {
     inbox: Inbox<ToControl>,
     sleep: SleepFlag,
     stop: StopFlag,
-    core: Rc<CoreLine>,
+    core: Rc<CoreLine<F>>,
     spaces: LocalSender<(usize, std::ops::Range<u64>)>,
     upkeeps: LocalSender<(usize, Upkeep)>,
     registrations: LocalSender<Registration>,
@@ -158,7 +161,7 @@ struct Dispatch<'a> {
 }
 
 /// Hands the core's requests to the tasks that serve them, until the core has stopped.
-async fn dispatch(mut this: Dispatch<'_>) -> io::Result<()> {
+async fn dispatch<F>(mut this: Dispatch<'_, F>) -> io::Result<()> {
     loop {
         while let Some(message) = this.inbox.pop() {
             match message {
@@ -199,14 +202,15 @@ async fn dispatch(mut this: Dispatch<'_>) -> io::Result<()> {
 }
 
 /// Prepares space in the order asked for, and tries again while the disk is full.
-struct SpaceTask {
+struct SpaceTask<S: SharedFiles> {
+    files: S,
     preparer: Preparer,
     places: Vec<ShardPlace>,
-    core: Rc<CoreLine>,
+    core: Rc<CoreLine<S::File>>,
     is_stopping: Rc<Cell<bool>>,
 }
 
-impl SpaceTask {
+impl<S: SharedFiles> SpaceTask<S> {
     async fn run(self, wanted: LocalReceiver<(usize, std::ops::Range<u64>)>) {
         while let Some((shard, range)) = wanted.recv().await {
             while !self.is_stopping.get() && !self.prepare(shard, &range).await {
@@ -218,7 +222,7 @@ impl SpaceTask {
     /// Whether it is done; the core is told either way.
     async fn prepare(&self, shard: usize, range: &std::ops::Range<u64>) -> bool {
         let range = range.clone();
-        match self.preparer.prepare(&self.places[shard], &range).await {
+        match self.preparer.prepare(&self.files, &self.places[shard], &range).await {
             Ok(segment) => {
                 self.core.send(ToCore::SpacePrepared { shard, range, segment });
                 true
@@ -234,18 +238,19 @@ impl SpaceTask {
 }
 
 /// Keeps runs, snapshots and segments in order, one piece of work after the other.
-async fn keep_up(
+async fn keep_up<S: SharedFiles>(
+    files: S,
     places: Vec<ShardPlace>,
     due: LocalReceiver<(usize, Upkeep)>,
-    core: Rc<CoreLine>,
+    core: Rc<CoreLine<S::File>>,
     is_stopping: Rc<Cell<bool>>,
 ) {
     while let Some((shard, mut upkeep)) = due.recv().await {
         while !is_stopping.get() {
-            let place = places[shard].clone();
+            let (files, place) = (files.clone(), places[shard].clone());
             // The calls block, so they are made on a thread of the executor's pool.
             let done = glommio::executor()
-                .spawn_blocking(move || upkeep::perform(&SystemFiles, &place, shard, upkeep))
+                .spawn_blocking(move || upkeep::perform(&files, &place, shard, upkeep))
                 .await;
             done.messages.into_iter().for_each(|message| core.send(message));
             match done.again {
@@ -258,7 +263,7 @@ async fn keep_up(
 }
 
 /// Tells the core how full the disk is.
-async fn look_at_disk(store: PathBuf, core: Rc<CoreLine>) {
+async fn look_at_disk<F>(store: PathBuf, core: Rc<CoreLine<F>>) {
     loop {
         match disk_use(&store) {
             Ok((used_percent, size_bytes)) => {
@@ -271,7 +276,7 @@ async fn look_at_disk(store: PathBuf, core: Rc<CoreLine>) {
     }
 }
 
-async fn ask_periodically(period: Duration, core: Rc<CoreLine>) {
+async fn ask_periodically<F>(period: Duration, core: Rc<CoreLine<F>>) {
     loop {
         glommio::timer::sleep(period).await;
         core.send(ToCore::SendAllTopics);
@@ -279,10 +284,10 @@ async fn ask_periodically(period: Duration, core: Rc<CoreLine>) {
 }
 
 /// Registers topics with the NameServers as they come, and unregisters at the end.
-async fn register(
+async fn register<F>(
     mut registrar: Registrar,
     asked: LocalReceiver<Registration>,
-    core: Rc<CoreLine>,
+    core: Rc<CoreLine<F>>,
     ready: Ready,
 ) {
     let mut ready = Some(ready);

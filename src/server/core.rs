@@ -15,7 +15,8 @@ use engine::shard::{AppendRefused, Shard};
 use runtime::clock::{Clock, Now};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 use runtime::{
-    ConnectionId, Events, FileEvent, NetEvent, Reactor, ReactorConfig, Received, Ring, WriteSync,
+    ConnectionId, Events, FileEvent, NetEvent, ParkingRing, Reactor, ReactorConfig, Received, Ring,
+    WriteSync,
 };
 
 use super::files::{Files, ShardFiles};
@@ -129,19 +130,32 @@ impl<R: Ring> std::fmt::Debug for Core<R> {
     }
 }
 
-/// Runs a core until it is told to stop. To be called on the core's own thread.
+/// The kernel's ring for a core.
 ///
 /// # Errors
-/// The ring cannot be made or is broken.
-pub async fn run(parts: CoreParts<Reactor>) -> io::Result<()> {
-    let sleep = parts.sleep.clone();
-    let config = ReactorConfig { connections_max: parts.config.connections_max };
-    let mut reactor = Reactor::new(config)?;
-    reactor.watch(sleep.event().try_clone()?);
+/// As of [`Reactor::new`].
+pub fn new_reactor(config: ReactorConfig) -> io::Result<Reactor> {
+    let reactor = Reactor::new(config)?;
     if reactor.fallbacks().plain_ring {
         tracing::warn!("the kernel has no DEFER_TASKRUN (Linux 6.1): each frame costs more");
     }
-    let mut core = Core::new(reactor, parts);
+    Ok(reactor)
+}
+
+/// Runs a core on a ring until it is told to stop. To be called on the core's own thread, which makes
+/// the ring.
+///
+/// # Errors
+/// The ring cannot be made or is broken.
+pub async fn run<R: ParkingRing>(
+    parts: CoreParts<R>,
+    make_ring: impl FnOnce(ReactorConfig) -> io::Result<R>,
+) -> io::Result<()> {
+    let sleep = parts.sleep.clone();
+    let config = ReactorConfig { connections_max: parts.config.connections_max };
+    let mut ring = make_ring(config)?;
+    ring.watch(sleep.event().try_clone()?);
+    let mut core = Core::new(ring, parts);
     loop {
         let now = Clock.now();
         let worked = core.step(now)?;

@@ -13,6 +13,7 @@ pub mod store;
 pub mod upkeep;
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -22,10 +23,10 @@ use engine::shard::{SealLimits, Shard};
 use runtime::clock::Clock;
 use runtime::eventfd::EventFd;
 use runtime::executor::{CoreError, CoreOptions, spawn_core};
-use runtime::file::{DirectFile, StoreFile};
+use runtime::file::{SharedFiles, StoreFile, SystemFiles};
 use runtime::mesh::{SleepFlag, pair};
 use runtime::placement::Placement;
-use runtime::{memory_limit, probe, socket};
+use runtime::{ParkingRing, ReactorConfig, memory_limit, probe, socket};
 
 use self::control::{ControlParts, Ready, StopFlag};
 use self::core::{CoreConfig, CoreParts};
@@ -95,6 +96,23 @@ fn port_advice(source: &std::io::Error) -> &'static str {
 /// # Errors
 /// [`ServerError`]: what, where and what to do.
 pub fn run(config: ServerConfig) -> Result<(), ServerError> {
+    run_on(config, SystemFiles, core::new_reactor)
+}
+
+/// As [`run`], on other files and another ring than the kernel's: the seam at which a test's driver
+/// holds back what was not synced.
+///
+/// # Errors
+/// As of [`run`].
+pub fn run_on<S, R>(
+    config: ServerConfig,
+    files: S,
+    make_ring: impl FnOnce(ReactorConfig) -> std::io::Result<R> + Send + 'static,
+) -> Result<(), ServerError>
+where
+    S: SharedFiles,
+    R: ParkingRing<File = S::File, Listener = OwnedFd> + 'static,
+{
     let started = Instant::now();
     probe::raise_soft_limits();
     std::fs::create_dir_all(&config.store).map_err(|source| StoreError::Io {
@@ -113,7 +131,7 @@ pub fn run(config: ServerConfig) -> Result<(), ServerError> {
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
     let (name_listener, name_address) =
         listen(config.listen, config.namesrv_port, "the NameServer")?;
-    let (lock, store) = store::open(&store_settings(&config))?;
+    let (lock, store) = store::open(&files, &store_settings(&config))?;
     if store.shards.len() != 1 {
         return Err(ServerError::OneShard);
     }
@@ -121,17 +139,14 @@ pub fn run(config: ServerConfig) -> Result<(), ServerError> {
     let settings = broker_settings(&config, advertised);
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
     let stop = watch_signals()?;
-    let served =
-        serve(config, settings, store, (listener, name_listener), name_address, lines, stop);
+    let listeners = (listener, name_listener);
+    let seam = (files, make_ring);
+    let served = serve(config, settings, seam, store, listeners, name_address, lines, stop);
     drop(lock);
     served
 }
 
-fn listen(
-    ip: IpAddr,
-    port: u16,
-    what: &'static str,
-) -> Result<(std::os::fd::OwnedFd, SocketAddr), ServerError> {
+fn listen(ip: IpAddr, port: u16, what: &'static str) -> Result<(OwnedFd, SocketAddr), ServerError> {
     let address = SocketAddr::new(ip, port);
     let failed = |source| ServerError::Listen { address, what, source };
     let listener = socket::listen(address).map_err(failed)?;
@@ -187,9 +202,9 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
     }
 }
 
-fn banner(
+fn banner<F>(
     config: &ServerConfig,
-    store: &Store<DirectFile>,
+    store: &Store<F>,
     broker: SocketAddr,
     name_server: SocketAddr,
     advertised: SocketAddr,
@@ -241,15 +256,21 @@ fn watch_signals() -> Result<(StopFlag, EventFd), ServerError> {
     Ok((stop, event))
 }
 
-fn serve(
+#[allow(clippy::too_many_arguments, reason = "called once; a struct would only name them twice")]
+fn serve<S, R>(
     config: ServerConfig,
     settings: BrokerSettings,
-    store: Store<DirectFile>,
-    listeners: (std::os::fd::OwnedFd, std::os::fd::OwnedFd),
+    (files, make_ring): (S, impl FnOnce(ReactorConfig) -> std::io::Result<R> + Send + 'static),
+    store: Store<S::File>,
+    listeners: (OwnedFd, OwnedFd),
     name_address: SocketAddr,
     lines: Vec<String>,
     (stop, stop_event): (StopFlag, EventFd),
-) -> Result<(), ServerError> {
+) -> Result<(), ServerError>
+where
+    S: SharedFiles,
+    R: ParkingRing<File = S::File, Listener = OwnedFd> + 'static,
+{
     let control_sleep = SleepFlag::new(stop_event);
     let core_event = EventFd::new()
         .map_err(|source| ServerError::Io { operation: "make an eventfd", source })?;
@@ -259,7 +280,7 @@ fn serve(
     let Store { shards: opened, mut catalog, .. } = store;
     let now = Clock.now();
     catalog.opened(now.wall_ms);
-    let (shards, files, places) = split(opened);
+    let (shards, shard_files, places) = split(opened);
     let advertised = settings.advertised;
     let identity = BrokerIdentity {
         cluster: settings.cluster_name.clone(),
@@ -271,7 +292,7 @@ fn serve(
     let router = Router::new(0, 1, shards.len());
     let core_parts = CoreParts {
         broker: Broker::new(settings, router, shards, catalog, now),
-        files,
+        files: shard_files,
         listener: listeners.0,
         control: to_control,
         inbox: from_control,
@@ -287,6 +308,7 @@ fn serve(
         },
     };
     let control_parts = ControlParts {
+        files,
         identity,
         name_servers: name_servers(name_address, &config.further_name_servers),
         register_period_ms: config.register_period_ms,
@@ -312,7 +334,7 @@ fn serve(
     let name_server = spawn_core("namesrv", options.clone(), move || {
         name_server::run(listeners.1, name_server, limits, doorbell, name_server_stop)
     })?;
-    let core = spawn_core("core-0", options.clone(), move || core::run(core_parts))?;
+    let core = spawn_core("core-0", options.clone(), move || core::run(core_parts, make_ring))?;
     let control = spawn_core("control", options, move || control::run(control_parts))?;
     let core = core.join();
     let control = control.join();

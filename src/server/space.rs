@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::DirectBuffer;
-use runtime::file::{DirectFile, FileSystem, OpenMode, StoreFile, SystemFiles};
+use runtime::file::{FileSystem, OpenMode, SharedFiles, StoreFile};
 
 use super::runs::ShardPlace;
 use super::store::segment_path;
@@ -41,15 +41,15 @@ impl Preparer {
     ///
     /// # Errors
     /// What the file system says; ENOSPC when the disk is full. The same range can be tried again.
-    pub async fn prepare(
+    pub async fn prepare<S: SharedFiles>(
         &self,
+        files: &S,
         place: &ShardPlace,
         range: &Range<u64>,
-    ) -> io::Result<Option<DirectFile>> {
+    ) -> io::Result<Option<S::File>> {
         let (zeros, place, range) = (Arc::clone(&self.zeros), place.clone(), range.clone());
-        glommio::executor()
-            .spawn_blocking(move || zero_range(&SystemFiles, &zeros, &place, range))
-            .await
+        let files = files.clone();
+        glommio::executor().spawn_blocking(move || zero_range(&files, &zeros, &place, range)).await
     }
 }
 

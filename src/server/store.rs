@@ -14,8 +14,7 @@ use engine::consumequeue::RunIdentity;
 use engine::limits::SEGMENT_BYTES_MIN;
 use engine::shard::{OpenError, SealLimits};
 use runtime::file::{
-    DirectFile, FileLock, FileSystem, OpenMode, StoreFile, SystemFiles, direct_io_block_bytes,
-    replace_file,
+    FileLock, FileSystem, OpenMode, StoreFile, direct_io_block_bytes, replace_file,
 };
 use serde::{Deserialize, Serialize};
 
@@ -212,7 +211,10 @@ pub(super) fn io_error<'a>(
 ///
 /// # Errors
 /// [`StoreError`], as of [`open_files`].
-pub fn open(settings: &StoreSettings) -> Result<(FileLock, Store<DirectFile>), StoreError> {
+pub fn open<F: FileSystem>(
+    files: &F,
+    settings: &StoreSettings,
+) -> Result<(FileLock, Store<F::File>), StoreError> {
     let directory = &settings.directory;
     std::fs::create_dir_all(directory).map_err(io_error("create directory", directory))?;
     let lock_path = directory.join("LOCK");
@@ -230,7 +232,7 @@ pub fn open(settings: &StoreSettings) -> Result<(FileLock, Store<DirectFile>), S
             source,
         },
     })?;
-    let store = open_files(&SystemFiles, settings, disk_bytes, draw_random)?;
+    let store = open_files(files, settings, disk_bytes, draw_random)?;
     Ok((lock, store))
 }
 

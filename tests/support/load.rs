@@ -332,6 +332,35 @@ impl Ledger {
         (read, lost)
     }
 
+    /// Acknowledged messages that are not served in their places, for a store that is known to be
+    /// broken: whatever it serves is looked at, over gaps.
+    pub fn missing(&self, broker: SocketAddr, topic: &str) -> Vec<Lost> {
+        let mut client = Client::connect(broker);
+        let mut served = HashMap::new();
+        for queue in 0..QUEUES {
+            let mut next = 0;
+            loop {
+                let reply = client.pull(topic, queue, next);
+                if reply.code == 0 {
+                    for (offset, body) in records(&reply.body) {
+                        served.insert((queue, offset), Message::of(&body));
+                    }
+                }
+                let further = reply.field("nextBeginOffset").and_then(|it| it.parse().ok());
+                match further {
+                    Some(further) if further > next && reply.code != 19 => next = further,
+                    _ => break,
+                }
+            }
+        }
+        let entries = self.acknowledged.iter().map(|(place, (message, at))| Lost {
+            place: *place,
+            message: *message,
+            acknowledged: *at,
+        });
+        entries.filter(|it| served.get(&it.place) != Some(&Some(it.message))).collect()
+    }
+
     /// Whether there may be more.
     fn verify_pull(
         &self,

@@ -179,6 +179,11 @@ pub trait FileSystem {
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
 }
 
+/// A file system that several threads use, each with a handle of its own.
+pub trait SharedFiles: FileSystem<File: Send> + Clone + Send + 'static {}
+
+impl<S: FileSystem<File: Send> + Clone + Send + 'static> SharedFiles for S {}
+
 /// A file of the log, read and written in whole blocks. What [`DirectFile`]'s methods say holds for
 /// every other.
 pub trait StoreFile: Sized {

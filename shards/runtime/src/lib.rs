@@ -24,5 +24,5 @@ pub use reactor::{
     WriteSync,
 };
 pub use receive::Received;
-pub use ring::Ring;
+pub use ring::{ParkingRing, Ring};
 pub use write_buffer::{Frozen, WriteBuffer};

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
+use crate::eventfd::EventFd;
 use crate::file::{DirectFile, StoreFile};
 use crate::memory::DirectBuffer;
 use crate::reactor::{ConnectionId, Events, FileSlot, Reactor, WriteSync};
@@ -75,6 +76,27 @@ pub trait Ring {
     fn read_file(&mut self, slot: FileSlot, offset: u64, buffer: DirectBuffer, token: u64);
     /// See [`Reactor::sync_file`].
     fn sync_file(&mut self, slot: FileSlot, token: u64);
+}
+
+/// A ring that a thread parks in.
+pub trait ParkingRing: Ring {
+    /// See [`Reactor::watch`].
+    fn watch(&mut self, event: EventFd);
+    /// See [`Reactor::wait`].
+    ///
+    /// # Errors
+    /// The ring is broken; the process cannot go on.
+    fn wait(&mut self) -> io::Result<()>;
+}
+
+impl ParkingRing for Reactor {
+    fn watch(&mut self, event: EventFd) {
+        Reactor::watch(self, event);
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        Reactor::wait(self)
+    }
 }
 
 impl Ring for Reactor {
