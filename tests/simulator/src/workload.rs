@@ -187,7 +187,12 @@ impl World {
         let intents: Vec<Intent> = (0..count)
             .map(|index| {
                 let key = MessageKey { sequence: first.sequence + index, ..first };
-                let len = self.choose_len(life.actors.is_heavy);
+                // Large batches span several writes.
+                let is_large = life.actors.is_heavy && count > 1;
+                let len = match is_large {
+                    true => self.rng.usize(..200_000),
+                    false => self.choose_len(life.actors.is_heavy),
+                };
                 Intent { place, is_delayed, batch: (index, count), body: body_of(key, len) }
             })
             .collect();
