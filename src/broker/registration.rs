@@ -355,7 +355,8 @@ where
     errors
 }
 
-fn write_registration(
+/// Appends a registration (103).
+pub fn write_registration(
     out: &mut Vec<u8>,
     identity: &BrokerIdentity,
     opaque: i32,
@@ -386,7 +387,8 @@ fn write_registration(
     write_request(out, Encoding::Json, &head, Some(&ext), &bytes);
 }
 
-fn write_unregistration(out: &mut Vec<u8>, identity: &BrokerIdentity, opaque: i32) {
+/// Appends the request of a broker that leaves (104).
+pub fn write_unregistration(out: &mut Vec<u8>, identity: &BrokerIdentity, opaque: i32) {
     let head = RequestHead { code: request::UNREGISTER_BROKER, opaque, flag: 0 };
     let id = identity.id.to_string();
     let ext = [

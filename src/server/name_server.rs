@@ -1,5 +1,5 @@
 //! The NameServer's loop: the same reactor and connection code as a core, on a thread of its own.
-//! Owns: the reactor, intakes and outboxes of the NameServer's connections.
+//! Owns: the ring, intakes and outboxes of the NameServer's connections.
 //! Lives on: the NameServer's thread
 //! Kind: shell
 
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use proto::command::Command;
 use runtime::clock::{Clock, Now};
 use runtime::eventfd::EventFd;
-use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received};
+use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received, Ring};
 
 use super::control::StopFlag;
 use crate::namesrv::{ConnectionKey, NameServer, NameServerConfig};
@@ -22,8 +22,10 @@ use crate::net::outbox::Outboxes;
 /// How often silent brokers are looked for at the most.
 const TICK_NS: u64 = 1_000_000_000;
 
-struct Loop {
-    reactor: Reactor,
+/// The turn of a NameServer over its ring. See the module's first lines.
+pub struct Loop<R: Ring> {
+    ring: R,
+    events: Events,
     outboxes: Outboxes,
     connections: Vec<Connected>,
     name_server: NameServer,
@@ -54,34 +56,60 @@ pub async fn run(
     let mut reactor = Reactor::new(ReactorConfig { connections_max: limits.connections_max })?;
     reactor.watch(doorbell);
     reactor.listen(listener);
-    let now = Clock.now();
-    let mut server = Loop {
-        reactor,
-        outboxes: Outboxes::default(),
-        connections: Vec::new(),
-        name_server: NameServer::new(now.monotonic_ms(), config),
-        ticked_ns: now.monotonic_ns,
-        idle_ms: limits.idle_ms,
-    };
-    let mut events = Events::default();
+    let mut server = Loop::new(reactor, Clock.now(), config, limits);
     while !stop.load(Ordering::Acquire) {
-        server.reactor.poll(&mut events)?;
         let now = Clock.now();
-        let is_idle = events.is_empty();
-        server.turn(now, &mut events);
-        if is_idle {
-            server.reactor.wake_at(now.monotonic_ns + TICK_NS);
-            server.reactor.wait()?;
+        if !server.step(now)? {
+            server.ring.wake_at(now.monotonic_ns + TICK_NS);
+            server.ring.wait()?;
         }
     }
     Ok(())
 }
 
-impl Loop {
-    fn turn(&mut self, now: Now, events: &mut Events) {
-        for event in events.net.drain(..) {
+impl<R: Ring> std::fmt::Debug for Loop<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loop").field("name_server", &self.name_server).finish_non_exhaustive()
+    }
+}
+
+impl<R: Ring> Loop<R> {
+    /// A NameServer that knows nobody, over a ring that listens.
+    pub fn new(ring: R, now: Now, config: NameServerConfig, limits: ConnectionLimits) -> Loop<R> {
+        Loop {
+            ring,
+            events: Events::default(),
+            outboxes: Outboxes::default(),
+            connections: Vec::new(),
+            name_server: NameServer::new(now.monotonic_ms(), config),
+            ticked_ns: now.monotonic_ns,
+            idle_ms: limits.idle_ms,
+        }
+    }
+
+    /// The ring under it.
+    pub fn ring(&mut self) -> &mut R {
+        &mut self.ring
+    }
+
+    /// Collects what came and takes one turn over it. Whether anything came; if not, the thread may
+    /// park until the ring has something or a second has passed.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub fn step(&mut self, now: Now) -> io::Result<bool> {
+        self.ring.poll(&mut self.events)?;
+        let has_news = !self.events.is_empty();
+        self.turn(now);
+        Ok(has_news)
+    }
+
+    fn turn(&mut self, now: Now) {
+        let mut net = std::mem::take(&mut self.events.net);
+        for event in net.drain(..) {
             self.net_event(now, event);
         }
+        self.events.net = net;
         if now.monotonic_ns >= self.ticked_ns + TICK_NS {
             self.ticked_ns = now.monotonic_ns;
             for key in self.name_server.tick(now.monotonic_ms()) {
@@ -111,9 +139,9 @@ impl Loop {
             }
             NetEvent::Received { connection, received } => {
                 let failure = self.receive(now, connection, &received);
-                self.reactor.release(received);
+                self.ring.release(received);
                 if let Some(reason) = failure {
-                    let peer = self.reactor.peer(connection);
+                    let peer = self.connections[connection.index()].peer;
                     tracing::warn!(
                         ?peer,
                         reason,
@@ -141,7 +169,7 @@ impl Loop {
         }
         connected.active_ms = now.monotonic_ms();
         let peer = connected.peer.expect("set with the id");
-        let mut frames = Frames::new(&mut connected.intake, self.reactor.bytes(received), 0);
+        let mut frames = Frames::new(&mut connected.intake, self.ring.bytes(received), 0);
         let key = ConnectionKey(connection.to_bits());
         loop {
             let frame = match frames.next_frame() {
@@ -163,16 +191,18 @@ impl Loop {
     }
 
     fn flush(&mut self, now: Now, connection: ConnectionId) {
-        let is_paused = &mut self.connections[connection.index()].is_paused;
-        let sent = flush(&mut self.reactor, &mut self.outboxes, &[], connection, is_paused);
+        let connected = &mut self.connections[connection.index()];
+        let peer = connected.peer;
+        let is_paused = &mut connected.is_paused;
+        let sent = flush(&mut self.ring, &mut self.outboxes, &[], connection, is_paused);
         if let Err(reason) = sent {
-            tracing::debug!(peer = ?self.reactor.peer(connection), ?reason, "connection closed");
+            tracing::debug!(?peer, ?reason, "connection closed");
             self.close(now, connection);
         }
     }
 
     fn close(&mut self, now: Now, connection: ConnectionId) {
-        self.reactor.close(connection);
+        self.ring.close(connection);
         self.forget(now, connection);
     }
 

@@ -38,7 +38,7 @@ const WAITING_MAX: usize = 16;
 const DEAF_WAITING_MAX: usize = 200;
 
 /// Commits that nobody waits for, all at once: several records of the log.
-const FLOOD_COMMITS: u32 = 2_000;
+const FLOOD_COMMITS: u32 = 900;
 
 /// What clients remember, across the lives of the broker.
 pub struct Memory {
@@ -187,7 +187,12 @@ impl World {
         let intents: Vec<Intent> = (0..count)
             .map(|index| {
                 let key = MessageKey { sequence: first.sequence + index, ..first };
-                let len = self.choose_len(life.actors.is_heavy);
+                // Large batches span several writes.
+                let is_large = life.actors.is_heavy && count > 1;
+                let len = match is_large {
+                    true => self.rng.usize(..200_000),
+                    false => self.choose_len(life.actors.is_heavy),
+                };
                 Intent { place, is_delayed, batch: (index, count), body: body_of(key, len) }
             })
             .collect();
@@ -271,10 +276,9 @@ impl World {
 
     fn consume_with(&mut self, life: &mut Life, client: &mut Client, number: usize) {
         let group = CONSUMERS[number].0;
-        if self.rng.u16(..1_000) == 0 {
-            // More than a record of offsets holds: whoever waits for his own must be in the first.
-            let bytes = client.flood(group, FLOOD_COMMITS);
-            life.core.ring().client_writes(client.connection, &bytes);
+        if self.rng.u16(..500) == 0 {
+            self.flood(life, client, number);
+            return;
         }
         if let Some((item, place, position)) = self.memory.backs[number].pop_front() {
             let is_delayed = matches!(place.topic, Topic::Retry(_));
@@ -303,6 +307,17 @@ impl World {
             }
         };
         self.ask_from(life, client, asked, &[]);
+    }
+
+    /// More commits than a record of offsets holds, and one that waits: that must be in the first.
+    fn flood(&mut self, life: &mut Life, client: &mut Client, number: usize) {
+        let group = CONSUMERS[number].0;
+        let bytes = client.flood(group, FLOOD_COMMITS);
+        life.core.ring().client_writes(client.connection, &bytes);
+        let place = self.choose_queue(number);
+        let offset = self.memory.next.get(&(number, place)).copied().unwrap_or(0);
+        self.ledger.commits(group, place, offset);
+        self.ask_from(life, client, Asked::Commit { group, place, offset }, &[]);
     }
 
     fn choose_queue(&mut self, number: usize) -> Place {

@@ -24,6 +24,7 @@ use runtime::mesh::{Inbox, Peer, SleepFlag, pair};
 
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
+use crate::names::Names;
 use crate::place::{DELAY_MS, all_places};
 use crate::ring::{Bug, SimRing};
 use crate::workload::{Actors, Memory};
@@ -128,6 +129,7 @@ pub struct World {
     pub(crate) now: Now,
     pub(crate) ledger: Ledger,
     pub(crate) memory: Memory,
+    pub(crate) names: Names,
     pub(crate) summary: Summary,
 }
 
@@ -151,6 +153,7 @@ impl World {
             now: Now { wall_ms: 1_795_341_911_000, monotonic_ns: 1_000_000_000 },
             ledger: Ledger::default(),
             memory: Memory::new(),
+            names: Names::new(),
             summary: Summary::default(),
         }
     }
@@ -302,6 +305,7 @@ impl World {
         }
         if self.rng.u8(..12) == 0 {
             self.stop(&mut life)?;
+            self.leave_names()?;
         }
         self.end(life);
         Ok(())
@@ -325,6 +329,7 @@ impl World {
             self.forget(client).expect("an outcome that nobody knew");
         }
         self.disk.fill(false);
+        self.names.broker_ends(self.plan.crash, &mut self.rng);
         life.core.ring().crash(self.plan.crash, &mut self.rng);
         self.disk.crash(self.plan.crash, &mut self.rng);
         self.summary.crashes += 1;
@@ -408,6 +413,9 @@ impl World {
     pub(crate) fn step(&mut self, life: &mut Life, with_load: bool) -> Result<(), Finding> {
         if with_load {
             self.disturb(life)?;
+        }
+        if life.is_serving && self.rng.u8(..8) == 0 {
+            self.mind_names(life)?;
         }
         match self.rng.u8(..100) {
             0..25 => {

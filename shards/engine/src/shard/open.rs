@@ -127,6 +127,10 @@ impl Opening {
     /// # Errors
     /// [`OpenError`]: the store was written by another version.
     pub fn record(&mut self, offset: u64, prefix: Prefix, payload: &[u8]) -> Result<(), OpenError> {
+        // They lie inside a group that goes on behind a segment's end or the buffer's wrap.
+        if matches!(prefix.kind, Kind::Filler | Kind::Segment) {
+            return Ok(());
+        }
         if prefix.flags & FLAG_CONTINUES == 0 {
             self.group.clear(); // an unfinished group of an earlier life
         }
@@ -264,5 +268,59 @@ impl Opening {
             shard.delays.settle(level, cursor, head);
         }
         (shard, self.facts.catalog)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::record::RecordFields;
+
+    use super::*;
+
+    const QUEUE: QueueKey = QueueKey { topic: 7, queue: 0 };
+
+    fn prefix(kind: Kind, flags: u8, len: usize) -> Prefix {
+        let QueueKey { topic, queue } = QUEUE;
+        Prefix { len: len as u32, kind, flags, epoch: 1, durable: 0, topic, queue }
+    }
+
+    fn message(queue_offset: i64) -> Vec<u8> {
+        let host = "127.0.0.1:1".parse().expect("an address");
+        let fields = RecordFields {
+            queue_id: 0,
+            flag: 0,
+            queue_offset,
+            physic_offset: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: host,
+            store_timestamp: 1,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"body",
+            body_crc: record::body_crc(b"body"),
+            topic: b"topic",
+            properties: b"",
+        };
+        let mut bytes = vec![0; fields.encoded_bytes()];
+        fields.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_group_goes_on_behind_the_end_of_its_segment() {
+        let mut opening = Opening::new(SealLimits::default(), 16 << 20, 0, 0);
+        let (first, second) = (message(0), message(1));
+        let records = [
+            (prefix(Kind::Message, FLAG_MORE, first.len()), &first[..]),
+            (prefix(Kind::Filler, 0, 100), &[]),
+            (prefix(Kind::Segment, 0, 24), &[0; 24]),
+            (prefix(Kind::Message, FLAG_CONTINUES, second.len()), &second),
+        ];
+        for (at, (prefix, payload)) in (0..).zip(records) {
+            opening.record(at * 4096, prefix, payload).expect("well formed");
+        }
+        assert_eq!(opening.messages(), 2);
     }
 }
