@@ -25,7 +25,10 @@ impl World {
         while life.actors.waiting() > 0 {
             if steps == QUIET_STEPS_MAX {
                 let waits = self.ledger.anybody_waits();
-                return Err(format!("no answer in {QUIET_STEPS_MAX} steps; a send: {waits:?}"));
+                let asked = life.actors.waited_for();
+                return Err(format!(
+                    "no answer in {QUIET_STEPS_MAX} steps to {asked:?}; a send: {waits:?}"
+                ));
             }
             steps += 1;
             self.step(life, false)?;
@@ -72,6 +75,9 @@ impl World {
         has_gaps: bool,
     ) -> Result<Option<Vec<Found>>, Finding> {
         let mut client = self.connect_auditor(life)?;
+        if self.plan.retains {
+            self.ledger.begins(place, 0, 0)?;
+        }
         let (mut all, mut from) = (Vec::new(), 0);
         loop {
             let asked = Asked::Pull { group: GROUP, place, from, commit: None, suspend_ms: 0 };
@@ -80,6 +86,14 @@ impl World {
                 Answered::Messages { code: 0, messages, next } => {
                     from = if has_gaps { next } else { from + messages.len() as u64 };
                     all.extend(messages);
+                }
+                Answered::Messages { code: response::PULL_OFFSET_MOVED, next, .. }
+                    if self.plan.retains && next > from =>
+                {
+                    let log_start = life.core.broker().shards[0].start();
+                    self.ledger.begins(place, next, log_start)?;
+                    from = next;
+                    all.clear(); // what was read before has gone meanwhile
                 }
                 // A damaged message, or one below the first: there is more behind it.
                 Answered::Messages { next, .. } if has_gaps && next > from => from = next,

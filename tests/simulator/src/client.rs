@@ -171,6 +171,11 @@ impl Client {
         self.asked.len()
     }
 
+    /// A request that waits for its answer.
+    pub fn waits_for(&self) -> Option<Asked> {
+        self.asked.values().map(|(asked, _)| *asked).next()
+    }
+
     /// The connection ended: what waited for an answer, in the order in which it was asked.
     pub fn abandon(self) -> impl Iterator<Item = Asked> {
         self.asked.into_values().map(|(asked, _)| asked)

@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use proto::ids::Position;
+
 use crate::place::{DELAY_MS, Place, SCHEDULE, Topic};
 
 /// A message by its producer and its number there.
@@ -117,6 +119,8 @@ pub struct Ledger {
     sent: HashMap<Item, Sent>,
     /// For each queue what must be at an offset: because it was acknowledged or seen.
     queues: BTreeMap<Place, BTreeMap<u64, Item>>,
+    /// Where queues begin whose older messages were removed with their segments.
+    starts: BTreeMap<Place, u64>,
     /// Every record seen: where it belongs, and when it was stored.
     positions: BTreeMap<i64, (Place, u64, u64)>,
     /// For each group and queue the committed offset: at least, and at the most.
@@ -127,6 +131,8 @@ pub struct Ledger {
     pub acknowledged: u64,
     /// Messages that consumers saw.
     pub seen: u64,
+    /// Messages that went with their segments.
+    pub removed: u64,
     /// Delayed messages and messages sent back that came.
     pub came: u64,
 }
@@ -332,17 +338,24 @@ impl Ledger {
     /// The finding.
     pub fn audits(&mut self, place: Place, messages: &[Found]) -> Result<(), String> {
         let mut order = Order::default();
-        for (expected, found) in (0..).zip(messages) {
+        let start = self.starts.get(&place).copied().unwrap_or(0);
+        let mut is_cut = start > 0;
+        for (expected, found) in (start..).zip(messages) {
             if expected != found.offset {
                 return Err(format!("{place}: offset {} follows {expected}", found.offset));
             }
             let item = self.sees(place, found)?;
+            // The first part of a batch may have gone with its segment.
+            is_cut &= self.sent[&item].intent.batch.0 > 0;
+            if is_cut {
+                continue;
+            }
             order.next(item, &self.sent[&item], place).map_err(|finding| {
                 format!("{place} offset {}: {item:?} {finding}", found.offset)
             })?;
         }
         order.end().map_err(|finding| format!("{place}: {finding}"))?;
-        let end = messages.len() as u64;
+        let end = start + messages.len() as u64;
         let lost = self.queues.entry(place).or_default().range(end..).next();
         if let Some((offset, item)) = lost {
             let outcome = self.sent[item].outcome;
@@ -350,6 +363,30 @@ impl Ledger {
                 "{place} ends at {end}, {item:?} ({outcome:?}) was at {offset}: lost"
             ));
         }
+        Ok(())
+    }
+
+    /// A queue begins at an offset, and the log at `log_start`: what was before must have been below it.
+    ///
+    /// # Errors
+    /// The finding.
+    pub fn begins(&mut self, place: Place, start: u64, log_start: u64) -> Result<(), String> {
+        let queue = self.queues.entry(place).or_default();
+        let kept = queue.split_off(&start);
+        self.removed += queue.len() as u64;
+        for (offset, item) in std::mem::replace(queue, kept) {
+            let sent = &self.sent[&item];
+            if let Outcome::Stored(Some(stored)) = sent.outcome
+                && place == sent.first_place()
+                && log_offset(stored.position) >= log_start
+            {
+                return Err(format!(
+                    "{place} begins at {start}, {item:?} was at {offset}, and the log begins at {log_start}: lost"
+                ));
+            }
+        }
+        // A crash before the files were removed gives it back.
+        self.starts.insert(place, start);
         Ok(())
     }
 
@@ -385,6 +422,9 @@ impl Ledger {
 
     /// What waits for its time, or was sent back with success, and has not come yet.
     pub fn awaited(&self) -> Option<Item> {
+        if !self.starts.is_empty() {
+            return None; // it may have come and gone
+        }
         let is_due = |sent: &Sent| {
             let is_stored = matches!(sent.outcome, Outcome::Stored(_));
             sent.intent.is_delayed
@@ -479,6 +519,10 @@ struct Order {
     last_of: HashMap<(u32, bool), u64>,
     /// The batch that is being read: what comes next, and how many it has.
     batch: Option<(MessageKey, u32, u32)>,
+}
+
+fn log_offset(position: i64) -> u64 {
+    Position::from_i64(position).map_or(0, |position| position.offset().bytes())
 }
 
 impl Order {

@@ -104,6 +104,11 @@ impl Actors {
         self.slots().flatten().map(|client| client.waiting()).sum()
     }
 
+    /// A request that waits for its answer.
+    pub fn waited_for(&mut self) -> Option<Asked> {
+        self.slots().flatten().find_map(|client| client.waits_for())
+    }
+
     /// Who did not read does now.
     pub fn listen(&mut self) {
         self.slots().flatten().for_each(|client| client.is_deaf = false);
@@ -224,6 +229,7 @@ impl World {
 
     fn choose_len(&mut self, is_heavy: bool) -> usize {
         match self.rng.u8(..50) {
+            0..40 if self.plan.retains => self.rng.usize(..500_000),
             0 => self.rng.usize(..300_000),
             1..5 if is_heavy => self.rng.usize(..500_000),
             1..10 => self.rng.usize(..9_000),
@@ -437,6 +443,12 @@ impl World {
                 };
                 self.ledger.learns(item, outcome)
             }
+            (
+                Asked::Pull { place, from, .. },
+                Answered::Messages { code: response::PULL_OFFSET_MOVED, .. },
+            ) if !self.plan.retains => {
+                Err(format!("{place}: nothing was removed, and {from} is no offset of it"))
+            }
             (Asked::Pull { place, from, .. }, Answered::Messages { messages, .. }) => {
                 for (expected, found) in (from..).zip(messages) {
                     if found.offset != expected {
@@ -528,7 +540,8 @@ fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
         response::SERVICE_NOT_AVAILABLE => life.was_full || life.is_poisoned(),
         response::SYSTEM_ERROR => {
             let reads = matches!(asked, Asked::Pull { .. } | Asked::SendBack { .. });
-            reads && life.reads_failed
+            let is_gone = matches!(asked, Asked::SendBack { .. }) && life.retains;
+            reads && life.reads_failed || is_gone
         }
         response::TOPIC_NOT_EXIST => asked.place().is_some() && !answer.was_there,
         response::INVALID_PARAMETER => {

@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use engine::commitlog::FlushMode;
-use engine::retention::Retention;
+use engine::commitlog::{FlushMode, Kind, PREFIX_BYTES};
+use engine::retention::{DiskLook, Retention};
 use engine::shard::SealLimits;
 use fastrand::Rng;
 use ringmq::broker::{Broker, BrokerSettings};
 use ringmq::router::Router;
 use ringmq::server::core::{Core, CoreConfig, CoreParts};
 use ringmq::server::messages::{ToControl, ToCore};
+use ringmq::server::recovery::Replayed;
 use ringmq::server::runs::ShardPlace;
 use ringmq::server::space::zero_range;
 use ringmq::server::split;
-use ringmq::server::store::{StoreSettings, open_files};
+use ringmq::server::store::{StoreSettings, inspect, open_files};
 use ringmq::server::upkeep::{Upkeep, perform};
 use runtime::DirectBuffer;
 use runtime::clock::Now;
@@ -46,6 +48,8 @@ pub struct Plan {
     pub disk_fails: bool,
     /// Shards of the store.
     pub shards: u16,
+    /// Large messages, and a budget that their old segments go by.
+    pub retains: bool,
 }
 
 /// What a run did.
@@ -59,6 +63,8 @@ pub struct Summary {
     pub seen: u64,
     /// Of these, messages that were delayed or sent back.
     pub came: u64,
+    /// Messages that went with their segments.
+    pub removed: u64,
     /// A number that two runs of one seed share.
     pub trace: u64,
 }
@@ -66,11 +72,40 @@ pub struct Summary {
 /// What was changed.
 #[derive(Clone, Debug, Default)]
 struct Flips {
-    /// Bytes of the log.
-    log: usize,
+    /// Bytes of records.
+    records: usize,
+    /// Bytes of the log that no record needs: padding, what a filler skips, space ahead.
+    free: usize,
+    /// Bytes of runs and snapshots.
+    derived: usize,
     /// Bytes of STORE and EPOCHS.
     documents: usize,
     places: Vec<(PathBuf, u64)>,
+}
+
+/// Kinds of files, by their names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FileKind {
+    Segment,
+    Run,
+    Snapshot,
+    Document,
+}
+
+impl FileKind {
+    fn of(path: &Path) -> FileKind {
+        match path.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
+            name if name.len() == 20 => FileKind::Segment,
+            name if name.starts_with("queues-") => FileKind::Run,
+            name if name.starts_with("snapshot-") => FileKind::Snapshot,
+            _ => FileKind::Document,
+        }
+    }
+
+    /// Its bytes are in pages, not a small file's text.
+    fn has_pages(self) -> bool {
+        matches!(self, FileKind::Segment | FileKind::Run)
+    }
 }
 
 /// What a run of corruptions did.
@@ -82,7 +117,26 @@ pub struct Corruptions {
     pub refused: u64,
     /// Messages that were damaged and therefore gone.
     pub gone: u64,
+    /// Stores of which only runs or snapshots were damaged.
+    pub derived: u64,
+    /// Stores of which only free space was changed.
+    pub free: u64,
 }
+
+/// Whether a byte of a segment belongs to what a record says.
+fn is_used(used: &[Vec<Range<u64>>], path: &Path, place: u64) -> bool {
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+    let name = path.file_name().and_then(|name| name.to_str());
+    let shard = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    let shard = number(shard.and_then(|name| name.strip_prefix("shard-"))).unwrap_or(0);
+    let offset = number(name).expect("a segment") + place;
+    let ranges = &used[shard as usize];
+    let behind = ranges.partition_point(|range| range.start <= offset);
+    behind > 0 && ranges[behind - 1].contains(&offset)
+}
+
+/// The store's directory.
+const STORE: &str = "/store";
 
 /// Bytes of a disk block, and of what the log is padded to.
 const BLOCK_BYTES: u64 = 4096;
@@ -106,6 +160,8 @@ pub(crate) struct Life {
     pub(crate) was_full: bool,
     /// Reads failed: pulls may be refused.
     pub(crate) reads_failed: bool,
+    /// Old segments go, and messages with them.
+    pub(crate) retains: bool,
 }
 
 impl Life {
@@ -123,7 +179,7 @@ impl Life {
 /// See the module's first lines.
 pub struct World {
     pub(crate) rng: Rng,
-    plan: Plan,
+    pub(crate) plan: Plan,
     pub(crate) disk: Disk,
     zeros: DirectBuffer,
     pub(crate) now: Now,
@@ -171,6 +227,7 @@ impl World {
         self.summary.acknowledged = self.ledger.acknowledged;
         self.summary.seen = self.ledger.seen;
         self.summary.came = self.ledger.came;
+        self.summary.removed = self.ledger.removed;
         Ok(self.summary)
     }
 
@@ -189,40 +246,67 @@ impl World {
         self.stop(&mut life)?;
         self.end(life);
         let whole = self.disk.clone();
+        let used = self.used_by_records(&whole)?;
         let mut done = Corruptions::default();
         for number in 0..count {
             self.disk = whole.fork();
-            let flips = self.corrupt();
+            let flips = self.corrupt(&used);
             let outcome = self.corrupted(&flips, &mut done);
             outcome.map_err(|finding| format!("corruption {number}, {flips:?}: {finding}"))?;
         }
         Ok(done)
     }
 
+    /// For each shard the log offsets that hold what a record says: all but padding, what fillers skip
+    /// and the mark of the clean stop, behind which nothing says that it was durable.
+    fn used_by_records(&self, disk: &Disk) -> Result<Vec<Vec<Range<u64>>>, Finding> {
+        let mut used = vec![Vec::new(); usize::from(self.plan.shards)];
+        let inspected = inspect(disk, Path::new(STORE), |_, shard, found| {
+            let Replayed::Record { offset, prefix, .. } = found else { return };
+            let bytes = match prefix.kind {
+                Kind::End => 0,
+                Kind::Filler => PREFIX_BYTES as u64,
+                _ => PREFIX_BYTES as u64 + u64::from(prefix.len),
+            };
+            used[shard].push(offset..offset + bytes);
+        });
+        let inspected = inspected.map_err(|error| error.to_string())?;
+        match inspected.shards.iter().find(|shard| !shard.damaged.is_empty()) {
+            Some(shard) => Err(format!("a whole store is called damaged: {:?}", shard.damaged)),
+            None => Ok(used),
+        }
+    }
+
     /// Changes bytes anywhere in what is used, most of them in the log.
-    fn corrupt(&mut self) -> Flips {
+    fn corrupt(&mut self, used: &[Vec<Range<u64>>]) -> Flips {
         let mut flips = Flips::default();
-        let (log, documents): (Vec<_>, Vec<_>) = self
-            .disk
-            .used()
-            .into_iter()
-            .partition(|(path, _)| path.file_name().is_some_and(|name| name.len() == 20));
+        let files = self.disk.used();
         for _ in 0..self.rng.u32(1..4) {
-            let is_log = self.rng.u8(..5) > 0;
-            let files = if is_log { &log } else { &documents };
+            let wanted = match self.rng.u8(..10) {
+                0..5 => FileKind::Segment,
+                5..7 => FileKind::Run,
+                7..9 => FileKind::Snapshot,
+                _ => FileKind::Document,
+            };
+            let files: Vec<_> =
+                files.iter().filter(|(path, _)| FileKind::of(path) == wanted).collect();
             let Some((path, places)) = self.rng.choice(files) else { continue };
             let Some(place) = self.rng.choice(places) else { continue };
-            let place = if is_log { place + self.rng.u64(..4096) } else { *place };
+            let place = place + if wanted.has_pages() { self.rng.u64(..4096) } else { 0 };
             if flips.places.iter().any(|(other, at)| other == path && *at == place) {
                 continue; // the same bit twice would change nothing
             }
             let bit = 1 << self.rng.u8(..8);
-            if is_log {
+            if wanted.has_pages() {
                 self.disk.corrupt(path, place, |byte| byte ^ bit).expect("a place in use");
-                flips.log += 1;
             } else {
                 self.disk.corrupt_text(path, place as usize, |byte| byte ^ bit);
-                flips.documents += 1;
+            }
+            match wanted {
+                FileKind::Segment if is_used(used, path, place) => flips.records += 1,
+                FileKind::Segment => flips.free += 1,
+                FileKind::Run | FileKind::Snapshot => flips.derived += 1,
+                FileKind::Document => flips.documents += 1,
             }
             flips.places.push((path.clone(), place));
         }
@@ -230,6 +314,7 @@ impl World {
     }
 
     fn corrupted(&mut self, flips: &Flips, done: &mut Corruptions) -> Result<(), Finding> {
+        self.check_inspection(flips)?;
         let mut life = match self.start() {
             Ok(life) => life,
             Err(_) if flips.documents > 0 => {
@@ -242,6 +327,8 @@ impl World {
             return Err("a damaged document was taken for a whole one".to_owned());
         }
         self.serve(&mut life)?;
+        // A pull that comes upon a damaged run is refused until the run was made again.
+        life.reads_failed = flips.derived > 0;
         let (mut gone, mut topics_gone) = (0, BTreeSet::new());
         for place in all_places() {
             match self.read_queue(&mut life, place, true)? {
@@ -252,12 +339,44 @@ impl World {
             }
         }
         gone += topics_gone.len();
-        if gone > flips.log {
-            return Err(format!("{} bytes were changed and {gone} messages are gone", flips.log));
+        if gone > flips.records {
+            return Err(format!(
+                "{} records were changed and {gone} messages are gone",
+                flips.records
+            ));
         }
         done.started += 1;
         done.gone += gone as u64;
+        let is_only = |count| count > 0 && count == flips.places.len();
+        done.derived += u64::from(is_only(flips.derived));
+        done.free += u64::from(is_only(flips.free));
         self.end(life);
+        Ok(())
+    }
+
+    /// Whoever looks at the stopped store is told of every changed byte that matters, and of no other.
+    fn check_inspection(&self, flips: &Flips) -> Result<(), Finding> {
+        let mut damaged_records = 0;
+        let inspected = inspect(&self.disk, Path::new(STORE), |_, _, found| {
+            damaged_records += usize::from(matches!(found, Replayed::Damage(_)));
+        });
+        let inspected = match inspected {
+            Ok(inspected) if flips.documents == 0 => inspected,
+            Err(_) if flips.documents > 0 => return Ok(()),
+            Ok(_) => return Err("a damaged document is called whole".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let damaged_files = inspected.shards.iter().map(|shard| shard.damaged.len()).sum::<usize>();
+        if (damaged_records > 0) != (flips.records > 0) {
+            return Err(format!(
+                "{} bytes of records were changed, {damaged_records} places are reported",
+                flips.records
+            ));
+        }
+        // Padding within them is nobody's, but nothing else is reported.
+        if damaged_files > 0 && flips.derived == 0 && flips.records == 0 {
+            return Err(format!("{damaged_files} whole files are called damaged"));
+        }
         Ok(())
     }
 
@@ -340,7 +459,7 @@ impl World {
         // Clocks jump, both ways.
         let jump_ms = self.rng.i64(-5_000..60_000);
         self.now.wall_ms = self.now.wall_ms.saturating_add_signed(jump_ms);
-        let directory = PathBuf::from("/store");
+        let directory = PathBuf::from(STORE);
         let settings = StoreSettings {
             directory: directory.clone(),
             segment_bytes: 16 << 20,
@@ -372,7 +491,7 @@ impl World {
             assembling_bytes_max: 64 << 20,
             flush_interval_ms: 500,
             store: directory,
-            retention: retention(),
+            retention: retention(self.plan.retains),
         };
         let parts = CoreParts {
             broker,
@@ -395,6 +514,7 @@ impl World {
             is_full: false,
             was_full: false,
             reads_failed: false,
+            retains: self.plan.retains,
         })
     }
 
@@ -487,6 +607,10 @@ impl World {
             };
             life.to_core.send(message).ok();
         }
+        if self.plan.retains && self.rng.u8(..4) == 0 {
+            let look = DiskLook { used_percent: 10.0, size_bytes: 1 << 40, hour: 0 };
+            life.to_core.send(ToCore::Disk(look)).ok();
+        }
         if let Some((shard, upkeep)) = life.upkeeps.pop_front() {
             let done = perform(&self.disk, &life.places[shard], shard, upkeep);
             for message in done.messages {
@@ -504,7 +628,10 @@ impl World {
     }
 }
 
-fn retention() -> Retention {
+/// A full segment and the one that is written, when old ones are to go.
+const RETAINED_BYTES: u64 = 20 << 20;
+
+fn retention(retains: bool) -> Retention {
     Retention {
         reserved_ms: 72 * 3_600_000,
         hours: Vec::new(),
@@ -512,7 +639,7 @@ fn retention() -> Retention {
         force_percent: Some(85),
         full_percent: 90,
         writable_percent: 85,
-        bytes_max: None,
+        bytes_max: retains.then_some(RETAINED_BYTES),
     }
 }
 

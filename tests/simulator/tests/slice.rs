@@ -16,6 +16,7 @@ const SYNC: Plan = Plan {
     bug: None,
     disk_fails: false,
     shards: 1,
+    retains: false,
 };
 
 const ASYNC: Plan = Plan { flush: FlushMode::Async, crash: Crash::Process, ..SYNC };
