@@ -522,3 +522,28 @@ fn damaged_store_and_epochs_files_refuse_the_start() {
         whole.refuses(&copy, &format!("{name} is cut short"), &path);
     }
 }
+
+/// The record that made the newest topic is damaged: its messages are not to become another topic's.
+#[test]
+fn the_messages_of_a_damaged_topic_are_no_other_topics() {
+    let whole = Whole::make(Stop::Clean);
+    let copy = whole.copy();
+    let path = segment(&copy, 0);
+    let mut bytes = fs::read(&path).expect("a segment");
+    let made = whole.records.iter().find(|it| {
+        let record = &bytes[it.checked.start as usize..it.checked.end as usize];
+        let name = LOAD.topic.as_bytes();
+        it.kind == Kind::Catalog && record.windows(name.len()).any(|window| window == name)
+    });
+    let made = made.expect("the topic was created").checked.clone();
+    bytes[made.start as usize + PREFIX_BYTES + 20] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    let (code, text) = verify(&copy);
+    assert!(code == 1 && names_a_range_at(&text, &made), "{text}");
+    let server = whole.start(&copy).expect("it starts");
+    let mut client = Client::connect(server.broker);
+    client.create_topic("AnotherTopic", QUEUES);
+    let reply = client.pull("AnotherTopic", 0, 0);
+    assert_eq!(reply.code, 19, "a new topic has no messages: {:?}", records(&reply.body).first());
+    server.stop();
+}

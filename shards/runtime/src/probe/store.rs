@@ -80,7 +80,8 @@ pub(super) fn probe_store(store_dir: &Path) -> Result<(StoreReport, Option<Findi
     }
     let block = Box::new(Block([0; DIRECT_ALIGN_ASSUMED as usize]));
     match rustix::io::pwrite(&file, &block.0, 0) {
-        Ok(_) => {}
+        // A full disk takes direct I/O, too; whether the store can be opened on it is the store's matter.
+        Ok(_) | Err(Errno::NOSPC) => {}
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Err(no_direct_io()),
         Err(error) => return Err(unusable("write a file in", error)),
     }
