@@ -523,6 +523,43 @@ fn damaged_store_and_epochs_files_refuse_the_start() {
     }
 }
 
+#[test]
+fn a_missing_first_segment_refuses_the_start() {
+    let whole = Whole::make(Stop::Clean);
+    let copy = whole.copy();
+    fs::remove_file(segment(&copy, 0)).expect("removed");
+    whole.refuses(&copy, "the first segment is missing", &copy.join("shard-000"));
+}
+
+#[test]
+fn a_missing_store_file_refuses_the_start() {
+    let whole = Whole::make(Stop::Clean);
+    let copy = whole.copy();
+    fs::remove_file(copy.join("STORE")).expect("removed");
+    whole.refuses(&copy, "STORE is missing", &copy.join("STORE"));
+}
+
+#[test]
+fn a_missing_epochs_file_refuses_the_start() {
+    let whole = Whole::make(Stop::Clean);
+    let copy = whole.copy();
+    fs::remove_file(copy.join("shard-000/EPOCHS")).expect("removed");
+    whole.refuses(&copy, "EPOCHS is missing", &copy.join("shard-000/EPOCHS"));
+}
+
+#[test]
+fn a_truncated_segment_costs_only_itself() {
+    let whole = Whole::make(Stop::Clean);
+    for number in 0..2 {
+        let copy = whole.copy();
+        let at = SEGMENT_BYTES / 2 + 4096 * number + 100 * number;
+        let file = File::options().write(true).open(segment(&copy, number)).expect("a segment");
+        file.set_len(at).expect("cut");
+        let changed = number * SEGMENT_BYTES + at..(number + 1) * SEGMENT_BYTES;
+        whole.check(&copy, &changed, &format!("segment {number} ends at {at}"));
+    }
+}
+
 /// The record that made the newest topic is damaged: its messages are not to become another topic's.
 #[test]
 fn the_messages_of_a_damaged_topic_are_no_other_topics() {
@@ -546,4 +583,47 @@ fn the_messages_of_a_damaged_topic_are_no_other_topics() {
     let reply = client.pull("AnotherTopic", 0, 0);
     assert_eq!(reply.code, 19, "a new topic has no messages: {:?}", records(&reply.body).first());
     server.stop();
+}
+
+/// As above, while the record is in the part of the log that a start reads.
+#[test]
+fn the_messages_of_a_topic_damaged_in_the_tail_are_no_other_topics() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (store, log) = (folder.path().join("store"), folder.path().join("log"));
+    let config = folder.path().join("broker.conf");
+    fs::write(&config, format!("mappedFileSizeCommitLog = {SEGMENT_BYTES}\n")).expect("a file");
+    let flags = ["-c", config.to_str().expect("text")];
+    let server = Server::start_logged(&store, &flags, &log).expect("a new store");
+    let mut client = Client::connect(server.broker);
+    client.create_topic(LOAD.topic, 1);
+    for number in 0..20 {
+        client.write_send(LOAD.topic, 0, &Message { producer: 1, number }.body(100)).expect("open");
+        assert_eq!(client.read().expect("an answer").code, 0);
+    }
+    server.kill();
+    let mut bytes = fs::read(segment(&store, 0)).expect("a segment");
+    let name = format!("\"topicName\":\"{}\"", LOAD.topic).into_bytes();
+    let at = bytes.windows(name.len()).position(|it| it == name).expect("the topic was created");
+    bytes[at + 20] ^= 1;
+    fs::write(segment(&store, 0), &bytes).expect("written");
+    let server = Server::start_logged(&store, &flags, &log).expect("it starts");
+    let mut client = Client::connect(server.broker);
+    client.create_topic("AnotherTopic", 1);
+    let reply = client.pull("AnotherTopic", 0, 0);
+    assert_eq!(reply.code, 19, "a new topic has no messages: {:?}", records(&reply.body).first());
+    server.stop();
+}
+
+#[test]
+fn a_long_hole_costs_only_itself() {
+    let whole = Whole::make(Stop::Clean);
+    let copy = whole.copy();
+    let mut changed = 4 << 20..4 << 20;
+    while changed.end < 34 << 20 {
+        let file = File::options().write(true).open(segment(&copy, changed.end / SEGMENT_BYTES));
+        let file = file.expect("a segment");
+        file.write_all_at(&[0; 1 << 20], changed.end % SEGMENT_BYTES).expect("written");
+        changed.end += 1 << 20;
+    }
+    whole.check(&copy, &changed, "30 MiB are zeros");
 }
