@@ -42,6 +42,8 @@ pub struct ControlParts<S: SharedFiles> {
     pub store: PathBuf,
     /// Where each shard's files are, in the core's order.
     pub places: Vec<ShardPlace>,
+    /// What the start left to do, by the shard's place.
+    pub due: Vec<(usize, Upkeep)>,
     /// To the core.
     pub core: Peer<ToCore<S::File>>,
     /// From the core.
@@ -119,6 +121,7 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
     };
     let space = glommio::spawn_local(space.run(wanted));
     let (upkeeps, due) = local_channel::new_unbounded();
+    parts.due.into_iter().for_each(|due| _ = upkeeps.try_send(due));
     let upkeep = keep_up(files, parts.places, due, Rc::clone(&core), Rc::clone(&is_stopping));
     let upkeep = glommio::spawn_local(upkeep);
     let (registrations, asked) = local_channel::new_unbounded();

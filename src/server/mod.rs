@@ -34,6 +34,7 @@ use self::files::ShardFiles;
 use self::recovery::OpenShard;
 use self::runs::ShardPlace;
 use self::store::{Store, StoreError, StoreSettings};
+use self::upkeep::Upkeep;
 use crate::broker::registration::BrokerIdentity;
 use crate::broker::{Broker, BrokerSettings};
 use crate::config::{self, ServerConfig};
@@ -280,7 +281,7 @@ where
     let Store { shards: opened, mut catalog, .. } = store;
     let now = Clock.now();
     catalog.opened(now.wall_ms);
-    let (shards, shard_files, places) = split(opened);
+    let SplitShards { shards, files: shard_files, places, due } = SplitShards::new(opened);
     let advertised = settings.advertised;
     let identity = BrokerIdentity {
         cluster: settings.cluster_name.clone(),
@@ -314,6 +315,7 @@ where
         register_period_ms: config.register_period_ms,
         store: config.store.clone(),
         places,
+        due,
         core: to_core,
         inbox: from_core,
         sleep: control_sleep,
@@ -349,25 +351,41 @@ where
     Ok(())
 }
 
-/// Opened shards as what a core takes of them and what the control thread takes.
-pub fn split<F: StoreFile>(
-    opened: Vec<OpenShard<F>>,
-) -> (Vec<Shard>, Vec<ShardFiles<F>>, Vec<ShardPlace>) {
-    let (mut shards, mut all, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    let count = opened.len();
-    for opened in opened {
-        let mut files = ShardFiles::new(count);
-        for (first, file) in opened.segments {
-            files.log.add(first, opened.place.shape.segment_bytes, file);
+/// Opened shards, as what a core takes of them and what the control thread takes.
+#[derive(Debug)]
+pub struct SplitShards<F> {
+    /// Their state.
+    pub shards: Vec<Shard>,
+    /// Their open files.
+    pub files: Vec<ShardFiles<F>>,
+    /// Where their files are.
+    pub places: Vec<ShardPlace>,
+    /// What the start left to do, by the shard's place.
+    pub due: Vec<(usize, Upkeep)>,
+}
+
+impl<F: StoreFile> SplitShards<F> {
+    /// Splits them.
+    pub fn new(opened: Vec<OpenShard<F>>) -> SplitShards<F> {
+        let count = opened.len();
+        let (shards, files, places, due) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut split = SplitShards { shards, files, places, due };
+        for (index, opened) in opened.into_iter().enumerate() {
+            let mut files = ShardFiles::new(count);
+            for (first, file) in opened.segments {
+                files.log.add(first, opened.place.shape.segment_bytes, file);
+            }
+            for (address, bytes, file) in opened.runs {
+                files.runs.add(address, bytes, file);
+            }
+            let runs = opened.unwritten.into_iter().map(Upkeep::WriteEncoded);
+            split.due.extend(runs.map(|run| (index, run)));
+            split.shards.push(opened.shard);
+            split.files.push(files);
+            split.places.push(opened.place);
         }
-        for (address, bytes, file) in opened.runs {
-            files.runs.add(address, bytes, file);
-        }
-        shards.push(opened.shard);
-        all.push(files);
-        places.push(opened.place);
+        split
     }
-    (shards, all, places)
 }
 
 /// The NameServer inside, as it can be dialled from here, and those further ones.

@@ -13,7 +13,7 @@ use engine::catalog::Catalog;
 use engine::commitlog::{
     CommitLog, Epochs, FlushMode, LogShape, Prefix, Replay, ReplayEnd, ReplayStep, SegmentIdentity,
 };
-use engine::consumequeue::RunHead;
+use engine::consumequeue::{EncodedRun, RunHead};
 use engine::limits::WRITE_BUFFER_BYTES_MIN;
 use engine::shard::{OpenError, Opening, OpeningSettings, SealLimits, Shard, Slice, Snapshot};
 use proto::ids::ShardIndex;
@@ -30,6 +30,9 @@ use super::store::{
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
+/// Bytes read to see whether a segment begins with a record: the largest block.
+const PROBE_BYTES: usize = 64 * 1024;
+
 /// Space made ready before the store opens; the rest follows while it runs.
 const FIRST_SPACE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -44,6 +47,8 @@ pub struct OpenShard<F> {
     pub segments: Vec<(u64, F)>,
     /// Its runs, by address: how long each is, and its file.
     pub runs: Vec<(u64, u64, F)>,
+    /// Runs for which the disk had no space: to be written, in this order.
+    pub unwritten: Vec<EncodedRun>,
 }
 
 /// What the replay of a log comes upon.
@@ -88,11 +93,16 @@ pub fn open_shard<F: FileSystem>(
     let mut epochs = read_epochs(files, &epochs_path)?;
     let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
     let start = segments.first().map_or(0, |(first, _)| *first);
+    if epochs.lives().is_empty() && !segments.is_empty() {
+        // Without it every record would be taken for one of another life, and wiped.
+        let reason = "it is missing".to_owned();
+        return Err(StoreError::Damaged { path: epochs_path, reason });
+    }
     let mut recovery = Recovery::new(files, settings, &place, &epochs, &segments, start)?;
     recovery.follow_runs()?;
     let tail = recovery.opening.unsealed_from();
     let end = recovery.replay_tail()?;
-    let (opening, runs) = (recovery.opening, recovery.runs);
+    let Recovery { opening, runs, unwritten, .. } = recovery;
     repair(files, shape, &segments, &directory, tail, &end)?;
     epochs.expire(start);
     let life = epochs.raise(end.end, shape.block_bytes);
@@ -146,7 +156,7 @@ pub fn open_shard<F: FileSystem>(
         ms = started.elapsed().as_millis() as u64,
         "shard opened"
     );
-    Ok((OpenShard { shard, place, segments, runs }, catalog))
+    Ok((OpenShard { shard, place, segments, runs, unwritten }, catalog))
 }
 
 /// A shard on its way to be open: goes through its log from the start, in order.
@@ -159,6 +169,7 @@ struct Recovery<'a, F: FileSystem> {
     snapshot: Option<Snapshot>,
     opening: Opening,
     runs: Vec<(u64, u64, F::File)>,
+    unwritten: Vec<EncodedRun>,
 }
 
 impl<'a, F: FileSystem> Recovery<'a, F> {
@@ -190,6 +201,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             snapshot,
             opening: Opening::new(settings.seal, place.shape.segment_bytes, start, facts_from),
             runs: Vec::new(),
+            unwritten: Vec::new(),
         };
         recovery.open_runs(&found.runs, start, facts_from)?;
         Ok(recovery)
@@ -237,6 +249,11 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
     fn follow_runs(&mut self) -> Result<(), StoreError> {
         for (head, file) in std::mem::take(&mut self.found) {
             self.fill_gap(head.range.start)?;
+            if !self.unwritten.is_empty() {
+                // What memory holds must come behind all runs.
+                let full = io::Error::from(io::ErrorKind::StorageFull);
+                return Err(io_error("write a run to", &self.place.directory)(full));
+            }
             let unusable = |source| unusable(self.place, source);
             let address = self.opening.run(&head).map_err(unusable)?;
             self.runs.push((address, head.file_bytes(), file));
@@ -287,11 +304,22 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
     }
 
     fn write_run(&mut self, to: u64) -> Result<(), StoreError> {
-        let slice = self.opening.cut(to);
-        let (head, file) = runs::write_run(self.files, self.place, slice)
-            .map_err(io_error("write a run to", &self.place.directory))?;
-        let address = self.opening.run_written(&head);
-        self.runs.push((address, head.file_bytes(), file));
+        let encoded = self.opening.cut(to).encode(&self.place.identity);
+        if self.unwritten.is_empty() {
+            match runs::write_encoded(self.files, self.place, &encoded) {
+                Ok(file) => {
+                    let address = self.opening.run_written(&encoded.head);
+                    self.runs.push((address, encoded.head.file_bytes(), file));
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                Err(error) => {
+                    return Err(io_error("write a run to", &self.place.directory)(error));
+                }
+            }
+        }
+        // A store on a full disk is opened, so that it can be read: its entries stay in memory.
+        self.unwritten.push(encoded);
         Ok(())
     }
 
@@ -387,8 +415,9 @@ pub(super) fn replay(
     start: u64,
     mut apply: impl FnMut(Replayed<'_>) -> Result<Go, OpenError>,
 ) -> Result<ReplayEnd, StoreError> {
-    let mut buffer =
-        DirectBuffer::new(CHUNK_BYTES).map_err(io_error("allocate memory to read", directory))?;
+    let memory =
+        |bytes| DirectBuffer::new(bytes).map_err(io_error("allocate memory to read", directory));
+    let (mut large, mut small) = (memory(CHUNK_BYTES)?, memory(PROBE_BYTES)?);
     let mut replay = Replay::new(shape, epochs.clone(), start);
     let unusable = |source| StoreError::Open { path: directory.to_owned(), source };
     let mut told = Instant::now();
@@ -400,7 +429,8 @@ pub(super) fn replay(
         }
         match replay.step() {
             ReplayStep::Need { offset, bytes } => {
-                let got = read_log(shape, segments, offset, &mut buffer)?;
+                let buffer = if bytes <= PROBE_BYTES { &mut small } else { &mut large };
+                let got = read_log(shape, segments, offset, buffer)?;
                 replay.supply(&buffer.bytes()[..got.min(bytes)]);
             }
             ReplayStep::Record { offset, prefix, payload } => {
@@ -444,7 +474,13 @@ fn read_log(
     let Some((_, file)) = segments.iter().find(|(start, _)| *start == first) else { return Ok(0) };
     let got = file.read_at(buffer, offset - first).map_err(io_error("read", file.path()))?;
     let left = usize::try_from(first + shape.segment_bytes - offset).unwrap_or(usize::MAX);
-    Ok(got.min(left))
+    let is_last = segments.last().is_some_and(|(start, _)| *start == first);
+    if is_last {
+        return Ok(got.min(left));
+    }
+    // The log goes on in the next segment: what a file lacks that was cut short is damage, not its end.
+    buffer.bytes_mut()[got..].fill(0);
+    Ok(buffer.size().min(left))
 }
 
 /// Makes what was read durable, and wipes what was in flight behind the cut.

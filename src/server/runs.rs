@@ -280,13 +280,19 @@ pub struct Comparison<'a, F> {
 }
 
 impl<'a, F: FileSystem> Comparison<'a, F> {
-    /// Begins: snapshots are read at once.
+    /// Begins with a log that begins at `start`: snapshots are read at once.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn new(files: &'a F, place: &'a ShardPlace) -> io::Result<Comparison<'a, F>> {
+    pub fn new(files: &'a F, place: &'a ShardPlace, start: u64) -> io::Result<Comparison<'a, F>> {
         let found = find(files, place)?;
         let mut damaged = Vec::new();
+        // Segments go only when two snapshots hold what they said.
+        if start > 0 && found.snapshots.first().is_none_or(|oldest| start > *oldest) {
+            let path = super::store::segment_path(&place.directory, start);
+            let reason = "the segments before it are missing, and were not removed".to_owned();
+            damaged.push(DamagedFile { path, reason });
+        }
         for at in found.snapshots {
             if let Err(reason) = read_snapshot(files, place, at) {
                 damaged.push(DamagedFile { path: place.snapshot_path(at), reason });

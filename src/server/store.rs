@@ -254,7 +254,7 @@ pub fn open_files<F: FileSystem>(
     let mut shards = Vec::new();
     for number in 0..about.shards {
         let identity = about.run_identity(number as u8)?;
-        let directory = directory.join(format!("shard-{number:03}"));
+        let directory = shard_directory(directory, number);
         let place = ShardPlace { directory, shape, identity };
         let (shard, its_catalog) = open_shard(files, settings, place)?;
         shards.push(shard);
@@ -293,6 +293,10 @@ fn read_about(files: &impl FileSystem, directory: &Path) -> Result<Option<About>
     Ok(Some(about))
 }
 
+fn shard_directory(store: &Path, shard: u16) -> PathBuf {
+    store.join(format!("shard-{shard:03}"))
+}
+
 fn find_or_make(
     files: &impl FileSystem,
     settings: &StoreSettings,
@@ -317,6 +321,13 @@ fn find_or_make(
                 );
             }
             Ok(about)
+        }
+        // A shard without it: a new seed would make nothing of all records.
+        None if files
+            .list(&shard_directory(&settings.directory, 0))
+            .is_ok_and(|it| !it.is_empty()) =>
+        {
+            Err(StoreError::Damaged { path, reason: "it is missing".to_owned() })
         }
         None => {
             let (mut store_id, mut seed) = ([0; 16], [0; 4]);
@@ -415,13 +426,17 @@ pub fn inspect<F: FileSystem>(
     let shape = about.shape();
     let mut shards = Vec::new();
     for shard in 0..usize::from(about.shards) {
-        let directory = directory.join(format!("shard-{shard:03}"));
+        let directory = shard_directory(directory, shard as u16);
         let epochs = read_epochs(files, &directory.join("EPOCHS"))?;
         let segments = list_segments(files, &directory, shape.segment_bytes)?;
         let start = segments.first().map_or(0, |(first, _)| *first);
+        if epochs.lives().is_empty() && !segments.is_empty() {
+            let path = directory.join("EPOCHS");
+            return Err(StoreError::Damaged { path, reason: "it is missing".to_owned() });
+        }
         let identity = about.run_identity(shard as u8)?;
         let place = ShardPlace { directory, shape, identity };
-        let comparison = Comparison::new(files, &place);
+        let comparison = Comparison::new(files, &place, start);
         let mut comparison = comparison.map_err(io_error("list", &place.directory))?;
         let end = replay(shape, &epochs, &segments, &place.directory, start, |found| {
             if let Replayed::Record { offset, prefix, payload } = &found {

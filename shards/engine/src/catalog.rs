@@ -263,6 +263,11 @@ impl Catalog {
         self.next_incarnation
     }
 
+    /// A record of this incarnation is in the log: it is never used again, even if what made it is lost.
+    pub fn saw_incarnation(&mut self, incarnation: u32) {
+        self.next_incarnation = self.next_incarnation.max(incarnation.saturating_add(1));
+    }
+
     /// What its tables do not say: how many changes made it, and which incarnations were used.
     pub fn restore(&mut self, changes: u64, next_incarnation: u32) {
         let counter = i64::try_from(changes).unwrap_or(i64::MAX);

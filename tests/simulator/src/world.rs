@@ -11,12 +11,12 @@ use engine::shard::SealLimits;
 use fastrand::Rng;
 use ringmq::broker::{Broker, BrokerSettings};
 use ringmq::router::Router;
+use ringmq::server::SplitShards;
 use ringmq::server::core::{Core, CoreConfig, CoreParts};
 use ringmq::server::messages::{ToControl, ToCore};
 use ringmq::server::recovery::Replayed;
 use ringmq::server::runs::ShardPlace;
 use ringmq::server::space::zero_range;
-use ringmq::server::split;
 use ringmq::server::store::{StoreSettings, inspect, open_files};
 use ringmq::server::upkeep::{Upkeep, perform};
 use runtime::DirectBuffer;
@@ -480,7 +480,7 @@ impl World {
         });
         let mut store = store.map_err(|error| format!("the store does not open: {error}"))?;
         store.catalog.opened(self.now.wall_ms);
-        let (shards, files, places) = split(store.shards);
+        let SplitShards { shards, files, places, due } = SplitShards::new(store.shards);
         let flag = || SleepFlag::new(EventFd::new().expect("an eventfd"));
         let (core_sleep, control_sleep) = (flag(), flag());
         let (to_control, from_core) = pair(&core_sleep, &control_sleep, 256);
@@ -510,7 +510,7 @@ impl World {
             from_core,
             places,
             wanted: VecDeque::new(),
-            upkeeps: VecDeque::new(),
+            upkeeps: due.into(),
             is_serving: false,
             actors: Actors::new(&mut self.rng),
             is_full: false,

@@ -79,6 +79,10 @@ struct Search {
     dirty_end: u64,
     /// The first record behind `from` that is whole.
     first_valid: Option<u64>,
+    /// However many zeros there are, the search goes on to here: something behind is known to be whole.
+    until: u64,
+    /// The search gave up here, and looks whether a later segment begins with a record.
+    gave_up: Option<u64>,
 }
 
 /// See the module's first lines.
@@ -179,7 +183,10 @@ impl Replay {
         } else {
             self.window_start = keep;
         }
-        ReplayStep::Need { offset: self.window_start + self.window.len() as u64, bytes: READ_BYTES }
+        let probes = matches!(self.phase, Phase::Search(Search { gave_up: Some(_), .. }));
+        let block_bytes = usize::try_from(self.shape.block_bytes).expect("a block fits memory");
+        let bytes = if probes { block_bytes } else { READ_BYTES };
+        ReplayStep::Need { offset: self.window_start + self.window.len() as u64, bytes }
     }
 
     /// What stands at `at`, after skipping a gap.
@@ -238,21 +245,52 @@ impl Replay {
     /// No record at `at`: the end, a torn tail or damage.
     fn nothing_here(&mut self) {
         let (from, dirty_end) = (self.at, self.at);
-        self.phase = Phase::Search(Search { from, dirty_end, first_valid: None });
+        let search = Search { from, dirty_end, first_valid: None, until: 0, gave_up: None };
+        self.phase = Phase::Search(search);
     }
 
     /// Looks at the next places of the grid; `None`: the phase changed.
     fn search(&mut self, mut search: Search) -> Option<Found> {
         let from = search.from;
         loop {
+            if let Some(gave_up) = search.gave_up {
+                match self.probe() {
+                    Probe::Need => {
+                        self.phase = Phase::Search(search);
+                        return Some(Found::Need);
+                    }
+                    Probe::FilesEnd => {
+                        self.end(from, search.dirty_end);
+                        return None;
+                    }
+                    Probe::Nothing => self.go_to((self.at + 1).next_multiple_of(self.segment())),
+                    Probe::Durable(durable) if durable <= from => {
+                        self.go_to((self.at + 1).next_multiple_of(self.segment()));
+                    }
+                    // A hole, longer than what can have been in flight: what is behind it counts.
+                    Probe::Durable(_) => {
+                        search.gave_up = None;
+                        search.until = self.at;
+                        self.go_to(gave_up);
+                    }
+                }
+                continue;
+            }
             let zeros = leading_zeros(self.bytes_at_or_empty());
             let grid = zeros as u64 / ALIGNMENT * ALIGNMENT;
             self.at += grid;
-            let searched_enough = self.at - search.dirty_end.max(from) > SEARCH_ZEROS_MAX;
+            let searched_enough =
+                self.at >= search.until && self.at - search.dirty_end.max(from) > SEARCH_ZEROS_MAX;
             let at_end = self.bytes_at_or_empty().len() < PREFIX_BYTES;
-            if searched_enough || (at_end && self.files_end) {
+            if at_end && self.files_end {
                 self.end(from, search.dirty_end);
                 return None;
+            }
+            if searched_enough {
+                let block = self.shape.block_bytes;
+                search.gave_up = Some(self.at / block * block);
+                self.go_to((self.at + 1).next_multiple_of(self.segment()));
+                continue;
             }
             if at_end {
                 self.phase = Phase::Search(search);
@@ -283,6 +321,29 @@ impl Replay {
                 }
             }
         }
+    }
+
+    fn segment(&self) -> u64 {
+        self.shape.segment_bytes
+    }
+
+    /// Looks at the first record of the segment that begins here.
+    fn probe(&self) -> Probe {
+        if (self.bytes_at_or_empty().len() as u64) < self.shape.block_bytes {
+            return if self.files_end { Probe::FilesEnd } else { Probe::Need };
+        }
+        match self.examine(self.at) {
+            Look::Valid(prefix) => Probe::Durable(prefix.durable),
+            Look::Short | Look::Nothing => Probe::Nothing,
+        }
+    }
+
+    /// Continues at the start of a block, whose bytes are asked for.
+    fn go_to(&mut self, to: u64) {
+        self.at = to;
+        self.window.clear();
+        self.window_start = to;
+        self.files_end = false;
     }
 
     /// Continues at an earlier place, whose bytes are asked for again if they are not here any more.
@@ -320,6 +381,14 @@ enum Look {
     Short,
     Nothing,
     Valid(Prefix),
+}
+
+enum Probe {
+    Need,
+    FilesEnd,
+    Nothing,
+    /// A record that knew the log to be durable up to here.
+    Durable(u64),
 }
 
 enum Found {
@@ -530,6 +599,28 @@ mod tests {
         let (records, damage, _) = next.replay();
         assert_eq!(damage, []);
         assert_eq!(records, [kept, next.records].concat());
+    }
+
+    #[test]
+    fn a_hole_longer_than_what_can_be_in_flight_is_damage() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        while rig.log.appended() < 70 << 20 {
+            rig.append(100_000, 0);
+            rig.flush();
+        }
+        let hole = 4 << 20..4 + SEARCH_ZEROS_MAX as usize + (4 << 20) + (4 << 20);
+        rig.disk[hole.clone()].fill(0);
+        let (records, damage, end) = rig.replay();
+        let is_whole = |end: u64| end <= hole.start as u64 || end > hole.end as u64 + 100_100;
+        let kept = rig.records.iter().filter(|(end, _)| is_whole(*end));
+        assert_eq!(records, kept.cloned().collect::<Vec<_>>());
+        assert_eq!(damage.len(), 1);
+        assert!(end.end > 69 << 20);
+        // All that follows is zeros: that is the end, not a hole.
+        let last = rig.records[9].0;
+        rig.disk[last as usize..].fill(0);
+        let (records, damage, end) = rig.replay();
+        assert_eq!((records.len(), damage.len(), end.end), (10, 0, last));
     }
 
     #[test]

@@ -170,6 +170,7 @@ impl Snapshot {
         assert_eq!(run.range.start, self.at);
         self.facts.apply_notes(run)?;
         for queue in &run.queues {
+            self.facts.catalog.saw_incarnation(queue.key.topic);
             self.nexts.insert(queue.key, queue.first + queue.count);
         }
         self.stored_ms = self.stored_ms.max(run.stored_ms.1);

@@ -117,6 +117,9 @@ impl Opening {
         if run.range.start >= self.facts_from {
             self.facts.apply_notes(run)?;
         }
+        for queue in &run.queues {
+            self.facts.catalog.saw_incarnation(queue.key.topic);
+        }
         self.stored_ms = self.stored_ms.max(run.stored_ms.1);
         self.unsealed.skip(run.range.end);
         Ok(self.queues.found_run(run))
@@ -195,6 +198,7 @@ impl Opening {
             stored_ms,
         };
         self.queues.arrive(slot, queue_offset, entry);
+        self.facts.catalog.saw_incarnation(prefix.topic);
         self.stored_ms = self.stored_ms.max(stored_ms);
         self.messages += 1;
         Ok(())
