@@ -23,8 +23,8 @@ use runtime::{DirectBuffer, WriteBuffer};
 use super::runs::{self, ShardPlace};
 use super::space::write_zeros;
 use super::store::{
-    FORMAT, StoreError, StoreSettings, io_error, list_segments, read_epochs, segment_path,
-    write_epochs,
+    FORMAT, StoreError, StoreSettings, check_segments, io_error, list_segments, read_epochs,
+    segment_path, write_epochs,
 };
 
 /// Bytes read at a time.
@@ -92,19 +92,21 @@ pub fn open_shard<F: FileSystem>(
     let epochs_path = directory.join("EPOCHS");
     let mut epochs = read_epochs(files, &epochs_path)?;
     let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
-    let start = segments.first().map_or(0, |(first, _)| *first);
-    if epochs.lives().is_empty() && !segments.is_empty() {
-        // Without it every record would be taken for one of another life, and wiped.
-        let reason = "it is missing".to_owned();
-        return Err(StoreError::Damaged { path: epochs_path, reason });
+    let start = epochs.start();
+    let gone = segments.iter().take_while(|(first, _)| *first < start).count();
+    if gone > 0 {
+        // A crash came before they were removed.
+        let gone: Vec<_> = segments.drain(..gone).map(|(first, _)| first).collect();
+        runs::remove_below(files, &place, &gone, start)
+            .map_err(io_error("remove old segments of", &directory))?;
     }
+    check_segments(&directory, &epochs, &segments, shape.segment_bytes)?;
     let mut recovery = Recovery::new(files, settings, &place, &epochs, &segments, start)?;
     recovery.follow_runs()?;
     let tail = recovery.opening.unsealed_from();
     let end = recovery.replay_tail()?;
     let Recovery { opening, runs, unwritten, .. } = recovery;
     repair(files, shape, &segments, &directory, tail, &end)?;
-    epochs.expire(start);
     let life = epochs.raise(end.end, shape.block_bytes);
     write_epochs(files, &epochs_path, &epochs)?;
     let prepared = prepare_first_space(files, shape, &directory, &mut segments, life.first);

@@ -224,6 +224,17 @@ pub fn fold(files: &impl FileSystem, place: &ShardPlace) -> io::Result<u64> {
     Ok(if kept.len() < SNAPSHOTS_KEPT { 0 } else { kept[0] })
 }
 
+/// The log begins at `start` from now on, which EPOCHS says first.
+///
+/// # Errors
+/// What the disk says; it can be tried again.
+pub fn expire(files: &impl FileSystem, place: &ShardPlace, start: u64) -> Result<(), StoreError> {
+    let path = place.directory.join("EPOCHS");
+    let mut epochs = store::read_epochs(files, &path)?;
+    epochs.expire(start);
+    store::write_epochs(files, &path, &epochs)
+}
+
 /// Removes the files of the log below `start`: the oldest segment first, each made durable before the
 /// next, so that a crash leaves no hole; then runs that lie below.
 ///
@@ -280,19 +291,13 @@ pub struct Comparison<'a, F> {
 }
 
 impl<'a, F: FileSystem> Comparison<'a, F> {
-    /// Begins with a log that begins at `start`: snapshots are read at once.
+    /// Begins: snapshots are read at once.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn new(files: &'a F, place: &'a ShardPlace, start: u64) -> io::Result<Comparison<'a, F>> {
+    pub fn new(files: &'a F, place: &'a ShardPlace) -> io::Result<Comparison<'a, F>> {
         let found = find(files, place)?;
         let mut damaged = Vec::new();
-        // Segments go only when two snapshots hold what they said.
-        if start > 0 && found.snapshots.first().is_none_or(|oldest| start > *oldest) {
-            let path = super::store::segment_path(&place.directory, start);
-            let reason = "the segments before it are missing, and were not removed".to_owned();
-            damaged.push(DamagedFile { path, reason });
-        }
         for at in found.snapshots {
             if let Err(reason) = read_snapshot(files, place, at) {
                 damaged.push(DamagedFile { path: place.snapshot_path(at), reason });

@@ -183,6 +183,8 @@ impl About {
 
 #[derive(Serialize, Deserialize, Debug)]
 struct EpochsFile {
+    /// Where the log begins.
+    start: u64,
     epochs: Vec<EpochEntry>,
 }
 
@@ -378,6 +380,36 @@ pub(super) fn list_segments<F: FileSystem>(
     Ok(segments)
 }
 
+/// The segments are there that the log must have.
+pub(super) fn check_segments<F>(
+    directory: &Path,
+    epochs: &Epochs,
+    segments: &[(u64, F)],
+    segment_bytes: u64,
+) -> Result<(), StoreError> {
+    let Some(newest) = epochs.newest() else {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        // Without it every record would be taken for one of another life, and wiped.
+        let path = directory.join("EPOCHS");
+        return Err(StoreError::Damaged { path, reason: "it is missing".to_owned() });
+    };
+    let missing = |expected| {
+        Err(StoreError::SegmentMissing { path: segment_path(directory, expected), expected })
+    };
+    match (segments.first(), segments.last()) {
+        // The first one is made after the epoch began.
+        (None, _) if newest.first == epochs.start() => Ok(()),
+        (None, _) => missing(epochs.start()),
+        (Some((first, _)), _) if *first > epochs.start() => missing(epochs.start()),
+        (_, Some((last, _))) if last + segment_bytes < newest.first => {
+            missing(last + segment_bytes)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Path of the segment that begins at a log offset.
 pub fn segment_path(directory: &Path, first: u64) -> PathBuf {
     directory.join(format!("{first:020}"))
@@ -428,15 +460,13 @@ pub fn inspect<F: FileSystem>(
     for shard in 0..usize::from(about.shards) {
         let directory = shard_directory(directory, shard as u16);
         let epochs = read_epochs(files, &directory.join("EPOCHS"))?;
-        let segments = list_segments(files, &directory, shape.segment_bytes)?;
-        let start = segments.first().map_or(0, |(first, _)| *first);
-        if epochs.lives().is_empty() && !segments.is_empty() {
-            let path = directory.join("EPOCHS");
-            return Err(StoreError::Damaged { path, reason: "it is missing".to_owned() });
-        }
+        let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
+        let start = epochs.start();
+        segments.retain(|(first, _)| *first >= start);
+        check_segments(&directory, &epochs, &segments, shape.segment_bytes)?;
         let identity = about.run_identity(shard as u8)?;
         let place = ShardPlace { directory, shape, identity };
-        let comparison = Comparison::new(files, &place, start);
+        let comparison = Comparison::new(files, &place);
         let mut comparison = comparison.map_err(io_error("list", &place.directory))?;
         let end = replay(shape, &epochs, &segments, &place.directory, start, |found| {
             if let Replayed::Record { offset, prefix, payload } = &found {
@@ -459,7 +489,7 @@ pub(super) fn read_epochs(files: &impl FileSystem, path: &Path) -> Result<Epochs
         previous_end: entry.previous_end,
         first: entry.first,
     });
-    Epochs::new(lives.collect()).map_err(|error: EpochsError| StoreError::Damaged {
+    Epochs::new(lives.collect(), file.start).map_err(|error: EpochsError| StoreError::Damaged {
         path: path.to_owned(),
         reason: error.to_string(),
     })
@@ -471,12 +501,13 @@ pub(super) fn write_epochs(
     path: &Path,
     epochs: &Epochs,
 ) -> Result<(), StoreError> {
+    let start = epochs.start();
     let epochs = epochs.lives().iter().map(|life| EpochEntry {
         number: life.number,
         previous_end: life.previous_end,
         first: life.first,
     });
-    let content = EpochsFile { epochs: epochs.collect() };
+    let content = EpochsFile { start, epochs: epochs.collect() };
     let is_full = |error: &StoreError| matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
     match write_checked(files, path, &content) {
         Err(error) if is_full(&error) => {

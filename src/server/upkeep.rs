@@ -77,10 +77,16 @@ pub fn perform<F: FileSystem>(
             }
         },
         Upkeep::RemoveBelow(segments, start) => {
-            match runs::remove_below(files, place, &segments, start) {
+            let removed = runs::expire(files, place, start)
+                .map_err(|error| error.to_string())
+                .and_then(|()| {
+                    let removed = runs::remove_below(files, place, &segments, start);
+                    removed.map_err(|error| error.to_string())
+                });
+            match removed {
                 Ok(()) => Done { messages: Vec::new(), again: None },
                 Err(error) => {
-                    tracing::warn!(shard, %error, "old segments cannot be removed; tried again");
+                    tracing::warn!(shard, error, "old segments cannot be removed; tried again");
                     let again = Some(Upkeep::RemoveBelow(segments, start));
                     Done { messages: Vec::new(), again }
                 }

@@ -18,6 +18,7 @@ pub struct Epoch {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Epochs {
     lives: Vec<Epoch>,
+    start: u64,
 }
 
 /// Why a table of epochs is none.
@@ -32,11 +33,11 @@ pub enum EpochsError {
 }
 
 impl Epochs {
-    /// Checks a table read from disk.
+    /// Checks a table read from disk, of a log that begins at `start`.
     ///
     /// # Errors
     /// Numbers or offsets do not rise.
-    pub fn new(lives: Vec<Epoch>) -> Result<Epochs, EpochsError> {
+    pub fn new(lives: Vec<Epoch>, start: u64) -> Result<Epochs, EpochsError> {
         for pair in lives.windows(2) {
             let (before, after) = (pair[0], pair[1]);
             if after.number <= before.number
@@ -47,7 +48,12 @@ impl Epochs {
                 return Err(EpochsError::OutOfOrder { number: after.number });
             }
         }
-        Ok(Epochs { lives })
+        Ok(Epochs { lives, start })
+    }
+
+    /// Where the log begins: what was before was removed.
+    pub fn start(&self) -> u64 {
+        self.start
     }
 
     /// Oldest first.
@@ -75,6 +81,7 @@ impl Epochs {
 
     /// Forgets lives of which the log holds nothing any more, because it begins at `start` now.
     pub fn expire(&mut self, start: u64) {
+        self.start = self.start.max(start);
         let kept = self.lives.iter().rposition(|life| life.first <= start).unwrap_or(0);
         self.lives.drain(..kept);
     }
@@ -150,9 +157,10 @@ mod tests {
     #[test]
     fn disorder_is_refused() {
         let life = |number, previous_end, first| Epoch { number, previous_end, first };
-        let refused = Epochs::new(vec![life(1, 0, 0), life(1, 10, 16)]);
+        let new = |lives| Epochs::new(lives, 0);
+        let refused = new(vec![life(1, 0, 0), life(1, 10, 16)]);
         assert_eq!(refused, Err(EpochsError::OutOfOrder { number: 1 }));
-        assert!(Epochs::new(vec![life(1, 0, 0), life(3, 10, 16)]).is_ok());
-        assert!(Epochs::new(vec![life(1, 0, 0), life(3, 20, 16)]).is_err());
+        assert!(new(vec![life(1, 0, 0), life(3, 10, 16)]).is_ok());
+        assert!(new(vec![life(1, 0, 0), life(3, 20, 16)]).is_err());
     }
 }

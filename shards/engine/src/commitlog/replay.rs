@@ -12,8 +12,8 @@ use std::ops::Range;
 use proto::record;
 
 use super::prefix::{
-    ALIGNMENT, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix, carried, checksum,
-    record_start,
+    ALIGNMENT, FLAG_CONTINUES, FLAG_MORE, GAP_BOUNDARY, Kind, PREFIX_BYTES, Prefix, carried,
+    checksum, record_start,
 };
 use super::{Epochs, LogShape};
 use crate::limits::{PAYLOAD_BYTES_MAX, UNWRITTEN_BYTES_MAX};
@@ -79,9 +79,10 @@ struct Search {
     dirty_end: u64,
     /// The first record behind `from` that is whole.
     first_valid: Option<u64>,
-    /// However many zeros there are, the search goes on to here: something behind is known to be whole.
+    /// However many zeros there are, the search goes on to here: something is behind them.
     until: u64,
-    /// The search gave up here, and looks whether a later segment begins with a record.
+    /// The search gave up here, and looks at a block of each further MiB: a hole that is longer than what
+    /// can have been in flight has the log behind it.
     gave_up: Option<u64>,
 }
 
@@ -263,14 +264,10 @@ impl Replay {
                         self.end(from, search.dirty_end);
                         return None;
                     }
-                    Probe::Nothing => self.go_to((self.at + 1).next_multiple_of(self.segment())),
-                    Probe::Durable(durable) if durable <= from => {
-                        self.go_to((self.at + 1).next_multiple_of(self.segment()));
-                    }
-                    // A hole, longer than what can have been in flight: what is behind it counts.
-                    Probe::Durable(_) => {
+                    Probe::Zeros => self.go_to(self.at + GAP_BOUNDARY),
+                    Probe::Bytes => {
                         search.gave_up = None;
-                        search.until = self.at;
+                        search.until = self.at + self.shape.block_bytes;
                         self.go_to(gave_up);
                     }
                 }
@@ -289,7 +286,7 @@ impl Replay {
             if searched_enough {
                 let block = self.shape.block_bytes;
                 search.gave_up = Some(self.at / block * block);
-                self.go_to((self.at + 1).next_multiple_of(self.segment()));
+                self.go_to((self.at + 1).next_multiple_of(GAP_BOUNDARY));
                 continue;
             }
             if at_end {
@@ -323,19 +320,13 @@ impl Replay {
         }
     }
 
-    fn segment(&self) -> u64 {
-        self.shape.segment_bytes
-    }
-
-    /// Looks at the first record of the segment that begins here.
+    /// Whether there is anything in the block that begins here.
     fn probe(&self) -> Probe {
         if (self.bytes_at_or_empty().len() as u64) < self.shape.block_bytes {
             return if self.files_end { Probe::FilesEnd } else { Probe::Need };
         }
-        match self.examine(self.at) {
-            Look::Valid(prefix) => Probe::Durable(prefix.durable),
-            Look::Short | Look::Nothing => Probe::Nothing,
-        }
+        let block = &self.bytes_at_or_empty()[..self.shape.block_bytes as usize];
+        if leading_zeros(block) == block.len() { Probe::Zeros } else { Probe::Bytes }
     }
 
     /// Continues at the start of a block, whose bytes are asked for.
@@ -386,9 +377,8 @@ enum Look {
 enum Probe {
     Need,
     FilesEnd,
-    Nothing,
-    /// A record that knew the log to be durable up to here.
-    Durable(u64),
+    Zeros,
+    Bytes,
 }
 
 enum Found {
