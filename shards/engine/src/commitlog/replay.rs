@@ -21,9 +21,9 @@ use crate::limits::{PAYLOAD_BYTES_MAX, UNWRITTEN_BYTES_MAX};
 /// Bytes asked for at a time.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
-/// How far behind the last byte that is not zero the search for a later record goes on: twice what
-/// can have been in flight.
-const SEARCH_ZEROS_MAX: u64 = 2 * UNWRITTEN_BYTES_MAX;
+/// How far behind the last byte that is not zero the search for a later record goes on: what can have been
+/// in flight.
+const SEARCH_ZEROS_MAX: u64 = UNWRITTEN_BYTES_MAX;
 
 /// What to do next.
 #[derive(Debug)]
