@@ -1,0 +1,138 @@
+//! Old segments of the real program go by a budget; what they said stays: topics, queue offsets, committed
+//! offsets, messages that wait for their time.
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use support::{Client, Server, records};
+
+const TOPIC: &str = "RetainedTopic";
+const SEGMENT_BYTES: u64 = 16 << 20;
+const BUDGET_BYTES: u64 = 40 << 20;
+
+/// Codes of RocketMQ.
+const UPDATE_CONSUMER_OFFSET: i32 = 15;
+const QUERY_CONSUMER_OFFSET: i32 = 14;
+const GET_MAX_OFFSET: i32 = 30;
+const GET_MIN_OFFSET: i32 = 31;
+const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
+const GET_EARLIEST_MSG_STORETIME: i32 = 32;
+const PULL_OFFSET_MOVED: i32 = 21;
+const PULL_NOT_FOUND: i32 = 19;
+
+fn body(number: i64) -> Vec<u8> {
+    let mut body = format!("{number:012} ").into_bytes();
+    body.resize(40_000 + (number % 7) as usize * 1000, b'x');
+    body
+}
+
+/// Sends messages so that the one with offset `n` has the body of `n`.
+fn send(client: &mut Client, offsets: std::ops::Range<i64>) {
+    for number in offsets {
+        client.write_send(TOPIC, 0, &body(number)).expect("open");
+        let reply = client.read().expect("an answer");
+        assert_eq!((reply.code, reply.number("queueOffset")), (0, number), "{}", reply.remark);
+    }
+}
+
+fn ask_offset(client: &mut Client, code: i32, more: &[(&str, &str)], key: &str) -> i64 {
+    let ext = [&[("topic", TOPIC), ("queueId", "0")], more].concat();
+    let reply = client.ask(code, &ext, &[]);
+    assert_eq!(reply.code, 0, "{}", reply.remark);
+    reply.number(key)
+}
+
+fn min_offset(client: &mut Client) -> i64 {
+    ask_offset(client, GET_MIN_OFFSET, &[], "offset")
+}
+
+fn log_bytes(store: &Path) -> u64 {
+    let names = std::fs::read_dir(store.join("shard-000")).expect("a shard");
+    let is_segment = |name: &str| name.len() == 20;
+    names
+        .filter(|it| is_segment(&it.as_ref().expect("an entry").file_name().to_string_lossy()))
+        .count() as u64
+        * SEGMENT_BYTES
+}
+
+/// Everything from the oldest message on is what was sent.
+fn read_all(client: &mut Client, max: i64) -> i64 {
+    let min = min_offset(client);
+    let moved = client.pull(TOPIC, 0, 0);
+    assert_eq!((moved.code, moved.number("nextBeginOffset")), (PULL_OFFSET_MOVED, min));
+    let mut next = min;
+    while next < max {
+        let reply = client.pull(TOPIC, 0, next);
+        assert_eq!(reply.code, 0, "{next}: {}", reply.remark);
+        for (offset, found) in records(&reply.body) {
+            assert_eq!(offset, next);
+            assert!(found == body(offset), "{offset} has another body");
+            next += 1;
+        }
+    }
+    assert_eq!(client.pull(TOPIC, 0, max).code, PULL_NOT_FOUND);
+    min
+}
+
+#[test]
+fn old_segments_go_and_what_they_said_stays() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (store, config) = (folder.path().join("store"), folder.path().join("broker.conf"));
+    let text = format!(
+        "mappedFileSizeCommitLog={SEGMENT_BYTES}\nringmqLogBytesMax={BUDGET_BYTES}\nmessageDelayLevel=1s 1h\n"
+    );
+    std::fs::write(&config, text).expect("a file");
+    let flags = ["-c", config.to_str().expect("text"), "--log-level", "warn"];
+    let server = Server::start(&store, &flags);
+    let mut client = Client::connect(server.broker);
+    client.create_topic(TOPIC, 1);
+    assert_eq!(client.pull_as("Readers", TOPIC, 0, 0).code, PULL_NOT_FOUND, "the group is made");
+    send(&mut client, 0..100);
+    let commit =
+        [("consumerGroup", "Readers"), ("topic", TOPIC), ("queueId", "0"), ("commitOffset", "77")];
+    assert_eq!(client.ask(UPDATE_CONSUMER_OFFSET, &commit, &[]).code, 0);
+    // 115 MB: the topic, the commit and the first messages are in segments that go.
+    send(&mut client, 100..2700);
+    let begun = Instant::now();
+    while log_bytes(&store) > BUDGET_BYTES + 2 * SEGMENT_BYTES + (128 << 20)
+        || min_offset(&mut client) < 1000
+    {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "old segments stay: {}",
+            log_bytes(&store)
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let min = read_all(&mut client, 2700);
+    let committed = |client: &mut Client| {
+        ask_offset(client, QUERY_CONSUMER_OFFSET, &[("consumerGroup", "Readers")], "offset")
+    };
+    assert_eq!(committed(&mut client), 77);
+    let oldest_ms = ask_offset(&mut client, GET_EARLIEST_MSG_STORETIME, &[], "timestamp");
+    assert!(oldest_ms > 0);
+    let at = |client: &mut Client, time_ms: i64| {
+        let time = time_ms.to_string();
+        ask_offset(client, SEARCH_OFFSET_BY_TIMESTAMP, &[("timestamp", &time)], "offset")
+    };
+    assert_eq!(at(&mut client, 0), min);
+    assert_eq!(at(&mut client, oldest_ms), min);
+    assert_eq!(at(&mut client, i64::MAX), 2700);
+    server.kill();
+
+    for stop in [Server::kill as fn(Server), Server::stop] {
+        let server = Server::start(&store, &flags);
+        let mut client = Client::connect(server.broker);
+        assert_eq!(read_all(&mut client, 2700), min, "queues begin and end where they did");
+        assert_eq!(committed(&mut client), 77);
+        assert_eq!(ask_offset(&mut client, GET_MAX_OFFSET, &[], "offset"), 2700);
+        stop(server);
+    }
+    let server = Server::start(&store, &flags);
+    let mut client = Client::connect(server.broker);
+    send(&mut client, 2700..2710);
+    assert!(read_all(&mut client, 2710) >= min);
+    server.stop();
+}
