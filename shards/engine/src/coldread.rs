@@ -138,7 +138,7 @@ impl ColdReads {
                     let reason = reason.clone();
                     self.blocks.remove(&number);
                     if self.is_waited_for(number) {
-                        self.want(number); // told once; who waits for other blocks too has it tried again
+                        self.want(number, 0); // told once; who waits for other blocks too has it tried again
                     }
                     return Cold::Failed(reason);
                 }
@@ -220,11 +220,6 @@ impl ColdReads {
         let active_max = (self.capacity / (RECORD_BLOCKS_MAX + READ_AHEAD_BLOCKS as usize)).max(1);
         while self.active.len() < active_max {
             let Some(waiting) = self.queued.pop_front() else { return };
-            // Read for somebody else meanwhile: no read will end that wakes it.
-            if self.are_here(&waiting.blocks) {
-                self.woken.push(waiting.pull);
-                continue;
-            }
             for number in waiting.blocks.clone() {
                 if !self.blocks.contains_key(&number) {
                     self.want(number, 0);
@@ -327,12 +322,6 @@ impl ColdReads {
         self.activate();
     }
 
-    fn are_here(&self, blocks: &Range<u64>) -> bool {
-        blocks.clone().all(|number| {
-            matches!(self.blocks.get(&number), Some(Block::Ready { .. } | Block::Failed(_)))
-        })
-    }
-
     /// A pull whose blocks are here, to be executed again in this turn.
     pub fn next_woken_pull(&mut self) -> Option<HeldPull> {
         self.woken.pop()
@@ -412,34 +401,6 @@ mod tests {
             assert!(cold.memory_bytes() <= limit);
         }
         assert_eq!(woken, 500);
-    }
-
-    /// Found by the simulator: no read ended any more that would have woken it.
-    #[test]
-    fn a_pull_whose_blocks_came_while_it_queued_wakes() {
-        let mut cold = ColdReads::new(0);
-        cold.written(10 * BLOCK);
-        let mut out = Vec::new();
-        for number in 0..3 {
-            cold.wait(pull(number), number * BLOCK..number * BLOCK + 1).expect("room");
-        }
-        assert_eq!((cold.active.len(), cold.queued.len()), (2, 1));
-        // Somebody reads what the queued one wants.
-        cold.copy(2 * BLOCK..2 * BLOCK + 1, &mut out);
-        let mut woken = Vec::new();
-        while let Some(mut read) = cold.next_read() {
-            // The block that only the queued one waits for comes first.
-            if let Some(other) = cold.next_read() {
-                cold.read_completed(other.offset, other.buffer, Ok(READ_BLOCK_BYTES));
-            }
-            read.buffer.bytes_mut().fill(1);
-            cold.read_completed(read.offset, read.buffer, Ok(READ_BLOCK_BYTES));
-        }
-        while let Some(pull) = cold.next_woken_pull() {
-            woken.push(pull.ticket.connection);
-        }
-        woken.sort_unstable();
-        assert_eq!(woken, [0, 1, 2]);
     }
 
     #[test]
