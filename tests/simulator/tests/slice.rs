@@ -56,17 +56,32 @@ fn failing_disks_lose_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn old_segments_take_only_what_was_in_them() {
+    let mut removed = 0;
+    for plan in [Plan { retains: true, ..SYNC }, Plan { retains: true, ..ASYNC }] {
+        for seed in 0..6 {
+            let summary = run(seed, plan);
+            removed += summary.unwrap_or_else(|finding| panic!("seed {seed}: {finding}")).removed;
+        }
+    }
+    assert!(removed > 100, "{removed} removed");
+}
+
+#[test]
 fn changed_bytes_take_no_more_than_what_they_hit() {
-    let (mut started, mut refused, mut gone) = (0, 0, 0);
+    let (mut started, mut refused, mut gone, mut derived, mut free) = (0, 0, 0, 0, 0);
     for seed in 0..10 {
         let done = World::new(seed, SYNC).run_corruptions(30);
         let done = done.unwrap_or_else(|finding| panic!("seed {seed}: {finding}"));
         started += done.started;
         refused += done.refused;
         gone += done.gone;
+        derived += done.derived;
+        free += done.free;
     }
     assert_eq!(started + refused, 300);
     assert!(started > 100 && refused > 30 && gone > 100, "{started} {refused} {gone}");
+    assert!(derived > 10 && free > 0, "{derived} {free}");
 }
 
 #[test]
