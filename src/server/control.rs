@@ -120,10 +120,18 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
         is_stopping: Rc::clone(&is_stopping),
     };
     let space = glommio::spawn_local(space.run(wanted));
+    let keeper = Rc::new(Keeper {
+        files,
+        places: parts.places,
+        core: Rc::clone(&core),
+        is_stopping: Rc::clone(&is_stopping),
+    });
     let (upkeeps, due) = local_channel::new_unbounded();
     parts.due.into_iter().for_each(|due| _ = upkeeps.try_send(due));
-    let upkeep = keep_up(files, parts.places, due, Rc::clone(&core), Rc::clone(&is_stopping));
-    let upkeep = glommio::spawn_local(upkeep);
+    let upkeep = glommio::spawn_local(Rc::clone(&keeper).run(due));
+    // By itself: what waits for space must not hold back what makes some.
+    let (removals, due) = local_channel::new_unbounded();
+    let removal = glommio::spawn_local(keeper.run(due));
     let (registrations, asked) = local_channel::new_unbounded();
     let registrar = Registrar::new(parts.identity, parts.name_servers);
     let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
@@ -137,6 +145,7 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
         core,
         spaces,
         upkeeps,
+        removals,
         registrations,
         is_stopping: &is_stopping,
     };
@@ -147,6 +156,7 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
     is_stopping.set(true);
     space.await;
     upkeep.await;
+    removal.await;
     // Its channel is closed now: it unregisters and ends.
     registration.await;
     served
@@ -159,6 +169,7 @@ struct Dispatch<'a, F> {
     core: Rc<CoreLine<F>>,
     spaces: LocalSender<(usize, std::ops::Range<u64>)>,
     upkeeps: LocalSender<(usize, Upkeep)>,
+    removals: LocalSender<(usize, Upkeep)>,
     registrations: LocalSender<Registration>,
     is_stopping: &'a Cell<bool>,
 }
@@ -178,7 +189,7 @@ async fn dispatch<F>(mut this: Dispatch<'_, F>) -> io::Result<()> {
                     this.upkeeps.try_send((shard, Upkeep::RemakeRun(range))).ok();
                 }
                 ToControl::RemoveBelow { shard, segments, start } => {
-                    this.upkeeps.try_send((shard, Upkeep::RemoveBelow(segments, start))).ok();
+                    this.removals.try_send((shard, Upkeep::RemoveBelow(segments, start))).ok();
                 }
                 ToControl::RegisterTopics { topics, version, number, is_full } => {
                     let registration = Registration { topics, version, number, is_full };
@@ -241,26 +252,32 @@ impl<S: SharedFiles> SpaceTask<S> {
 }
 
 /// Keeps runs, snapshots and segments in order, one piece of work after the other.
-async fn keep_up<S: SharedFiles>(
+struct Keeper<S: SharedFiles> {
     files: S,
     places: Vec<ShardPlace>,
-    due: LocalReceiver<(usize, Upkeep)>,
     core: Rc<CoreLine<S::File>>,
     is_stopping: Rc<Cell<bool>>,
-) {
-    while let Some((shard, mut upkeep)) = due.recv().await {
-        while !is_stopping.get() {
-            let (files, place) = (files.clone(), places[shard].clone());
-            // The calls block, so they are made on a thread of the executor's pool.
-            let done = glommio::executor()
-                .spawn_blocking(move || upkeep::perform(&files, &place, shard, upkeep))
-                .await;
-            done.messages.into_iter().for_each(|message| core.send(message));
-            match done.again {
-                Some(again) => upkeep = again,
-                None => break,
+}
+
+impl<S: SharedFiles> Keeper<S> {
+    async fn run(self: Rc<Self>, due: LocalReceiver<(usize, Upkeep)>) {
+        while let Some((shard, mut upkeep)) = due.recv().await {
+            let mut is_told = false;
+            while !self.is_stopping.get() {
+                let (files, place) = (self.files.clone(), self.places[shard].clone());
+                // The calls block, so they are made on a thread of the executor's pool.
+                let done = glommio::executor()
+                    .spawn_blocking(move || upkeep::perform(&files, &place, shard, upkeep))
+                    .await;
+                done.messages.into_iter().for_each(|message| self.core.send(message));
+                let Some((again, reason)) = done.again else { break };
+                if !std::mem::replace(&mut is_told, true) {
+                    let directory = self.places[shard].directory.display();
+                    tracing::warn!(%directory, reason, "nothing is lost by it; it is tried again until it succeeds");
+                }
+                upkeep = again;
+                space::wait_to_retry().await;
             }
-            space::wait_to_retry().await;
         }
     }
 }

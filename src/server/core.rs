@@ -572,6 +572,7 @@ impl<R: Ring> Core<R> {
                 ToCore::Snapshot { shard, safe_below } => {
                     self.broker.shards[shard].snapshots_hold(safe_below);
                 }
+                ToCore::Removed { shard } => self.broker.shards[shard].removed(),
                 ToCore::Disk(look) => self.look_at_disk(now, &look),
                 ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
                 ToCore::SendAllTopics => {

@@ -92,6 +92,11 @@ pub enum ToCore<F> {
         /// Log offset.
         safe_below: u64,
     },
+    /// The segments of a RemoveBelow are gone.
+    Removed {
+        /// The shard, by its place on the core.
+        shard: usize,
+    },
     /// The disk and the clock were looked at: see what may go.
     Disk(DiskLook),
     /// The NameServers were told of the topics of a RegisterTopics.

@@ -105,7 +105,7 @@ pub fn open_shard<F: FileSystem>(
     recovery.follow_runs()?;
     let tail = recovery.opening.unsealed_from();
     let end = recovery.replay_tail()?;
-    let Recovery { opening, runs, unwritten, .. } = recovery;
+    let Recovery { opening, runs, unwritten, safe_below, .. } = recovery;
     repair(files, shape, &segments, &directory, tail, &end)?;
     let life = epochs.raise(end.end, shape.block_bytes);
     write_epochs(files, &epochs_path, &epochs)?;
@@ -143,6 +143,7 @@ pub fn open_shard<F: FileSystem>(
     };
     let index = ShardIndex(identity.shard);
     let (mut shard, catalog) = opening.finish(index, log, &opening_settings);
+    shard.snapshots_hold(safe_below);
     if settings.flush == FlushMode::Sync {
         shard.set_flush_timeout(settings.sync_flush_timeout_ms);
     }
@@ -172,6 +173,8 @@ struct Recovery<'a, F: FileSystem> {
     opening: Opening,
     runs: Vec<(u64, u64, F::File)>,
     unwritten: Vec<EncodedRun>,
+    /// Segments below may go.
+    safe_below: u64,
 }
 
 impl<'a, F: FileSystem> Recovery<'a, F> {
@@ -188,7 +191,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
         for path in &found.unfinished {
             files.remove(path).map_err(io_error("remove", path))?;
         }
-        let snapshot = newest_snapshot(files, place, &found.snapshots);
+        let (snapshot, safe_below) = newest_snapshot(files, place, &found.snapshots);
         let snapshot = snapshot.filter(|snapshot| snapshot.at() >= start);
         if snapshot.is_none() && start > 0 {
             return Err(StoreError::SnapshotMissing { path: directory.clone(), start });
@@ -204,6 +207,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             opening: Opening::new(settings.seal, place.shape.segment_bytes, start, facts_from),
             runs: Vec::new(),
             unwritten: Vec::new(),
+            safe_below,
         };
         recovery.open_runs(&found.runs, start, facts_from)?;
         Ok(recovery)
@@ -390,11 +394,18 @@ fn unusable(place: &ShardPlace, source: OpenError) -> StoreError {
     StoreError::Open { path: place.directory.clone(), source }
 }
 
-fn newest_snapshot(files: &impl FileSystem, place: &ShardPlace, ats: &[u64]) -> Option<Snapshot> {
-    let mut newest = None;
+/// The newest snapshot that is whole, and where the one before it is (0 without one).
+fn newest_snapshot(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    ats: &[u64],
+) -> (Option<Snapshot>, u64) {
+    let (mut newest, mut before) = (None, 0);
     for at in ats {
         match runs::read_snapshot(files, place, *at) {
-            Ok(snapshot) => newest = Some(snapshot),
+            Ok(snapshot) => {
+                before = newest.replace(snapshot).map_or(0, |older| older.at());
+            }
             Err(error) => tracing::error!(
                 snapshot = %place.snapshot_path(*at).display(),
                 error,
@@ -402,7 +413,7 @@ fn newest_snapshot(files: &impl FileSystem, place: &ShardPlace, ats: &[u64]) -> 
             ),
         }
     }
-    newest
+    (newest, before)
 }
 
 /// Reads the log from `start` to its end, or until `apply` stops it.

@@ -231,6 +231,9 @@ pub fn fold(files: &impl FileSystem, place: &ShardPlace) -> io::Result<u64> {
 pub fn expire(files: &impl FileSystem, place: &ShardPlace, start: u64) -> Result<(), StoreError> {
     let path = place.directory.join("EPOCHS");
     let mut epochs = store::read_epochs(files, &path)?;
+    if epochs.start() >= start {
+        return Ok(());
+    }
     epochs.expire(start);
     store::write_epochs(files, &path, &epochs)
 }
@@ -255,6 +258,8 @@ pub fn remove_below(
     for range in find(files, place)?.runs.iter().filter(|range| range.end <= start) {
         files.remove(&place.run_path(range))?;
     }
+    // It may have been given up for EPOCHS, on a disk that was full.
+    store::keep_spare(files, place.directory.parent().unwrap_or(&place.directory));
     Ok(())
 }
 

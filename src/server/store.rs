@@ -269,7 +269,7 @@ pub fn open_files<F: FileSystem>(
 }
 
 /// Keeps some space for the next start, in case that the disk is full then.
-fn keep_spare(files: &impl FileSystem, directory: &Path) {
+pub(super) fn keep_spare(files: &impl FileSystem, directory: &Path) {
     let made = files.open(&directory.join(SPARE), OpenMode::OrCreate);
     if let Err(error) = made.and_then(|file| file.allocate(SPARE_BYTES)) {
         tracing::warn!(%error, "no space could be kept for a start on a full disk ({SPARE})");

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use engine::consumequeue::{EncodedRun, RunHead};
+use engine::consumequeue::EncodedRun;
 use engine::shard::Slice;
 use runtime::file::FileSystem;
 
@@ -33,8 +33,18 @@ pub enum Upkeep {
 pub struct Done<F> {
     /// What the core is to be told.
     pub messages: Vec<ToCore<F>>,
-    /// What is to be tried again after a while.
-    pub again: Option<Upkeep>,
+    /// What is to be tried again after a while, and why.
+    pub again: Option<(Upkeep, String)>,
+}
+
+impl<F> Done<F> {
+    fn with(message: ToCore<F>) -> Done<F> {
+        Done { messages: vec![message], again: None }
+    }
+
+    fn failed(upkeep: Upkeep, what: &str, error: &dyn std::error::Error) -> Done<F> {
+        Done { messages: Vec::new(), again: Some((upkeep, format!("{what}: {error}"))) }
+    }
 }
 
 /// Performs a piece of work.
@@ -52,7 +62,7 @@ pub fn perform<F: FileSystem>(
         Upkeep::WriteEncoded(encoded) => match runs::write_encoded(files, place, &encoded) {
             Ok(file) => {
                 let is_full = encoded.head.range.end.is_multiple_of(place.shape.segment_bytes);
-                let mut done = written(shard, encoded.head, file);
+                let mut done = Done::with(ToCore::RunWritten { shard, head: encoded.head, file });
                 if is_full {
                     let folded = perform(files, place, shard, Upkeep::Fold);
                     done.messages.extend(folded.messages);
@@ -60,48 +70,31 @@ pub fn perform<F: FileSystem>(
                 }
                 done
             }
-            Err(error) => {
-                let reason = format!("write queue entries to {}", place.directory.display());
-                tracing::warn!(shard, %error, "{reason}; tried again");
-                Done { messages: Vec::new(), again: Some(Upkeep::WriteEncoded(encoded)) }
-            }
+            Err(error) => Done::failed(
+                Upkeep::WriteEncoded(encoded),
+                "queue entries cannot be written",
+                &error,
+            ),
         },
         Upkeep::Fold => match runs::fold(files, place) {
-            Ok(safe_below) => {
-                Done { messages: vec![ToCore::Snapshot { shard, safe_below }], again: None }
-            }
-            Err(error) => {
-                let reason = format!("write a snapshot to {}", place.directory.display());
-                tracing::warn!(shard, %error, "{reason}; tried again");
-                Done { messages: Vec::new(), again: Some(Upkeep::Fold) }
-            }
+            Ok(safe_below) => Done::with(ToCore::Snapshot { shard, safe_below }),
+            Err(error) => Done::failed(Upkeep::Fold, "a snapshot cannot be written", &error),
         },
         Upkeep::RemoveBelow(segments, start) => {
-            let removed = runs::expire(files, place, start)
-                .map_err(|error| error.to_string())
-                .and_then(|()| {
-                    let removed = runs::remove_below(files, place, &segments, start);
-                    removed.map_err(|error| error.to_string())
-                });
-            match removed {
-                Ok(()) => Done { messages: Vec::new(), again: None },
-                Err(error) => {
-                    tracing::warn!(shard, error, "old segments cannot be removed; tried again");
-                    let again = Some(Upkeep::RemoveBelow(segments, start));
-                    Done { messages: Vec::new(), again }
-                }
+            let what = "old segments cannot be removed";
+            if let Err(error) = runs::expire(files, place, start) {
+                return Done::failed(Upkeep::RemoveBelow(segments, start), what, &error);
+            }
+            match runs::remove_below(files, place, &segments, start) {
+                Ok(()) => Done::with(ToCore::Removed { shard }),
+                Err(error) => Done::failed(Upkeep::RemoveBelow(segments, start), what, &error),
             }
         }
         Upkeep::RemakeRun(range) => match runs::remake_run(files, place, &range) {
-            Ok((head, file)) => written(shard, head, file),
+            Ok((head, file)) => Done::with(ToCore::RunWritten { shard, head, file }),
             Err(error) => {
-                tracing::error!(shard, %error, "queue entries cannot be made again; tried again");
-                Done { messages: Vec::new(), again: Some(Upkeep::RemakeRun(range)) }
+                Done::failed(Upkeep::RemakeRun(range), "queue entries cannot be made again", &error)
             }
         },
     }
-}
-
-fn written<F>(shard: usize, head: RunHead, file: F) -> Done<F> {
-    Done { messages: vec![ToCore::RunWritten { shard, head, file }], again: None }
 }

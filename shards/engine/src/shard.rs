@@ -59,6 +59,8 @@ pub struct Shard {
     unsealed: Unsealed,
     /// Where the log begins.
     start: u64,
+    /// Files below the start are being removed.
+    is_removing: bool,
     /// Snapshots hold what segments below said.
     safe_below: u64,
     /// Why the disk counts as full, while it does: messages are refused, before there is none left for

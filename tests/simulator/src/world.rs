@@ -623,7 +623,7 @@ impl World {
             for message in done.messages {
                 life.to_core.send(message).ok();
             }
-            life.upkeeps.extend(done.again.map(|again| (shard, again)));
+            life.upkeeps.extend(done.again.map(|(again, _)| (shard, again)));
         }
     }
 

@@ -12,9 +12,17 @@ impl Shard {
         self.safe_below = self.safe_below.max(safe_below);
     }
 
+    /// The files below the log's start are gone.
+    pub fn removed(&mut self) {
+        self.is_removing = false;
+    }
+
     /// Forgets the oldest part of the log if it is to go: where the log begins from now on. The driver
-    /// removes the files below.
+    /// removes the files below, and says so before more goes: until then the disk looks as full as before.
     pub fn expire(&mut self, now_ms: u64, retention: &Retention, look: &DiskLook) -> Option<u64> {
+        if self.is_removing {
+            return None;
+        }
         let segment_bytes = self.log.shape().segment_bytes;
         let start = self.start;
         let full_end = self.unsealed.from() / segment_bytes * segment_bytes;
@@ -44,6 +52,7 @@ impl Shard {
             return None;
         }
         self.start = new_start;
+        self.is_removing = true;
         self.queues.expire(new_start);
         tracing::info!(shard = self.index.0, log_start = new_start, "old segments are removed");
         Some(new_start)

@@ -244,6 +244,7 @@ impl Opening {
             cold_runs: ColdReads::new(0),
             unsealed: self.unsealed,
             start: self.start,
+            is_removing: false,
             safe_below: 0,
             disk_full: None,
             told_pending: u64::MAX,
