@@ -386,12 +386,17 @@ impl DiskFile {
     /// Writes any of the sectors, as a write that fails or is cut short; with `destroys` some of them
     /// hold random bytes then.
     pub fn write_some(&self, offset: u64, bytes: &[u8], destroys: bool, rng: &mut Rng) {
-        let kind = rng.u8(..4);
+        let kind = rng.u8(..6);
+        let sectors = bytes.len().div_ceil(SECTOR_BYTES);
+        let kept = rng.usize(..=sectors);
         for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
             let place = offset + (index * SECTOR_BYTES) as u64;
             match kind {
                 0 => {}
                 1 => self.write(place, sector),
+                // From its start to somewhere.
+                2 | 3 if index < kept => self.write(place, sector),
+                2 | 3 => {}
                 _ if destroys && rng.u8(..16) == 0 => {
                     let garbage: Vec<u8> = sector.iter().map(|_| rng.u8(..)).collect();
                     self.write(place, &garbage);

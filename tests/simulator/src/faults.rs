@@ -1,5 +1,5 @@
-//! What goes wrong in a life besides its end: stuck operations, reads that fail, a full disk, clocks that
-//! are set, long pauses. All of it ends before the auditor asks for progress.
+//! What goes wrong in a life besides its end: stuck operations, reads that fail, a full disk, a control
+//! thread that is late with space, clocks that are set, long pauses. All of it ends before the auditor asks for progress.
 
 use crate::client::{Answered, Asked};
 use crate::place::{AUTO_QUEUES, Place, Topic};
@@ -37,8 +37,10 @@ impl World {
                 self.disk.fill(false);
                 life.is_full = false;
             }
+            52..56 if life.actors.is_heavy => life.control_is_late = self.rng.u32(50..600),
             _ => {}
         }
+        life.control_is_late = life.control_is_late.saturating_sub(1);
         Ok(())
     }
 

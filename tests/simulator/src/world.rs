@@ -99,6 +99,8 @@ pub(crate) struct Life {
     pub(crate) is_full: bool,
     /// … or had none before: sends may be refused.
     pub(crate) was_full: bool,
+    /// The control thread does nothing for so many steps.
+    pub(crate) control_is_late: u32,
     /// Reads failed: pulls may be refused.
     pub(crate) reads_failed: bool,
 }
@@ -392,6 +394,7 @@ impl World {
             actors: Actors::new(&mut self.rng),
             is_full: false,
             was_full: false,
+            control_is_late: 0,
             reads_failed: false,
         })
     }
@@ -426,6 +429,7 @@ impl World {
                     life.core.ring().complete(&mut self.rng);
                 }
             }
+            55..65 if with_load && life.control_is_late > 0 => {}
             55..65 => self.control(life),
             65..75 => {
                 let ms = if self.rng.u8(..10) == 0 { 700 } else { self.rng.u64(..3) };
