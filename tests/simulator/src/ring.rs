@@ -380,6 +380,7 @@ impl Ring for SimRing {
     }
 
     fn release(&mut self, received: Received) {
+        assert!(!self.free_buffers.contains(&received.buffer()), "a buffer goes back once");
         self.buffers[usize::from(received.buffer())].fill(RELEASED);
         self.free_buffers.push(received.buffer());
     }

@@ -379,7 +379,10 @@ impl World {
         }
         match life.core.ring().client_reads(client.connection) {
             Some(bytes) => client.receive(&bytes),
-            None => return self.forget(client).map(|()| None),
+            None if client.is_leaving || life.is_poisoned() => {
+                return self.forget(client).map(|()| None);
+            }
+            None => return Err("the broker closed a connection for no reason".to_owned()),
         }
         while let Some(answer) = client.next_answer()? {
             self.answered(life, &answer)?;
