@@ -420,7 +420,10 @@ impl World {
         }
         match self.rng.u8(..100) {
             0..25 => {
-                life.core.ring().deliver(&mut self.rng);
+                // A receive is 64 KiB at the most; who sends much fills several at once.
+                for _ in 0..if life.actors.is_heavy { 6 } else { 1 } {
+                    life.core.ring().deliver(&mut self.rng);
+                }
             }
             25..55 => {
                 if self.plan.disk_fails && with_load && self.rng.u16(..400) == 0 {
