@@ -120,6 +120,9 @@ impl ColdReads {
                 Some(Block::Failed(reason)) => {
                     let reason = reason.clone();
                     self.blocks.remove(&number);
+                    if self.is_waited_for(number) {
+                        self.want(number); // told once; who waits for other blocks too has it tried again
+                    }
                     return Cold::Failed(reason);
                 }
                 Some(Block::Wanted | Block::Reading { .. }) => all = false,
@@ -191,6 +194,11 @@ impl ColdReads {
         self.activate();
     }
 
+    fn is_waited_for(&self, number: u64) -> bool {
+        self.active.iter().any(|waiting| waiting.blocks.contains(&number))
+    }
+
+    /// Pulls that are next wait for their blocks, and wake at once if others have had them read.
     fn activate(&mut self) {
         let active_max = (self.capacity / (RECORD_BLOCKS_MAX + READ_AHEAD_BLOCKS as usize)).max(1);
         while self.active.len() < active_max {
@@ -200,8 +208,18 @@ impl ColdReads {
                     self.want(number);
                 }
             }
-            self.active.push(waiting);
+            if self.are_here(&waiting.blocks) {
+                self.woken.push(waiting.pull);
+            } else {
+                self.active.push(waiting);
+            }
         }
+    }
+
+    fn are_here(&self, blocks: &Range<u64>) -> bool {
+        blocks.clone().all(|number| {
+            matches!(self.blocks.get(&number), Some(Block::Ready { .. } | Block::Failed(_)))
+        })
     }
 
     /// The next read to start.
@@ -229,13 +247,11 @@ impl ColdReads {
             self.buffers += 1;
             return Some(buffer);
         }
-        let is_waited_for =
-            |number: &u64| self.active.iter().any(|waiting| waiting.blocks.contains(number));
         let oldest = self
             .blocks
             .iter()
             .filter_map(|(number, block)| match block {
-                Block::Ready { used, .. } if !is_waited_for(number) => Some((*used, *number)),
+                Block::Ready { used, .. } if !self.is_waited_for(*number) => Some((*used, *number)),
                 _ => None,
             })
             .min();
@@ -266,10 +282,7 @@ impl ColdReads {
         self.blocks.insert(number, block);
         let mut index = 0;
         while index < self.active.len() {
-            let is_here = |number: u64| {
-                matches!(self.blocks.get(&number), Some(Block::Ready { .. } | Block::Failed(_)))
-            };
-            if self.active[index].blocks.clone().all(is_here) {
+            if self.are_here(&self.active[index].blocks) {
                 self.woken.push(self.active.swap_remove(index).pull);
             } else {
                 index += 1;
@@ -378,6 +391,31 @@ mod tests {
         }
         assert_eq!(woken[1], 0);
         assert!(woken[0] > 0);
+    }
+
+    #[test]
+    fn a_queued_pull_wakes_when_others_had_its_blocks_read() {
+        let mut cold = ColdReads::new(0);
+        cold.written(10 * BLOCK);
+        let count = 20;
+        for number in 0..count {
+            cold.wait(pull(number), 0..BLOCK).expect("room");
+        }
+        assert_eq!(perform(&mut cold), Some(0));
+        assert_eq!(std::iter::from_fn(|| cold.next_woken_pull()).count() as u64, count);
+    }
+
+    #[test]
+    fn a_pull_wakes_although_another_was_told_that_its_block_failed() {
+        let mut cold = ColdReads::new(0);
+        cold.written(10 * BLOCK);
+        cold.wait(pull(1), 0..2 * BLOCK).expect("room");
+        let read = cold.next_read().expect("wanted");
+        cold.read_completed(read.offset, read.buffer, Err("bad sector".to_owned()));
+        let told = cold.copy(0..10, &mut Vec::new());
+        assert_eq!(told, Cold::Failed("bad sector".to_owned()));
+        while perform(&mut cold).is_some() {}
+        assert!(cold.next_woken_pull().is_some());
     }
 
     #[test]
