@@ -27,15 +27,15 @@ fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
 
 fn slice(plan: Plan) {
     let (mut crashes, mut acknowledged, mut came) = (0, 0, 0);
-    for seed in 0..20 {
+    for seed in 0..14 {
         let summary = run(seed, plan).unwrap_or_else(|finding| panic!("seed {seed}: {finding}"));
         crashes += summary.crashes;
         acknowledged += summary.acknowledged;
         came += summary.came;
     }
-    assert!(crashes >= 180, "{crashes} crashes");
-    assert!(acknowledged > 5_000, "{acknowledged} acknowledged");
-    assert!(came > 500, "{came} came late or again");
+    assert!(crashes >= 125, "{crashes} crashes");
+    assert!(acknowledged > 4_000, "{acknowledged} acknowledged");
+    assert!(came > 400, "{came} came late or again");
 }
 
 #[test]
