@@ -1,6 +1,7 @@
 //! `cargo run --release -p simulator -- --seeds 0..1000`: runs of the simulator from the command line.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
@@ -53,8 +54,16 @@ enum Mode {
     Async,
 }
 
+/// The seed that runs: a panic ends a release build, and must name it before.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        println!("seed {}: {panic}", SEED.load(Ordering::Relaxed));
+        usual(panic);
+    }));
     let (flush, crash) = match arguments.mode {
         Mode::Sync => (FlushMode::Sync, Crash::Power),
         Mode::Async => (FlushMode::Async, Crash::Process),
@@ -76,7 +85,8 @@ fn main() -> ExitCode {
     let mut removed = 0;
     let (begun, mut told) = (Instant::now(), Instant::now());
     for seed in arguments.first..arguments.first + arguments.count {
-        // A panic is a finding too: it names the seed that it came from.
+        SEED.store(seed, Ordering::Relaxed);
+        // A panic is a finding too.
         let outcome = std::panic::catch_unwind(|| World::new(seed, plan).run());
         match outcome {
             Ok(Ok(summary)) => {
@@ -114,6 +124,7 @@ fn corrupt(arguments: &Arguments, plan: Plan, count: u32) -> ExitCode {
     let (mut started, mut refused, mut gone, mut findings) = (0, 0, 0, 0);
     let (mut derived, mut free) = (0, 0);
     for seed in arguments.first..arguments.first + arguments.count {
+        SEED.store(seed, Ordering::Relaxed);
         match World::new(seed, plan).run_corruptions(count) {
             Ok(done) => {
                 started += done.started;
