@@ -139,7 +139,6 @@ pub fn open_shard<F: FileSystem>(
     let opening_settings = OpeningSettings {
         delays_ms: settings.delay_levels_ms.clone(),
         read_cache_bytes: settings.read_cache_bytes,
-        seal: settings.seal,
     };
     let index = ShardIndex(identity.shard);
     let (mut shard, catalog) = opening.finish(index, log, &opening_settings);
@@ -312,7 +311,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
     fn write_run(&mut self, to: u64) -> Result<(), StoreError> {
         let encoded = self.opening.cut(to).encode(&self.place.identity);
         if self.unwritten.is_empty() {
-            match runs::write_encoded(self.files, self.place, &encoded) {
+            match runs::write_run(self.files, self.place, &encoded) {
                 Ok(file) => {
                     let address = self.opening.run_written(&encoded.head);
                     self.runs.push((address, encoded.head.file_bytes(), file));

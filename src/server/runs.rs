@@ -12,7 +12,7 @@ use engine::consumequeue::{
     ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, QueueEntry, QueueKey, RunError, RunHead, RunIdentity,
     read_page,
 };
-use engine::shard::{Slice, Snapshot};
+use engine::shard::Snapshot;
 use proto::record;
 use runtime::DirectBuffer;
 use runtime::file::{FileSystem, OpenMode, StoreFile, replace_file};
@@ -102,25 +102,11 @@ pub fn find(files: &impl FileSystem, place: &ShardPlace) -> io::Result<Found> {
     Ok(found)
 }
 
-/// Writes the run of a slice: aside, synced, renamed, its directory synced.
+/// Writes a run: aside, synced, renamed, its directory synced.
 ///
 /// # Errors
-/// What the file system says; nothing is there then under the run's name.
+/// What the file system says; nothing is there then under the run's name, and it can be tried again.
 pub fn write_run<F: FileSystem>(
-    files: &F,
-    place: &ShardPlace,
-    slice: Slice,
-) -> io::Result<(RunHead, F::File)> {
-    let encoded = slice.encode(&place.identity);
-    let file = write_encoded(files, place, &encoded)?;
-    Ok((encoded.head, file))
-}
-
-/// As [`write_run`], for what was encoded before.
-///
-/// # Errors
-/// As there; it can be tried again.
-pub fn write_encoded<F: FileSystem>(
     files: &F,
     place: &ShardPlace,
     encoded: &EncodedRun,
@@ -148,8 +134,10 @@ pub fn remake_run<F: FileSystem>(
     place: &ShardPlace,
     range: &Range<u64>,
 ) -> Result<(RunHead, F::File), StoreError> {
-    let slice = recovery::replay_slice(files, place, range)?;
-    write_run(files, place, slice).map_err(store::io_error("write a run to", &place.directory))
+    let encoded = recovery::replay_slice(files, place, range)?.encode(&place.identity);
+    let file = write_run(files, place, &encoded)
+        .map_err(store::io_error("write a run to", &place.directory))?;
+    Ok((encoded.head, file))
 }
 
 /// Opens a run and reads what is before its entries.

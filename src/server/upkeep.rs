@@ -59,7 +59,7 @@ pub fn perform<F: FileSystem>(
             let encoded = slice.encode(&place.identity);
             perform(files, place, shard, Upkeep::WriteEncoded(encoded))
         }
-        Upkeep::WriteEncoded(encoded) => match runs::write_encoded(files, place, &encoded) {
+        Upkeep::WriteEncoded(encoded) => match runs::write_run(files, place, &encoded) {
             Ok(file) => {
                 let is_full = encoded.head.range.end.is_multiple_of(place.shape.segment_bytes);
                 let mut done = Done::with(ToCore::RunWritten { shard, head: encoded.head, file });

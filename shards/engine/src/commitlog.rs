@@ -139,7 +139,6 @@ pub struct CommitLog {
     requested: u64,
     /// Why space could not be prepared, until it could.
     no_space: Option<String>,
-
     submitted: u64,
     written: u64,
     durable: u64,

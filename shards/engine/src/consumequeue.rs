@@ -51,6 +51,8 @@ pub struct QueueEntry {
 #[derive(Debug)]
 pub struct ConsumeQueue {
     key: QueueKey,
+    /// The oldest queue offset that is kept, here or in a run.
+    min: u64,
     next: u64,
     /// Queue offset of the first entry in memory; `max` when there is none.
     first: u64,
@@ -68,6 +70,7 @@ impl ConsumeQueue {
     fn new(key: QueueKey) -> ConsumeQueue {
         ConsumeQueue {
             key,
+            min: 0,
             next: 0,
             first: 0,
             len: 0,
@@ -111,6 +114,9 @@ impl ConsumeQueue {
 
     /// The next entry is that of this queue offset; none is in memory any more.
     fn jump(&mut self, queue_offset: u64) {
+        if self.min == self.max() {
+            self.min = queue_offset;
+        }
         self.evict(u64::MAX);
         assert!(self.len == 0 && queue_offset >= self.first);
         self.first = queue_offset;
@@ -237,16 +243,7 @@ impl ConsumeQueues {
     /// A queue's oldest kept queue offset, and the one behind its newest confirmed message.
     pub fn bounds(&self, key: QueueKey) -> Option<(u64, u64)> {
         let queue = self.find(key)?;
-        let min = self.runs.oldest(key).map_or(queue.first, |run| run.first);
-        Some((min, queue.max()))
-    }
-
-    /// A log offset at or below the oldest kept message of a queue, no further from it than a run is
-    /// long.
-    pub fn oldest_position(&self, key: QueueKey) -> Option<u64> {
-        let queue = self.find(key)?;
-        let in_run = self.runs.oldest(key).map(|run| run.log_start);
-        in_run.or_else(|| queue.entry(queue.first).map(|entry| entry.payload))
+        Some((queue.min, queue.max()))
     }
 
     /// A log offset at or below the message of a queue offset, no further from it than a run is long;
@@ -351,7 +348,10 @@ impl ConsumeQueues {
     pub fn found_run(&mut self, head: &RunHead) -> u64 {
         for run in &head.queues {
             let slot = self.slot(run.key);
-            self.queues[slot.0 as usize].jump(run.first + run.count);
+            let queue = &mut self.queues[slot.0 as usize];
+            let min = if queue.min == queue.max() { run.first } else { queue.min };
+            queue.jump(run.first + run.count);
+            queue.min = min;
         }
         self.runs.add(head)
     }
@@ -382,14 +382,11 @@ impl ConsumeQueues {
     pub fn expire(&mut self, start: u64) {
         for key in self.runs.expire(start) {
             if let Some(slot) = self.slots.get(&key) {
-                self.queues[*slot as usize].expire(start);
+                let queue = &mut self.queues[*slot as usize];
+                queue.expire(start);
+                queue.min = self.runs.oldest(key).unwrap_or(queue.first);
             }
         }
-    }
-
-    /// The next queue offset of each queue.
-    pub fn nexts(&self) -> impl Iterator<Item = (QueueKey, u64)> {
-        self.queues.iter().map(|queue| (queue.key, queue.next))
     }
 
     /// Number of queues in use.

@@ -59,12 +59,10 @@ impl Broker {
     fn is_young(&self, queue: Option<QueueKey>) -> bool {
         let Some(queue) = queue else { return false };
         let shard = &self.shards[self.owner_of(queue)];
-        let has_first = shard.queues().bounds(queue).is_some_and(|(min, max)| min == 0 && max > 0);
-        has_first
-            && shard.queues().oldest_position(queue).is_some_and(|position| {
-                let distance = shard.log().appended().saturating_sub(position);
-                distance <= self.settings.memory_bytes / 100 * IN_MEMORY_RAM_PERCENT
-            })
+        shard.queues().position_below(queue, 0).is_some_and(|position| {
+            let distance = shard.log().appended().saturating_sub(position);
+            distance <= self.settings.memory_bytes / 100 * IN_MEMORY_RAM_PERCENT
+        })
     }
 
     pub(in crate::broker) fn update_offset(

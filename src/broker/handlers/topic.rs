@@ -141,7 +141,7 @@ mod tests {
         let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
         log.space_found(1 << 40);
         let seal = SealLimits::default();
-        let settings = OpeningSettings { delays_ms: Vec::new(), read_cache_bytes: 1 << 20, seal };
+        let settings = OpeningSettings { delays_ms: Vec::new(), read_cache_bytes: 1 << 20 };
         Opening::new(seal, SHAPE.segment_bytes, 0, 0).finish(ShardIndex(0), log, &settings).0
     }
 

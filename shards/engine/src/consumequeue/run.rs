@@ -35,6 +35,15 @@ pub struct RunIdentity {
     pub seed: u32,
 }
 
+impl RunIdentity {
+    /// The checksum of a part of a run or of a snapshot.
+    pub fn sum(&self, bytes: &[u8]) -> u32 {
+        let mut hasher = Hasher::new_with_initial(self.seed);
+        hasher.update(bytes);
+        hasher.finalize()
+    }
+}
+
 /// Why a file is not the run it should be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RunError {
@@ -199,10 +208,10 @@ impl RunHead {
         let notes_start = directory_end.next_multiple_of(PAGE_BYTES);
         let notes_end = notes_start + sizes.notes_bytes as usize;
         let notes = bytes.get(notes_start..notes_end).ok_or(short)?;
-        if sum(identity.seed, directory) != sizes.directory_sum {
+        if identity.sum(directory) != sizes.directory_sum {
             return Err(RunError::Checksum("directory"));
         }
-        if sum(identity.seed, notes) != sizes.notes_sum {
+        if identity.sum(notes) != sizes.notes_sum {
             return Err(RunError::Checksum("notes"));
         }
         let mut queues = Vec::with_capacity(sizes.queues as usize);
@@ -244,8 +253,8 @@ impl RunHead {
 
     fn write(&self, identity: &RunIdentity, entries: u64, bytes: &mut [u8]) {
         let directory_end = PAGE_BYTES + self.queues.len() * QUEUE_BYTES;
-        let directory_sum = sum(identity.seed, &bytes[PAGE_BYTES..directory_end]);
-        let notes_sum = sum(identity.seed, &self.notes);
+        let directory_sum = identity.sum(&bytes[PAGE_BYTES..directory_end]);
+        let notes_sum = identity.sum(&self.notes);
         let page = &mut bytes[..PAGE_BYTES];
         page[0..8].copy_from_slice(&MAGIC);
         page[12..16].copy_from_slice(&u32::from(identity.shard).to_le_bytes());
@@ -259,7 +268,7 @@ impl RunHead {
         page[80..88].copy_from_slice(&(self.notes.len() as u64).to_le_bytes());
         page[88..92].copy_from_slice(&directory_sum.to_le_bytes());
         page[92..96].copy_from_slice(&notes_sum.to_le_bytes());
-        let head_sum = sum(identity.seed, &page[12..]);
+        let head_sum = identity.sum(&page[12..]);
         page[8..12].copy_from_slice(&head_sum.to_le_bytes());
     }
 }
@@ -279,7 +288,7 @@ struct Sizes {
 impl Sizes {
     fn read(identity: &RunIdentity, bytes: &[u8]) -> Result<Sizes, RunError> {
         let page = bytes.get(..PAGE_BYTES).ok_or(RunError::Short(bytes.len()))?;
-        if page[0..8] != MAGIC || u32_at(page, 8) != sum(identity.seed, &page[12..]) {
+        if page[0..8] != MAGIC || u32_at(page, 8) != identity.sum(&page[12..]) {
             return Err(RunError::Checksum("first page"));
         }
         let store_id = u128::from_le_bytes(page[16..32].try_into().expect("16 bytes"));
@@ -350,12 +359,6 @@ fn page_sum(seed: u32, start: u64, page: u64, bytes: &[u8]) -> u32 {
     hasher.update(&start.to_le_bytes());
     hasher.update(&page.to_le_bytes());
     hasher.update(&bytes[4..PAGE_BYTES]);
-    hasher.finalize()
-}
-
-fn sum(seed: u32, bytes: &[u8]) -> u32 {
-    let mut hasher = Hasher::new_with_initial(seed);
-    hasher.update(bytes);
     hasher.finalize()
 }
 

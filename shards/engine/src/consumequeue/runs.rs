@@ -37,15 +37,6 @@ pub struct Place {
     pub entries: Range<u64>,
 }
 
-/// The oldest entries of a queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Oldest {
-    /// Queue offset of the first.
-    pub first: u64,
-    /// Where the slice of the log begins that holds it.
-    pub log_start: u64,
-}
-
 /// All runs, in the log's order. See the module's first lines.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
@@ -86,11 +77,9 @@ impl Runs {
         address
     }
 
-    pub(super) fn oldest(&self, key: QueueKey) -> Option<Oldest> {
-        self.runs.iter().find_map(|run| {
-            let queue = run.find(key)?;
-            Some(Oldest { first: queue.first, log_start: run.range.start })
-        })
+    /// The oldest queue offset of a queue in any run.
+    pub(super) fn oldest(&self, key: QueueKey) -> Option<u64> {
+        self.runs.iter().find_map(|run| Some(run.find(key)?.first))
     }
 
     pub(super) fn place(&self, key: QueueKey, from: u64, count_max: usize) -> Option<Place> {

@@ -200,7 +200,7 @@ impl Snapshot {
         bytes.extend_from_slice(&identity.store_id.to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
         bytes.extend_from_slice(&state);
-        let sum = sum(identity.seed, &bytes[12..]);
+        let sum = identity.sum(&bytes[12..]);
         bytes[8..12].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
@@ -211,7 +211,7 @@ impl Snapshot {
     /// [`SnapshotError`].
     pub fn read(identity: &RunIdentity, at: u64, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
         let (head, state) = bytes.split_at_checked(HEAD_BYTES).ok_or(SnapshotError::Checksum)?;
-        if head[0..8] != MAGIC || head[8..12] != sum(identity.seed, &bytes[12..]).to_le_bytes() {
+        if head[0..8] != MAGIC || head[8..12] != identity.sum(&bytes[12..]).to_le_bytes() {
             return Err(SnapshotError::Checksum);
         }
         let whose =
@@ -234,10 +234,4 @@ impl Snapshot {
             state.queues().map(|it| (QueueKey { topic: it.topic, queue: it.queue }, it.next));
         Ok(Snapshot { at, stored_ms: numbers.stored_ms, facts, nexts: nexts.collect() })
     }
-}
-
-fn sum(seed: u32, bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-    hasher.update(bytes);
-    hasher.finalize()
 }

@@ -58,8 +58,6 @@ pub struct OpeningSettings {
     pub delays_ms: Vec<u64>,
     /// Bytes of the cache for cold reads of the log.
     pub read_cache_bytes: u64,
-    /// When slices are cut.
-    pub seal: SealLimits,
 }
 
 /// What was found so far; becomes a [`Shard`].
@@ -213,11 +211,6 @@ impl Opening {
     /// Where the next slice begins.
     pub fn unsealed_from(&self) -> u64 {
         self.unsealed.from()
-    }
-
-    /// Entries that no run holds.
-    pub fn unsealed_entries(&self) -> usize {
-        self.queues.unsealed_entries()
     }
 
     /// The run of a cut slice is on disk. The address of its bytes.

@@ -119,7 +119,7 @@ mod tests {
         let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
         log.space_found(1 << 40);
         let seal = SealLimits::default();
-        let settings = OpeningSettings { delays_ms: vec![1000], read_cache_bytes: 1 << 20, seal };
+        let settings = OpeningSettings { delays_ms: vec![1000], read_cache_bytes: 1 << 20 };
         let opening = Opening::new(seal, SHAPE.segment_bytes, 0, 0);
         let (mut shard, _) = opening.finish(ShardIndex(0), log, &settings);
         shard.set_flush_timeout(TIMEOUT_MS);
