@@ -141,6 +141,8 @@ impl Counts {
             Kind::Catalog => "changes of topics and groups",
             Kind::Settled => "notes of delivered delays",
             Kind::End => "clean stops",
+            Kind::Carried => "copies of delayed messages",
+            Kind::Moved => "notes where a copy is",
         };
         let (count, bytes) = self.0.entry(name).or_default();
         *count += 1;

@@ -259,7 +259,11 @@ impl<R: Ring> Core<R> {
             self.close_idle(now);
         }
         if matches!(self.phase, Phase::Starting | Phase::Serving) {
-            worked |= self.broker.deliver_due(now); // not behind the end mark
+            // Not behind the end mark.
+            worked |= self.broker.deliver_due(now);
+            for shard in &mut self.broker.shards {
+                worked |= shard.carry();
+            }
         }
         self.broker.answer_woken(now, &mut self.outboxes);
         self.pump(now)?;

@@ -96,6 +96,11 @@ impl Delays {
         self.levels[level - 1].cursor
     }
 
+    /// Whether a message of a level's queue was delivered.
+    pub fn was_delivered(&self, queue: QueueKey, queue_offset: u64) -> bool {
+        self.levels.get(queue.queue as usize).is_some_and(|level| level.cursor > queue_offset)
+    }
+
     /// Whether a message of a level waits.
     pub fn has_pending(&self, level: usize) -> bool {
         self.levels[level - 1].head != Head::None

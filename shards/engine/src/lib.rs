@@ -3,6 +3,7 @@
 //! State machines: no I/O, no clock, no randomness, no threads. The driver tells what happened and
 //! what time it is, and pulls what is to be done (docs/decisions/0003-events-and-effects.md).
 
+pub mod carried;
 pub mod catalog;
 pub mod coldread;
 pub mod commitlog;

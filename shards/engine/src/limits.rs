@@ -83,6 +83,13 @@ pub const COLD_PULLS_MAX: usize = 1 << 16;
 /// takes nothing) waits until it is tried again, ms.
 pub const DELAY_RETRY_MS: u64 = 1000;
 
+/// Delayed messages that are carried out of segments that are to go, at the most: 32 MiB of memory. With
+/// more of them segments are kept.
+pub const CARRIED_MAX: usize = 1 << 18;
+
+/// Bytes carried in a turn before others have theirs.
+pub const CARRIED_BYTES_PER_TURN: u64 = 256 * 1024;
+
 /// Consumer offsets a shard keeps, at the most (group × topic × queue).
 pub const OFFSETS_MAX: usize = 1 << 22;
 

@@ -9,6 +9,7 @@
 
 mod append;
 mod arrive;
+mod carry;
 mod expire;
 mod facts;
 mod open;
@@ -40,6 +41,7 @@ use crate::hold::{HeldPull, HeldPulls};
 use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
+use carry::Carrying;
 use overdue::Mark;
 use seal::Unsealed;
 
@@ -66,8 +68,7 @@ pub struct Shard {
     /// Why the disk counts as full, while it does: messages are refused, before there is none left for
     /// offsets and deliveries.
     disk_full: Option<String>,
-    /// The segment whose delayed messages were reported to keep it.
-    told_pending: u64,
+    carrying: Carrying,
     /// Entries that a pull looks at.
     window: Vec<QueueEntry>,
     /// A run that was found damaged: to be made again.

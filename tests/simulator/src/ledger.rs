@@ -6,12 +6,12 @@
 //! message comes once, not before its time; a message that was sent back comes once more; committed
 //! offsets do not go back; store timestamps do not either.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use proto::ids::Position;
 
-use crate::place::{DELAY_MS, Place, SCHEDULE, Topic};
+use crate::place::{Place, SCHEDULE, Topic};
 
 /// A message by its producer and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -121,6 +121,10 @@ pub struct Ledger {
     queues: BTreeMap<Place, BTreeMap<u64, Item>>,
     /// Where queues begin whose older messages were removed with their segments.
     starts: BTreeMap<Place, u64>,
+    /// For each queue the offsets of which it was ever known what they hold.
+    known: BTreeMap<Place, BTreeSet<u64>>,
+    /// How long messages wait that are to.
+    delay_ms: u64,
     /// Every record seen: where it belongs, and when it was stored.
     positions: BTreeMap<i64, (Place, u64, u64)>,
     /// For each group and queue the committed offset: at least, and at the most.
@@ -162,6 +166,11 @@ pub fn key_of(body: &[u8]) -> Option<MessageKey> {
 }
 
 impl Ledger {
+    /// Nothing was sent yet; messages that are to wait do so for so long.
+    pub fn new(delay_ms: u64) -> Ledger {
+        Ledger { delay_ms, ..Ledger::default() }
+    }
+
     /// A message leaves its client.
     pub fn sends(&mut self, item: Item, intent: Intent) {
         let sent = Sent { intent, outcome: Outcome::Waits, scheduled: None, seen_at: None };
@@ -223,6 +232,7 @@ impl Ledger {
     }
 
     fn put(&mut self, place: Place, offset: u64, item: Item) -> Result<(), String> {
+        self.known.entry(place).or_default().insert(offset);
         match self.queues.entry(place).or_default().insert(offset, item) {
             Some(other) if other != item => {
                 Err(format!("{place} offset {offset} holds {item:?} and {other:?}"))
@@ -295,11 +305,12 @@ impl Ledger {
         }
         if place != SCHEDULE {
             if let Some((_, scheduled_ms)) = sent.scheduled
-                && found.stored_ms < scheduled_ms + DELAY_MS
+                && found.stored_ms < scheduled_ms + self.delay_ms
             {
                 return Err(format!(
-                    "{at}: {item:?} came {} ms after it was stored, not {DELAY_MS}",
-                    found.stored_ms.saturating_sub(scheduled_ms)
+                    "{at}: {item:?} came {} ms after it was stored, not {}",
+                    found.stored_ms.saturating_sub(scheduled_ms),
+                    self.delay_ms
                 ));
             }
             self.seen += u64::from(before.is_none());
@@ -422,16 +433,25 @@ impl Ledger {
 
     /// What waits for its time, or was sent back with success, and has not come yet.
     pub fn awaited(&self) -> Option<Item> {
-        if !self.starts.is_empty() {
-            return None; // it may have come and gone
-        }
         let is_due = |sent: &Sent| {
             let is_stored = matches!(sent.outcome, Outcome::Stored(_));
             sent.intent.is_delayed
                 && sent.seen_at.is_none()
                 && (is_stored || sent.scheduled.is_some())
         };
-        self.sent.iter().filter(|(_, sent)| is_due(sent)).map(|(item, _)| *item).min()
+        let mut missed: BTreeMap<Place, BTreeSet<Item>> = BTreeMap::new();
+        for (item, sent) in self.sent.iter().filter(|(_, sent)| is_due(sent)) {
+            missed.entry(sent.intent.place).or_default().insert(*item);
+        }
+        let lost = missed.iter().find(|(place, items)| items.len() as u64 > self.unknown(**place));
+        lost.and_then(|(_, items)| items.first().copied())
+    }
+
+    /// How many messages of a queue came and went with their segments before anybody saw them.
+    fn unknown(&self, place: Place) -> u64 {
+        let Some(start) = self.starts.get(&place) else { return 0 };
+        let known = self.known.get(&place).map_or(0, |known| known.range(..start).count());
+        start - known as u64
     }
 
     /// A consumer asks to commit an offset.

@@ -14,8 +14,11 @@ pub const AUTO_QUEUES: u32 = 4;
 /// Queues that a topic made by request grows to, one after the other.
 pub const MADE_QUEUES_MAX: u32 = 6;
 
-/// Delay of the only level, ms.
+/// Delay of the only level, ms …
 pub const DELAY_MS: u64 = 1_000;
+
+/// … and where messages wait longer than their segment is kept: not even set clocks end that.
+pub const LONG_DELAY_MS: u64 = 1_000 * 3_600_000;
 
 /// Retries after which a message that comes back is dead.
 pub const RETRIES_MAX: u32 = 2;

@@ -27,7 +27,7 @@ use runtime::mesh::{Inbox, Peer, SleepFlag, pair};
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
 use crate::names::Names;
-use crate::place::{DELAY_MS, all_places};
+use crate::place::{DELAY_MS, LONG_DELAY_MS, all_places};
 use crate::ring::{Bug, SimRing};
 use crate::workload::{Actors, Memory};
 
@@ -182,6 +182,8 @@ impl Life {
 pub struct World {
     pub(crate) rng: Rng,
     pub(crate) plan: Plan,
+    /// Delay of the only level.
+    delay_ms: u64,
     pub(crate) disk: Disk,
     zeros: DirectBuffer,
     pub(crate) now: Now,
@@ -203,13 +205,17 @@ impl World {
             Some(Bug::DirectorySyncsLie) => disk.let_directory_syncs_lie(),
             _ => {}
         }
+        let mut rng = Rng::with_seed(seed);
+        let waits_long = plan.retains && rng.bool();
+        let delay_ms = if waits_long { LONG_DELAY_MS } else { DELAY_MS };
         World {
-            rng: Rng::with_seed(seed),
+            rng,
             plan,
+            delay_ms,
             disk,
             zeros: DirectBuffer::new(1 << 20).expect("memory"),
             now: Now { wall_ms: 1_795_341_911_000, monotonic_ns: 1_000_000_000 },
-            ledger: Ledger::default(),
+            ledger: Ledger::new(delay_ms),
             memory: Memory::new(),
             names: Names::new(),
             summary: Summary::default(),
@@ -470,7 +476,7 @@ impl World {
             sync_flush_timeout_ms: 5_000,
             write_buffer_bytes: 16 << 20,
             read_cache_bytes: 8 << 20,
-            delay_levels_ms: vec![DELAY_MS],
+            delay_levels_ms: vec![self.delay_ms],
             seal: self.seal_limits(),
         };
         let mut random = Rng::with_seed(self.rng.u64(..));
@@ -486,7 +492,8 @@ impl World {
         let (to_control, from_core) = pair(&core_sleep, &control_sleep, 256);
         let (to_core, inbox) = pair(&control_sleep, &core_sleep, 256);
         let router = Router::new(0, 1, shards.len());
-        let broker = Broker::new(broker_settings(), router, shards, store.catalog, self.now);
+        let broker =
+            Broker::new(broker_settings(self.delay_ms), router, shards, store.catalog, self.now);
         let config = CoreConfig {
             connections_max: 100,
             idle_ms: 3_600_000,
@@ -650,7 +657,7 @@ fn retention(retains: bool) -> Retention {
     }
 }
 
-fn broker_settings() -> BrokerSettings {
+fn broker_settings(delay_ms: u64) -> BrokerSettings {
     BrokerSettings {
         broker_name: "sim".to_owned(),
         cluster_name: "DefaultCluster".to_owned(),
@@ -669,7 +676,7 @@ fn broker_settings() -> BrokerSettings {
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
-        delay_levels_ms: vec![DELAY_MS],
+        delay_levels_ms: vec![delay_ms],
         memory_bytes: 8 << 30,
         process_tag: 1,
     }

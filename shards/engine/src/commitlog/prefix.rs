@@ -29,6 +29,10 @@ pub enum Kind {
     Settled = 6,
     /// The shard was stopped cleanly here.
     End = 7,
+    /// A copy of a delayed message whose segment goes, for the note behind it.
+    Carried = 8,
+    /// Where the copy of a delayed message is.
+    Moved = 9,
 }
 
 impl Kind {
@@ -42,6 +46,8 @@ impl Kind {
             5 => Kind::Catalog,
             6 => Kind::Settled,
             7 => Kind::End,
+            8 => Kind::Carried,
+            9 => Kind::Moved,
             _ => return None,
         })
     }
@@ -176,10 +182,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn prefix() -> impl Strategy<Value = Prefix> {
-        (0..1000u32, 1..8u8, 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
+        (0..1000u32, 1..10u8, 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
             .prop_map(|(len, kind, flags, epoch, durable, topic, queue)| Prefix {
                 len,
-                kind: Kind::from_byte(kind).expect("1 to 7"),
+                kind: Kind::from_byte(kind).expect("1 to 9"),
                 flags,
                 epoch,
                 durable,

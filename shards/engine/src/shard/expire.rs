@@ -3,7 +3,6 @@
 //! Kind: machine
 
 use super::Shard;
-use crate::delay::Delays;
 use crate::retention::{DiskLook, FullSegment, Retention};
 
 impl Shard {
@@ -39,13 +38,8 @@ impl Shard {
         let wanted = start + count as u64 * segment_bytes;
         let safe = wanted.min(self.safe_below / segment_bytes * segment_bytes);
         let pending = self.pending_from() / segment_bytes * segment_bytes;
-        if pending < safe && self.told_pending != pending {
-            self.told_pending = pending;
-            tracing::warn!(
-                shard = self.index.0,
-                from = pending,
-                "a segment is kept beyond its time: delayed messages in it are not due yet"
-            );
+        if pending < safe {
+            self.begin_carrying(pending, safe);
         }
         let new_start = safe.min(pending);
         if new_start <= start {
@@ -80,16 +74,5 @@ impl Shard {
     /// Where the log begins.
     pub fn start(&self) -> u64 {
         self.start
-    }
-
-    /// No message that waits for its time lies below this log offset.
-    fn pending_from(&self) -> u64 {
-        (1..=self.delays.levels())
-            .filter(|level| self.delays.has_pending(*level))
-            .filter_map(|level| {
-                self.queues.position_below(Delays::queue(level), self.delays.cursor(level))
-            })
-            .min()
-            .unwrap_or(u64::MAX)
     }
 }

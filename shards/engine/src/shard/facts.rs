@@ -1,5 +1,5 @@
 //! Facts: what the log's own records say, applied one after the other: catalog, consumer offsets,
-//! settlements. The same whether they come from the log, the notes of a run or a snapshot.
+//! settlements, carried messages. The same whether they come from the log, the notes of a run or a snapshot.
 //! Kind: machine
 
 use std::collections::BTreeMap;
@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use proto::state::{Note, QueueNext, State, StateHead, write_state};
 
 use super::open::OpenError;
+use crate::carried::{Carried, read_moved, write_moved};
 use crate::catalog::Catalog;
 use crate::commitlog::Kind;
 use crate::consumequeue::{QueueKey, RunHead, RunIdentity};
+use crate::delay::Delays;
 use crate::offsets::ConsumerOffsets;
 
 /// See the module's first lines.
@@ -19,6 +21,7 @@ pub(super) struct Facts {
     pub offsets: ConsumerOffsets,
     /// Next queue offset to deliver of each delay level.
     pub cursors: BTreeMap<u64, u64>,
+    pub carried: Carried,
 }
 
 /// A record of the log's own kinds that a run does not hold yet.
@@ -46,6 +49,15 @@ impl Facts {
             Kind::Settled => {
                 let (level, cursor) = read_settled(payload).ok_or(malformed)?;
                 self.cursors.insert(level, cursor);
+                self.carried.settle(level_queue(level), cursor);
+                Ok(())
+            }
+            Kind::Moved => {
+                let (key, entry) = read_moved(payload).ok_or(malformed)?;
+                let cursor = self.cursors.get(&(u64::from(key.0.queue) + 1)).copied();
+                if cursor.unwrap_or(0) <= key.1 {
+                    self.carried.insert(key, entry);
+                }
                 Ok(())
             }
             Kind::Catalog => self
@@ -81,6 +93,9 @@ impl Facts {
         self.offsets.write_all(|payload| add(Kind::Offsets, 0, payload));
         for (level, cursor) in &self.cursors {
             add(Kind::Settled, 0, &write_settled(*level, *cursor));
+        }
+        for (key, entry) in self.carried.iter() {
+            add(Kind::Moved, 0, &write_moved(key, &entry));
         }
         notes
     }
@@ -123,8 +138,12 @@ pub(super) fn write_settled(level: u64, cursor: u64) -> [u8; 16] {
 
 fn read_settled(payload: &[u8]) -> Option<(u64, u64)> {
     let (level, rest) = payload.split_first_chunk()?;
-    let cursor = rest.try_into().ok()?;
-    Some((u64::from_le_bytes(*level), u64::from_le_bytes(cursor)))
+    let (level, cursor) = (u64::from_le_bytes(*level), rest.try_into().ok()?);
+    (1..=u64::from(u32::MAX)).contains(&level).then_some((level, u64::from_le_bytes(cursor)))
+}
+
+fn level_queue(level: u64) -> QueueKey {
+    Delays::queue(usize::try_from(level).expect("read_settled checks it"))
 }
 
 /// What a shard's log amounts to up to an offset: what a start begins with instead of the log's start.

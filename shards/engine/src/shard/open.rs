@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use proto::ids::ShardIndex;
 use proto::{properties, record};
 
+use super::carry::Carrying;
 use super::facts::{Facts, Snapshot};
 use super::seal::{SealLimits, Slice, Unsealed};
 use super::{AnsweredKey, Shard};
@@ -240,7 +241,7 @@ impl Opening {
             is_removing: false,
             safe_below: 0,
             disk_full: None,
-            told_pending: u64::MAX,
+            carrying: Carrying::new(self.facts.carried),
             window: Vec::new(),
             damaged_run: None,
             is_damage_told: false,

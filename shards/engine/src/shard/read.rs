@@ -107,6 +107,24 @@ pub(super) enum Fetched {
     Nowhere,
 }
 
+/// Why there is no entry now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum NotNow {
+    /// It is being read.
+    Wanted,
+    /// It cannot be read now: why.
+    Failed(String),
+}
+
+impl From<NotNow> for Searched {
+    fn from(not_now: NotNow) -> Searched {
+        match not_now {
+            NotNow::Wanted => Searched::Cold,
+            NotNow::Failed(reason) => Searched::Failed(reason),
+        }
+    }
+}
+
 const RUN_IS_MADE_AGAIN: &str =
     "the queue entries of this part of the log are damaged and are being made again from the log";
 
@@ -308,6 +326,24 @@ impl Shard {
         fetched
     }
 
+    /// The entry of one queue offset; `None`: there is none.
+    pub(super) fn fetch_one(
+        &mut self,
+        queue: QueueKey,
+        queue_offset: u64,
+    ) -> Result<Option<QueueEntry>, NotNow> {
+        let mut entries = std::mem::take(&mut self.window);
+        let fetched = self.fetch(queue, queue_offset, 1, &mut entries);
+        let entry = entries.first().copied();
+        self.window = entries;
+        match fetched {
+            Fetched::Copied => Ok(entry),
+            Fetched::Nowhere => Ok(None),
+            Fetched::Wanted(_) => Err(NotNow::Wanted),
+            Fetched::Failed(reason) => Err(NotNow::Failed(reason)),
+        }
+    }
+
     fn read_pages(&mut self, place: &Place, pages: &[u8], out: &mut Vec<QueueEntry>) -> Fetched {
         let per_page = ENTRIES_PER_PAGE;
         for (index, page) in pages.chunks(PAGE_BYTES).enumerate() {
@@ -352,16 +388,13 @@ impl Shard {
     pub fn search_time(&mut self, queue: QueueKey, time_ms: u64, is_upper: bool) -> Searched {
         let Some((min, max)) = self.queues.bounds(queue) else { return Searched::Found(0) };
         let (mut low, mut high) = (min, max);
-        let mut entries = Vec::with_capacity(1);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.fetch(queue, middle, 1, &mut entries) {
-                Fetched::Copied => {}
-                Fetched::Nowhere => break,
-                Fetched::Wanted(_) => return Searched::Cold,
-                Fetched::Failed(reason) => return Searched::Failed(reason),
-            }
-            let stored_ms = entries[0].stored_ms;
+            let stored_ms = match self.fetch_one(queue, middle) {
+                Ok(Some(entry)) => entry.stored_ms,
+                Ok(None) => break,
+                Err(not_now) => return not_now.into(),
+            };
             if stored_ms < time_ms || is_upper && stored_ms == time_ms {
                 low = middle + 1;
             } else {
@@ -373,15 +406,11 @@ impl Shard {
 
     /// When the oldest message of a queue was stored, ms, as `Found`; `None`: it has none.
     pub fn oldest_time(&mut self, queue: QueueKey) -> Option<Searched> {
-        let (min, max) = self.queues.bounds(queue).filter(|(min, max)| min < max)?;
-        let mut entries = Vec::with_capacity(1);
-        debug_assert!(min < max);
-        Some(match self.fetch(queue, min, 1, &mut entries) {
-            Fetched::Copied => Searched::Found(entries[0].stored_ms),
-            Fetched::Nowhere => return None,
-            Fetched::Wanted(_) => Searched::Cold,
-            Fetched::Failed(reason) => Searched::Failed(reason),
-        })
+        let (min, _) = self.queues.bounds(queue).filter(|(min, max)| min < max)?;
+        match self.fetch_one(queue, min) {
+            Ok(entry) => Some(Searched::Found(entry?.stored_ms)),
+            Err(not_now) => Some(not_now.into()),
+        }
     }
 
     /// Copies a record from disk blocks and verifies it; nothing is added when it is damaged.
@@ -437,6 +466,11 @@ impl Shard {
 
     /// Appends the message whose record is at a payload's log offset, verified, to `out`.
     pub fn lookup(&mut self, payload: u64, out: &mut Vec<u8>) -> Lookup {
+        self.record_at(payload, Kind::Message, out)
+    }
+
+    /// As [`Shard::lookup`], for a record of a kind.
+    pub(super) fn record_at(&mut self, payload: u64, kind: Kind, out: &mut Vec<u8>) -> Lookup {
         let Some(start) = payload.checked_sub(PREFIX_BYTES as u64) else { return Lookup::None };
         if payload >= self.log.confirmed() || !start.is_multiple_of(crate::commitlog::ALIGNMENT) {
             return Lookup::None;
@@ -449,7 +483,7 @@ impl Shard {
         };
         out.truncate(before);
         let Some(prefix) =
-            prefix.filter(|prefix| prefix.kind == Kind::Message && prefix.len <= PAYLOAD_BYTES_MAX)
+            prefix.filter(|prefix| prefix.kind == kind && prefix.len <= PAYLOAD_BYTES_MAX)
         else {
             return Lookup::None;
         };

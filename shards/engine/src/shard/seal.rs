@@ -78,7 +78,7 @@ impl Unsealed {
     }
 
     pub fn note(&mut self, end: u64, kind: Kind, topic: u32, payload: &[u8]) {
-        if matches!(kind, Kind::Offsets | Kind::Catalog | Kind::Settled) {
+        if matches!(kind, Kind::Offsets | Kind::Catalog | Kind::Settled | Kind::Moved) {
             self.note_bytes += payload.len();
             self.notes.push_back(OwnRecord { end, kind, topic, payload: payload.into() });
         }

@@ -3,7 +3,7 @@
 
 use super::append::{AppendRefused, NewMessage};
 use super::facts::write_settled;
-use super::read::Fetched;
+use super::read::NotNow;
 use super::{Lookup, Shard};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
 use crate::delay::{Delays, Head};
@@ -26,16 +26,18 @@ impl Shard {
             let level = self.delays.due(now_ms)?;
             let due = Due { level, queue_offset: self.delays.cursor(level) };
             record.clear();
-            let mut entries = std::mem::take(&mut self.window);
-            let fetched = self.fetch(Delays::queue(level), due.queue_offset, 1, &mut entries);
-            let entry = entries.first().copied();
-            self.window = entries;
-            let entry = match (fetched, entry) {
-                (Fetched::Copied, Some(entry)) => entry,
-                (Fetched::Wanted(_), _) => return None,
-                (Fetched::Failed(reason), _) => return self.due_failed(now_ms, due, &reason),
-                // Gone: go on behind it.
-                (Fetched::Copied | Fetched::Nowhere, _) => return Some(due),
+            self.take_copies();
+            let copy = self.carrying.carried.get((Delays::queue(level), due.queue_offset));
+            let kind = if copy.is_some() { Kind::Carried } else { Kind::Message };
+            let fetched = match copy {
+                Some(entry) => Ok(Some(entry)),
+                None => self.fetch_one(Delays::queue(level), due.queue_offset),
+            };
+            let entry = match fetched {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Some(due), // gone: go on behind it
+                Err(NotNow::Wanted) => return None,
+                Err(NotNow::Failed(reason)) => return self.due_failed(now_ms, due, &reason),
             };
             if !self.delays.looked_up(level, entry.stored_ms, now_ms) {
                 continue; // it was not known when it was stored
@@ -43,7 +45,7 @@ impl Shard {
             if entry.size_bytes == 0 {
                 return Some(due); // damaged: go on behind it
             }
-            match self.lookup(entry.payload, record) {
+            match self.record_at(entry.payload, kind, record) {
                 Lookup::Found | Lookup::None => return Some(due),
                 Lookup::Cold => return None,
                 Lookup::Failed(reason) => return self.due_failed(now_ms, due, &reason),
@@ -91,12 +93,14 @@ impl Shard {
         let entry = Entry { kind: Kind::Settled, flags, topic: 0, queue: 0 };
         let end = self.put_own(entry, &note, None);
         self.line.range_mut(first..).for_each(|waiting| waiting.visible_at = end);
-        let head = match self.queues.find(Delays::queue(due.level)) {
+        let level_queue = Delays::queue(due.level);
+        let head = match self.queues.find(level_queue) {
             Some(queue) if cursor < queue.max() => {
                 queue.entry(cursor).map_or(Head::Unknown, |entry| Head::Stored(entry.stored_ms))
             }
             _ => Head::None,
         };
+        self.carrying.carried.settle(level_queue, cursor);
         self.delays.settle(due.level, cursor, head);
         Ok(())
     }

@@ -1,0 +1,260 @@
+//! Carry: what waits in a segment that is to go is appended again at the tail.
+//! Kind: machine
+//!
+//! The copy and the note that says where it is are one group. Queues stay as they are: the note gives a
+//! queue offset another place. The segment may go once all of that is durable.
+
+use std::collections::VecDeque;
+
+use super::read::NotNow;
+use super::{AppendRefused, Lookup, Shard};
+use crate::carried::{Carried, MOVED_BYTES, WaitingKey, write_moved};
+use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
+use crate::consumequeue::QueueEntry;
+use crate::delay::Delays;
+use crate::limits::{CARRIED_BYTES_PER_TURN, CARRIED_MAX};
+
+/// See the module's first lines.
+#[derive(Debug, Default)]
+pub(super) struct Carrying {
+    /// What has left its first place.
+    pub carried: Carried,
+    /// Copies that are not confirmed yet: log offset behind the group.
+    unconfirmed: VecDeque<(u64, WaitingKey, QueueEntry)>,
+    pass: Option<Pass>,
+    /// Nothing below waits at its first place, once the log is durable up to …
+    done_to: u64,
+    /// … here.
+    done_at: u64,
+    /// A segment that is kept because too much waits in it.
+    kept: Option<u64>,
+    record: Vec<u8>,
+}
+
+/// A way through everything that waits below a log offset.
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    /// Where the segment begins, and where it ends or what may go does.
+    from: u64,
+    to: u64,
+    /// Earlier copies were looked at up to here.
+    position: u64,
+    /// The level that is looked through, from 1.
+    level: usize,
+    /// Its next queue offset.
+    next: u64,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+enum Step {
+    Carried(u64),
+    /// Something is being read, or the log takes nothing now.
+    Later,
+    /// All is carried.
+    Done,
+    /// Too much waits.
+    Kept,
+    /// It cannot be read or appended; the next look at the disk begins anew.
+    Failed(String),
+}
+
+impl Carrying {
+    pub fn new(carried: Carried) -> Carrying {
+        Carrying { carried, ..Carrying::default() }
+    }
+}
+
+impl Shard {
+    /// No message that waits for its time lies below this log offset.
+    pub(super) fn pending_from(&mut self) -> u64 {
+        self.take_copies();
+        let levels = (1..=self.delays.levels())
+            .filter(|level| self.delays.has_pending(*level))
+            .filter_map(|level| {
+                let queue = Delays::queue(level);
+                let (min, max) = self.queues.bounds(queue)?;
+                let from = self.delays.cursor(level).max(min);
+                if from < max { self.queues.position_below(queue, from) } else { None }
+            })
+            .min()
+            .unwrap_or(u64::MAX);
+        let carrying = &self.carrying;
+        let is_done = self.log.durable() >= carrying.done_at;
+        let first_place = if is_done { levels.max(carrying.done_to) } else { levels };
+        let copies = carrying.carried.first_in(0..u64::MAX).map(|(_, entry)| entry.payload);
+        first_place.min(copies.unwrap_or(u64::MAX))
+    }
+
+    /// What waits in the segment that begins at `from` is to leave it, as far as it lies below `to`.
+    pub(super) fn begin_carrying(&mut self, from: u64, to: u64) {
+        let segment_bytes = self.log.shape().segment_bytes;
+        let carrying = &mut self.carrying;
+        if carrying.pass.is_some()
+            || !carrying.unconfirmed.is_empty()
+            || carrying.kept == Some(from)
+        {
+            return;
+        }
+        let to = to.min(from + segment_bytes);
+        // Half of what is freed, or the log would be busy with copies of copies.
+        let bytes_max = segment_bytes / 2;
+        let pass = Pass { from, to, position: 0, level: 1, next: 0, bytes: 0, bytes_max };
+        carrying.pass = Some(pass);
+    }
+
+    /// Goes on with what [`Shard::expire`] began. Whether there is more to do at once.
+    pub fn carry(&mut self) -> bool {
+        let Some(mut pass) = self.carrying.pass.take() else { return false };
+        let mut record = std::mem::take(&mut self.carrying.record);
+        let mut bytes = 0;
+        let step = loop {
+            match self.carry_next(&mut pass, &mut record) {
+                Step::Carried(copied) => bytes += copied,
+                step => break step,
+            }
+            if bytes >= CARRIED_BYTES_PER_TURN {
+                break Step::Carried(bytes);
+            }
+        };
+        self.carrying.record = record;
+        let is_more = matches!(step, Step::Carried(_));
+        match step {
+            Step::Carried(_) | Step::Later => self.carrying.pass = Some(pass),
+            Step::Done => {
+                self.carrying.done_to = pass.to;
+                self.carrying.done_at = self.log.appended();
+                if pass.bytes > 0 {
+                    tracing::info!(
+                        shard = self.index.0,
+                        segment = pass.from,
+                        bytes = pass.bytes,
+                        "delayed messages of an old segment are at the log's end now"
+                    );
+                }
+            }
+            Step::Kept => {
+                self.carrying.kept = Some(pass.from);
+                tracing::warn!(
+                    shard = self.index.0,
+                    segment = pass.from,
+                    "a segment is kept beyond its time: half of it or more are delayed messages that are not due yet"
+                );
+            }
+            Step::Failed(reason) => tracing::warn!(
+                shard = self.index.0,
+                segment = pass.from,
+                reason,
+                "delayed messages of an old segment cannot be appended again, it is kept until they can"
+            ),
+        }
+        is_more
+    }
+
+    fn carry_next(&mut self, pass: &mut Pass, record: &mut Vec<u8>) -> Step {
+        let found = match self.next_to_carry(pass) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Step::Done,
+            Err(step) => return step,
+        };
+        let ((queue, queue_offset), entry, kind) = found;
+        record.clear();
+        match self.record_at(entry.payload, kind, record) {
+            Lookup::Found => {}
+            // Damaged: it is told when it is due.
+            Lookup::None => return self.carried_one(pass, kind, &found, 0),
+            Lookup::Cold => return Step::Later,
+            Lookup::Failed(reason) => return Step::Failed(reason),
+        }
+        let bytes = record_bytes(record.len()) + record_bytes(MOVED_BYTES);
+        if pass.bytes + bytes > pass.bytes_max || self.carrying.carried.len() >= CARRIED_MAX {
+            return Step::Kept;
+        }
+        match self.check_room(record.len() + MOVED_BYTES) {
+            Ok(()) => {}
+            Err(AppendRefused::Wait) => return Step::Later,
+            Err(AppendRefused::NoSpace(reason)) => return Step::Failed(reason),
+            Err(refused) => return Step::Failed(format!("{refused:?}")),
+        }
+        let copy =
+            Entry { kind: Kind::Carried, flags: FLAG_MORE, topic: queue.topic, queue: queue.queue };
+        let appended = self.log.append(copy, record.len(), |memory, _| {
+            memory.copy_from_slice(record);
+            0..0
+        });
+        let entry = QueueEntry { payload: appended.payload, ..entry };
+        let note = write_moved((queue, queue_offset), &entry);
+        let moved = Entry { kind: Kind::Moved, flags: FLAG_CONTINUES, topic: 0, queue: 0 };
+        let end = self.put_own(moved, &note, None);
+        self.carrying.unconfirmed.push_back((end, (queue, queue_offset), entry));
+        self.carried_one(pass, kind, &found, bytes)
+    }
+
+    fn carried_one(
+        &self,
+        pass: &mut Pass,
+        kind: Kind,
+        (key, entry, _): &(WaitingKey, QueueEntry, Kind),
+        bytes: u64,
+    ) -> Step {
+        match kind {
+            Kind::Carried => pass.position = entry.payload + 1,
+            _ => pass.next = key.1 + 1,
+        }
+        pass.bytes += bytes;
+        Step::Carried(bytes)
+    }
+
+    /// The next message that waits below the end of the pass: first what was carried before.
+    fn next_to_carry(
+        &mut self,
+        pass: &mut Pass,
+    ) -> Result<Option<(WaitingKey, QueueEntry, Kind)>, Step> {
+        if let Some((key, entry)) = self.carrying.carried.first_in(pass.position..pass.to) {
+            return Ok(Some((key, entry, Kind::Carried)));
+        }
+        pass.position = pass.to;
+        while pass.level <= self.delays.levels() {
+            let queue = Delays::queue(pass.level);
+            let (min, max) = self.queues.bounds(queue).unwrap_or_default();
+            pass.next = pass.next.max(self.delays.cursor(pass.level)).max(min);
+            if pass.next >= max {
+                (pass.level, pass.next) = (pass.level + 1, 0);
+                continue;
+            }
+            let entry = match self.fetch_one(queue, pass.next) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => {
+                    pass.next += 1;
+                    continue;
+                }
+                Err(NotNow::Wanted) => return Err(Step::Later),
+                Err(NotNow::Failed(reason)) => return Err(Step::Failed(reason)),
+            };
+            if entry.payload >= pass.to {
+                (pass.level, pass.next) = (pass.level + 1, 0);
+                continue;
+            }
+            let key = (queue, pass.next);
+            if entry.size_bytes == 0 || self.carrying.carried.get(key).is_some() {
+                pass.next += 1;
+                continue;
+            }
+            return Ok(Some((key, entry, Kind::Message)));
+        }
+        Ok(None)
+    }
+
+    /// Copies that are confirmed now take the place of what they are copies of.
+    pub(super) fn take_copies(&mut self) {
+        let confirmed = self.log.confirmed();
+        let carrying = &mut self.carrying;
+        while let Some((_, key, entry)) =
+            carrying.unconfirmed.pop_front_if(|(end, ..)| *end <= confirmed)
+        {
+            if !self.delays.was_delivered(key.0, key.1) {
+                carrying.carried.insert(key, entry);
+            }
+        }
+    }
+}
