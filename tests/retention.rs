@@ -13,6 +13,7 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 const BUDGET_BYTES: u64 = 40 << 20;
 
 /// Codes of RocketMQ.
+const SEND_MESSAGE: i32 = 10;
 const UPDATE_CONSUMER_OFFSET: i32 = 15;
 const QUERY_CONSUMER_OFFSET: i32 = 14;
 const GET_MAX_OFFSET: i32 = 30;
@@ -34,6 +35,38 @@ fn send(client: &mut Client, offsets: std::ops::Range<i64>) {
         client.write_send(TOPIC, 0, &body(number)).expect("open");
         let reply = client.read().expect("an answer");
         assert_eq!((reply.code, reply.number("queueOffset")), (0, number), "{}", reply.remark);
+    }
+}
+
+/// Sends a message that waits: delay level 2.
+fn send_delayed(client: &mut Client, queue: &str, body: &[u8]) {
+    let fields = [
+        ("producerGroup", "Producers"),
+        ("topic", TOPIC),
+        ("defaultTopic", "TBW102"),
+        ("defaultTopicQueueNums", "4"),
+        ("queueId", queue),
+        ("sysFlag", "0"),
+        ("bornTimestamp", "1"),
+        ("flag", "0"),
+        ("properties", "DELAY\u{1}2\u{2}"),
+    ];
+    let reply = client.ask(SEND_MESSAGE, &fields, body);
+    assert_eq!(reply.code, 0, "{}", reply.remark);
+}
+
+/// What has come to queue 1, as soon as there are `count` messages.
+fn come(client: &mut Client, count: i64) -> Vec<(i64, Vec<u8>)> {
+    let begun = Instant::now();
+    let bounds = [("queueId", "1"), ("topic", TOPIC)];
+    loop {
+        let max = client.ask(GET_MAX_OFFSET, &bounds, &[]).number("offset");
+        if max >= count {
+            assert_eq!(max, count, "each came once");
+            return records(&client.pull(TOPIC, 1, 0).body);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{max} of {count} came");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -83,12 +116,15 @@ fn old_segments_go_and_what_they_said_stays() {
     let text = format!(
         "mappedFileSizeCommitLog={SEGMENT_BYTES}\nringmqLogBytesMax={BUDGET_BYTES}\nmessageDelayLevel=1s 1h\n"
     );
-    std::fs::write(&config, text).expect("a file");
+    std::fs::write(&config, &text).expect("a file");
     let flags = ["-c", config.to_str().expect("text"), "--log-level", "warn"];
     let server = Server::start(&store, &flags);
     let mut client = Client::connect(server.broker);
-    client.create_topic(TOPIC, 1);
+    client.create_topic(TOPIC, 2);
     assert_eq!(client.pull_as("Readers", TOPIC, 0, 0).code, PULL_NOT_FOUND, "the group is made");
+    // In the first segment, which goes long before their hour has come.
+    let waiting = [body(1_000_000), b"a small one".to_vec(), body(1_000_002)];
+    waiting.iter().for_each(|body| send_delayed(&mut client, "1", body));
     send(&mut client, 0..100);
     let commit =
         [("consumerGroup", "Readers"), ("topic", TOPIC), ("queueId", "0"), ("commitOffset", "77")];
@@ -135,5 +171,16 @@ fn old_segments_go_and_what_they_said_stays() {
     let mut client = Client::connect(server.broker);
     send(&mut client, 2700..2710);
     assert!(read_all(&mut client, 2710) >= min);
-    server.stop();
+    assert_eq!(client.pull(TOPIC, 1, 0).code, PULL_NOT_FOUND, "nothing comes before its time");
+    server.kill();
+
+    // Their hour becomes a second, which is long over.
+    std::fs::write(&config, text.replace("1s 1h", "1s 1s")).expect("a file");
+    for stop in [Server::kill as fn(Server), Server::stop] {
+        let server = Server::start(&store, &flags);
+        let mut client = Client::connect(server.broker);
+        let came = come(&mut client, 3);
+        assert!(came.iter().map(|(_, body)| body).eq(&waiting), "what waited came whole, in order");
+        stop(server);
+    }
 }
