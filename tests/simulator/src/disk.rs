@@ -15,8 +15,8 @@
 //!
 //! - A full disk (`fill`): files do not grow and space that was only reserved is not written, in part or
 //!   not at all; log writes go where zeros are, and are not hit.
-//!
-//! Not modelled: space that is allocated and holds old records (there are no recycled segments yet).
+//! - Space that is allocated holds what was last removed, as if files were used again: a new segment is
+//!   full of a removed one's records wherever nothing was written yet.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -52,10 +52,19 @@ struct Pages {
     is_syncable: bool,
 }
 
+impl Pages {
+    /// The newest bytes, on the disk for ever.
+    fn at_rest(&self) -> Pages {
+        let newest = self.newer.as_ref().or(self.durable.as_ref());
+        Pages { durable: newest.cloned(), ..Pages::default() }
+    }
+}
+
 #[derive(Clone, Default)]
 struct Inode {
     pages: BTreeMap<u64, Pages>,
     size: u64,
+    is_allocated: bool,
     /// Small files: what is durable, if anything is, and what reads see.
     durable_text: Option<Vec<u8>>,
     text: Vec<u8>,
@@ -72,6 +81,8 @@ struct State {
     syncs_lie: bool,
     directory_syncs_lie: bool,
     is_full: bool,
+    /// Content of the allocated file that was removed last: the next one begins with it.
+    removed: BTreeMap<u64, Pages>,
 }
 
 /// A disk; clones are the same one.
@@ -365,8 +376,13 @@ impl FileSystem for Disk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = self.live()?.entries.remove(path);
-        removed.map(|_| ()).ok_or_else(|| not_found(path))
+        let mut state = self.live()?;
+        let inode = state.entries.remove(path).ok_or_else(|| not_found(path))?;
+        let Inode { pages, is_allocated, .. } = &state.inodes[inode];
+        if *is_allocated {
+            state.removed = pages.iter().map(|(number, page)| (*number, page.at_rest())).collect();
+        }
+        Ok(())
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
@@ -471,7 +487,12 @@ impl StoreFile for DiskFile {
         if state.is_full {
             return Err(no_space());
         }
+        let removed = std::mem::take(&mut state.removed);
         let inode = &mut state.inodes[self.inode];
+        if inode.size == 0 {
+            inode.pages = removed;
+        }
+        inode.is_allocated = true;
         inode.size = inode.size.max(bytes);
         Ok(())
     }
