@@ -17,6 +17,8 @@ mod overdue;
 mod read;
 mod seal;
 mod settle;
+#[cfg(test)]
+mod testing;
 mod tick;
 
 use std::collections::VecDeque;
@@ -61,6 +63,8 @@ pub struct Shard {
     unsealed: Unsealed,
     /// Where the log begins.
     start: u64,
+    /// Where it may begin once it is durable up to a log offset.
+    expiring: Option<(u64, u64)>,
     /// Files below the start are being removed.
     is_removing: bool,
     /// Snapshots hold what segments below said.

@@ -22,10 +22,8 @@ pub(super) struct Carrying {
     /// Copies that are not confirmed yet: log offset behind the group.
     unconfirmed: VecDeque<(u64, WaitingKey, QueueEntry)>,
     pass: Option<Pass>,
-    /// Nothing below waits at its first place, once the log is durable up to …
+    /// Nothing below waits at its first place any more.
     done_to: u64,
-    /// … here.
-    done_at: u64,
     /// A segment that is kept because too much waits in it.
     kept: Option<u64>,
     record: Vec<u8>,
@@ -66,7 +64,8 @@ impl Carrying {
 }
 
 impl Shard {
-    /// No message that waits for its time lies below this log offset.
+    /// No message that waits for its time lies below this log offset, if what is appended stays: its
+    /// delivery, or its copy.
     pub(super) fn pending_from(&mut self) -> u64 {
         self.take_copies();
         let levels = (1..=self.delays.levels())
@@ -80,10 +79,8 @@ impl Shard {
             .min()
             .unwrap_or(u64::MAX);
         let carrying = &self.carrying;
-        let is_done = self.log.durable() >= carrying.done_at;
-        let first_place = if is_done { levels.max(carrying.done_to) } else { levels };
         let copies = carrying.carried.first_in(0..u64::MAX).map(|(_, entry)| entry.payload);
-        first_place.min(copies.unwrap_or(u64::MAX))
+        levels.max(carrying.done_to).min(copies.unwrap_or(u64::MAX))
     }
 
     /// What waits in the segment that begins at `from` is to leave it, as far as it lies below `to`.
@@ -123,7 +120,6 @@ impl Shard {
             Step::Carried(_) | Step::Later => self.carrying.pass = Some(pass),
             Step::Done => {
                 self.carrying.done_to = pass.to;
-                self.carrying.done_at = self.log.appended();
                 if pass.bytes > 0 {
                     tracing::info!(
                         shard = self.index.0,

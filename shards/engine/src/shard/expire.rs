@@ -22,6 +22,22 @@ impl Shard {
         if self.is_removing {
             return None;
         }
+        if self.expiring.is_none() {
+            let new_start = self.expired(now_ms, retention, look);
+            let is_more = new_start > self.start;
+            // Delayed messages below count as delivered or copied: it goes once that is durable.
+            self.expiring = is_more.then(|| (new_start, self.log.appended()));
+        }
+        let (new_start, _) = self.expiring.take_if(|(_, at)| *at <= self.log.durable())?;
+        self.start = new_start;
+        self.is_removing = true;
+        self.queues.expire(new_start);
+        tracing::info!(shard = self.index.0, log_start = new_start, "old segments are removed");
+        Some(new_start)
+    }
+
+    /// Where the log would begin, were all gone that may go now.
+    fn expired(&mut self, now_ms: u64, retention: &Retention, look: &DiskLook) -> u64 {
         let segment_bytes = self.log.shape().segment_bytes;
         let start = self.start;
         let full_end = self.unsealed.from() / segment_bytes * segment_bytes;
@@ -41,15 +57,7 @@ impl Shard {
         if pending < safe {
             self.begin_carrying(pending, safe);
         }
-        let new_start = safe.min(pending);
-        if new_start <= start {
-            return None;
-        }
-        self.start = new_start;
-        self.is_removing = true;
-        self.queues.expire(new_start);
-        tracing::info!(shard = self.index.0, log_start = new_start, "old segments are removed");
-        Some(new_start)
+        safe.min(pending)
     }
 
     /// Looks whether the disk counts as full: messages are refused then.
@@ -74,5 +82,119 @@ impl Shard {
     /// Where the log begins.
     pub fn start(&self) -> u64 {
         self.start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NewMessage;
+    use super::super::testing::{DELAY_MS, QUEUE, SHAPE, complete, message, shard, start_writes};
+    use super::*;
+    use crate::consumequeue::RunIdentity;
+    use crate::delay::Delays;
+
+    const LOOK: DiskLook = DiskLook { used_percent: 1.0, size_bytes: 1 << 40, hour: 0 };
+
+    /// The log may have one segment and the one that is written.
+    fn retention() -> Retention {
+        Retention {
+            reserved_ms: u64::MAX,
+            hours: Vec::new(),
+            delete_percent: 75,
+            force_percent: None,
+            full_percent: 90,
+            writable_percent: 85,
+            bytes_max: Some(SHAPE.segment_bytes),
+        }
+    }
+
+    fn confirm(shard: &mut Shard) {
+        complete(shard);
+        assert!(shard.next_confirmed().is_none(), "nobody waits");
+    }
+
+    /// The log goes on to the segment after this one; runs and snapshots hold what is before.
+    fn fill_segment(shard: &mut Shard) {
+        let body = vec![b'x'; 1 << 20];
+        let end = (shard.log().appended() + 1).next_multiple_of(SHAPE.segment_bytes);
+        while shard.log().appended() <= end {
+            let large = NewMessage { body: &body, ..message() };
+            shard.append_message(1, &large, None).expect("room");
+            confirm(shard);
+        }
+        let identity = RunIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
+        while let Some(slice) = shard.next_slice() {
+            let encoded = slice.encode(&identity);
+            shard.run_written(&encoded.head);
+        }
+        shard.snapshots_hold(end);
+    }
+
+    /// A shard whose first segment is full and begins with a delayed message.
+    fn shard_with_a_delayed_message() -> Shard {
+        let mut shard = shard();
+        let delayed = NewMessage { queue: Delays::queue(1), ..message() };
+        shard.append_message(1, &delayed, None).expect("room");
+        fill_segment(&mut shard);
+        shard
+    }
+
+    #[test]
+    fn a_delivery_that_is_not_durable_keeps_its_segment() {
+        let mut shard = shard_with_a_delayed_message();
+        // The tail's memory still has it.
+        let mut record = Vec::new();
+        let due = shard.next_due(1 + DELAY_MS, &mut record).expect("it is due");
+        shard.settle(1 + DELAY_MS, due, Some(&message())).expect("room");
+        let writes = start_writes(&mut shard);
+        assert_eq!(shard.expire(1, &retention(), &LOOK), None);
+        assert_eq!(shard.expire(1, &retention(), &LOOK), None);
+        for write in writes {
+            shard.log_mut().write_completed(&write.range, Ok(()));
+        }
+        assert_eq!(shard.expire(1, &retention(), &LOOK), Some(SHAPE.segment_bytes));
+        assert_eq!(shard.start(), SHAPE.segment_bytes);
+    }
+
+    #[test]
+    fn what_waits_is_copied_before_its_segment_goes() {
+        let mut shard = shard_with_a_delayed_message();
+        assert_eq!(shard.expire(1, &retention(), &LOOK), None, "a message waits in it");
+        while shard.carry() {}
+        assert_eq!(shard.expire(1, &retention(), &LOOK), None, "its copy is not durable");
+        confirm(&mut shard);
+        assert_eq!(shard.expire(1, &retention(), &LOOK), Some(SHAPE.segment_bytes));
+        shard.removed();
+        assert_eq!(shard.queues().bounds(Delays::queue(1)), Some((1, 1)), "the queue has nothing");
+        let mut record = Vec::new();
+        assert_eq!(shard.next_due(DELAY_MS, &mut record), None);
+        let due = shard.next_due(1 + DELAY_MS, &mut record).expect("it is due");
+        assert_eq!((due.level, due.queue_offset), (1, 0));
+        assert!(record.ends_with(b"UNIQ_KEY\x01key\x02"), "the copy has come");
+        let (_, before) = shard.queues().bounds(QUEUE).expect("used");
+        shard.settle(1 + DELAY_MS, due, Some(&message())).expect("room");
+        confirm(&mut shard);
+        assert_eq!(shard.queues().bounds(QUEUE).expect("used").1, before + 1);
+        assert_eq!(shard.next_due(1 + DELAY_MS, &mut record), None, "it came once");
+    }
+
+    #[test]
+    fn a_segment_that_is_mostly_waiting_is_kept() {
+        let mut shard = shard();
+        let body = vec![b'x'; 1 << 20];
+        for _ in 0..9 {
+            let delayed = NewMessage { queue: Delays::queue(1), body: &body, ..message() };
+            shard.append_message(1, &delayed, None).expect("room");
+            confirm(&mut shard);
+        }
+        fill_segment(&mut shard);
+        for _ in 0..3 {
+            assert_eq!(shard.expire(1, &retention(), &LOOK), None);
+            while shard.carry() {
+                confirm(&mut shard);
+            }
+        }
+        let copied = shard.log().appended();
+        assert!(copied < 2 * SHAPE.segment_bytes + (8 << 20), "half of it, once: {copied}");
     }
 }

@@ -238,6 +238,7 @@ impl Opening {
             cold_runs: ColdReads::new(0),
             unsealed: self.unsealed,
             start: self.start,
+            expiring: None,
             is_removing: false,
             safe_below: 0,
             disk_full: None,

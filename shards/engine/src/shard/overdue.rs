@@ -97,51 +97,18 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use proto::ids::ShardIndex;
-    use runtime::WriteBuffer;
-
-    use super::super::{NewMessage, Opening, OpeningSettings, SealLimits};
+    use super::super::NewMessage;
+    use super::super::testing::{self, QUEUE, complete, message, start_writes};
     use super::*;
-    use crate::commitlog::{CommitLog, Epochs, FlushMode, LogShape, LogWrite, SegmentIdentity};
-    use crate::consumequeue::QueueKey;
     use crate::delay::Delays;
     use crate::ticket::Ticket;
 
-    const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 16 << 20 };
-    const QUEUE: QueueKey = QueueKey { topic: 9, queue: 0 };
     const TIMEOUT_MS: u64 = 5000;
 
     fn shard() -> Shard {
-        let mut epochs = Epochs::default();
-        let life = epochs.raise(0, SHAPE.block_bytes);
-        let buffer = WriteBuffer::new(16 << 20, life.first).expect("memory");
-        let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
-        let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
-        log.space_found(1 << 40);
-        let seal = SealLimits::default();
-        let settings = OpeningSettings { delays_ms: vec![1000], read_cache_bytes: 1 << 20 };
-        let opening = Opening::new(seal, SHAPE.segment_bytes, 0, 0);
-        let (mut shard, _) = opening.finish(ShardIndex(0), log, &settings);
+        let mut shard = testing::shard();
         shard.set_flush_timeout(TIMEOUT_MS);
         shard
-    }
-
-    fn message() -> NewMessage<'static> {
-        NewMessage {
-            queue: QUEUE,
-            topic: b"topic",
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: "127.0.0.1:1".parse().expect("an address"),
-            store_host: "127.0.0.1:2".parse().expect("an address"),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"body",
-            properties: b"UNIQ_KEY\x01key\x02",
-            tag: 0,
-            unique_key: (9, 3),
-        }
     }
 
     fn ticket(opaque: i32) -> Option<Ticket> {
@@ -163,10 +130,6 @@ mod tests {
             found.push((ticket.opaque, queue_offset, payloads.len()));
         }
         found
-    }
-
-    fn start_writes(shard: &mut Shard) -> Vec<LogWrite> {
-        std::iter::from_fn(|| shard.log_mut().next_write()).collect()
     }
 
     #[test]
@@ -210,12 +173,6 @@ mod tests {
         let mut record = Vec::new();
         let due = shard.next_due(1 + 1000, &mut record).expect("it is due");
         shard.settle(1001, due, Some(&message())).expect("room");
-    }
-
-    fn complete(shard: &mut Shard) {
-        for write in start_writes(shard) {
-            shard.log_mut().write_completed(&write.range, Ok(()));
-        }
     }
 
     #[test]
