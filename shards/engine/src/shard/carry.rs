@@ -26,6 +26,8 @@ pub(super) struct Carrying {
     done_to: u64,
     /// A segment that is kept because too much waits in it.
     kept: Option<u64>,
+    /// A segment whose messages could not be carried, as was told.
+    told: Option<u64>,
     record: Vec<u8>,
 }
 
@@ -137,12 +139,17 @@ impl Shard {
                     "a segment is kept beyond its time: half of it or more are delayed messages that are not due yet"
                 );
             }
-            Step::Failed(reason) => tracing::warn!(
-                shard = self.index.0,
-                segment = pass.from,
-                reason,
-                "delayed messages of an old segment cannot be appended again, it is kept until they can"
-            ),
+            // Every look at the disk tries again; it is told once.
+            Step::Failed(reason) => {
+                if self.carrying.told.replace(pass.from) != Some(pass.from) {
+                    tracing::warn!(
+                        shard = self.index.0,
+                        segment = pass.from,
+                        reason,
+                        "delayed messages of an old segment cannot be appended again, it is kept until they can"
+                    );
+                }
+            }
         }
         is_more
     }
