@@ -17,7 +17,8 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// Nouns of the engine: one does not import another.
-const NOUNS: [&str; 9] = [
+const NOUNS: [&str; 10] = [
+    "carried",
     "catalog",
     "coldread",
     "commitlog",
@@ -33,7 +34,7 @@ const NOUNS: [&str; 9] = [
 const LEAVES: [(&str, &[&str]); 6] = [
     ("limits", &["*"]),
     ("ticket", &["Ticket"]),
-    ("consumequeue", &["QueueKey"]),
+    ("consumequeue", &["QueueEntry", "QueueKey"]),
     ("filter", &["TagFilter"]),
     ("hold", &["HeldPull"]),
     // Upward, but a number: the queue key of SCHEDULE_TOPIC_XXXX.

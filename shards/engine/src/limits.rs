@@ -73,6 +73,10 @@ pub const HELD_PULLS_MAX: usize = 1 << 20;
 /// Bytes of one block of the cold-read cache: 256 KiB reads are near the disk's best.
 pub const READ_BLOCK_BYTES: usize = 256 * 1024;
 
+/// Damaged messages that are told one by one in a second; of more only the number: a segment that is
+/// lost has a million.
+pub const DAMAGES_TOLD_PER_SECOND: u32 = 16;
+
 /// Cold reads in flight per shard.
 pub const COLD_READS_IN_FLIGHT_MAX: usize = 16;
 

@@ -10,6 +10,7 @@
 mod append;
 mod arrive;
 mod carry;
+mod damage;
 mod expire;
 mod facts;
 mod open;
@@ -44,6 +45,7 @@ use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
 use carry::Carrying;
+use damage::Damages;
 use overdue::Mark;
 use seal::Unsealed;
 
@@ -78,6 +80,7 @@ pub struct Shard {
     /// A run that was found damaged: to be made again.
     damaged_run: Option<std::ops::Range<u64>>,
     is_damage_told: bool,
+    damages: Damages,
     line: VecDeque<InLine>,
     /// Payloads of the group that is being confirmed.
     group: Vec<u64>,

@@ -11,6 +11,7 @@ use proto::ids::ShardIndex;
 use proto::{properties, record};
 
 use super::carry::Carrying;
+use super::damage::Damages;
 use super::facts::{Facts, Snapshot};
 use super::seal::{SealLimits, Slice, Unsealed};
 use super::{AnsweredKey, Shard};
@@ -246,6 +247,7 @@ impl Opening {
             window: Vec::new(),
             damaged_run: None,
             is_damage_told: false,
+            damages: Damages::default(),
             line: VecDeque::with_capacity(4096),
             group: Vec::new(),
             sent: Vec::new(),

@@ -442,12 +442,7 @@ impl Shard {
         if whole {
             out.drain(before..before + PREFIX_BYTES);
         } else {
-            tracing::error!(
-                shard = self.index.0,
-                offset = start,
-                bytes = end - start,
-                "a message on disk is damaged and is skipped; restore the disk or the segment from a copy"
-            );
+            self.damages.found(self.index, start, end - start);
             out.truncate(before);
         }
         Cold::Copied

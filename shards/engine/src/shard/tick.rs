@@ -8,6 +8,7 @@ impl Shard {
     /// the monotonic one, so that a clock that is set wakes nobody and holds nobody.
     pub fn tick(&mut self, now_ms: u64) {
         self.held.tick(now_ms);
+        self.damages.tick(now_ms, self.index);
         self.evict_entries();
         self.mark_time(now_ms);
         if self.offsets.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.offsets.is_dirty() {
