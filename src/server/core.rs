@@ -656,6 +656,9 @@ impl<R: Ring> Core<R> {
     /// Starting → serving → draining → ending → stopped. Whether the phase changed.
     fn advance_phase(&mut self, now: Now) -> bool {
         let before = self.phase;
+        if matches!(before, Phase::Flushing | Phase::Ending) {
+            self.next_sync_ms = 0; // the stop waits for the sync, not for its time
+        }
         match self.phase {
             Phase::Starting => {
                 if self.broker.create_system_topics(now)
@@ -699,8 +702,7 @@ impl<R: Ring> Core<R> {
     }
 
     /// Whether all that was appended survives a power cut, or never will.
-    fn is_durable(&mut self) -> bool {
-        self.next_sync_ms = 0;
+    fn is_durable(&self) -> bool {
         let is_done = |shard: &Shard| {
             shard.is_settled() && shard.log().durable() == shard.log().appended()
                 || shard.log().poisoned().is_some()

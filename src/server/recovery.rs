@@ -338,25 +338,32 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
         let segment_bytes = place.shape.segment_bytes;
         let mut failed = None;
         let end = replay(place.shape, epochs, segments, &place.directory, from, |found| {
-            match found {
-                Replayed::Record { offset, .. } if offset >= to => return Ok(Go::Stop),
-                Replayed::Record { offset, prefix, payload } => {
-                    // Whole segments that are known to be durable leave memory as they pass.
-                    let segment_end =
-                        (self.opening.unsealed_from() + 1).next_multiple_of(segment_bytes);
-                    let is_sealed = prefix.durable >= segment_end && offset >= segment_end;
-                    if is_sealed && let Err(error) = self.write_run(segment_end) {
-                        failed = Some(error);
-                        return Ok(Go::Stop);
-                    }
-                    self.opening.record(offset, prefix, payload)?;
+            // Whole segments that are known to be durable leave memory as they pass.
+            if let Replayed::Record { offset, prefix, .. } = &found
+                && *offset < to
+            {
+                let segment_end =
+                    (self.opening.unsealed_from() + 1).next_multiple_of(segment_bytes);
+                let is_sealed = prefix.durable >= segment_end && *offset >= segment_end;
+                if is_sealed && let Err(error) = self.write_run(segment_end) {
+                    failed = Some(error);
+                    return Ok(Go::Stop);
                 }
-                Replayed::Damage(_) => self.opening.close_group()?,
             }
-            Ok(Go::On)
+            apply(&mut self.opening, to, found)
         });
         failed.map_or(end, Err)
     }
+}
+
+/// Applies what a replay came upon, if it lies below `to`.
+fn apply(opening: &mut Opening, to: u64, found: Replayed<'_>) -> Result<Go, OpenError> {
+    match found {
+        Replayed::Record { offset, .. } if offset >= to => return Ok(Go::Stop),
+        Replayed::Record { offset, prefix, payload } => opening.record(offset, prefix, payload)?,
+        Replayed::Damage(_) => opening.close_group()?,
+    }
+    Ok(Go::On)
 }
 
 /// Replays a slice of the log whose records are known to be durable.
@@ -376,14 +383,7 @@ pub(super) fn replay_slice(
     let seal = SealLimits::default();
     let mut opening = Opening::new(seal, segment_bytes, range.start, u64::MAX);
     replay(place.shape, &epochs, &segments, &place.directory, range.start, |found| {
-        match found {
-            Replayed::Record { offset, .. } if offset >= range.end => return Ok(Go::Stop),
-            Replayed::Record { offset, prefix, payload } => {
-                opening.record(offset, prefix, payload)?;
-            }
-            Replayed::Damage(_) => opening.close_group()?,
-        }
-        Ok(Go::On)
+        apply(&mut opening, range.end, found)
     })?;
     opening.close_group().map_err(|source| unusable(place, source))?;
     Ok(opening.cut(range.end))

@@ -91,6 +91,9 @@ pub const DELAY_RETRY_MS: u64 = 1000;
 /// more of them segments are kept.
 pub const CARRIED_MAX: usize = 1 << 18;
 
+/// Delayed messages that are looked at in a turn, carried or not.
+pub const CARRIED_LOOKS_PER_TURN: usize = 256;
+
 /// Bytes carried in a turn before others have theirs.
 pub const CARRIED_BYTES_PER_TURN: u64 = 256 * 1024;
 

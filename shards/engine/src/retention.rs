@@ -23,7 +23,7 @@ pub struct Retention {
     pub full_percent: u8,
     /// `diskSpaceCleanForciblyRatio`.
     pub writable_percent: u8,
-    /// `ringmqStoreBytesMax`: bytes of the log of a shard; the oldest go above it.
+    /// `ringmqLogBytesMax`: bytes of the log of a shard; the oldest go above it.
     pub bytes_max: Option<u64>,
 }
 

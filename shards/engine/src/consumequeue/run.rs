@@ -180,6 +180,12 @@ impl RunDraft {
     }
 }
 
+/// A queue among those of a run, which are in order of their keys.
+pub(super) fn find_queue(queues: &[RunQueue], key: QueueKey) -> Option<&RunQueue> {
+    let index = queues.binary_search_by_key(&key, |queue| queue.key).ok()?;
+    Some(&queues[index])
+}
+
 impl RunHead {
     /// Bytes of the head of a file whose first page this is: what [`RunHead::read`] wants.
     ///
@@ -239,8 +245,7 @@ impl RunHead {
 
     /// The number of a message's entry among all of the run.
     pub fn index(&self, key: QueueKey, queue_offset: u64) -> Option<u64> {
-        let index = self.queues.binary_search_by_key(&key, |queue| queue.key).ok()?;
-        let queue = &self.queues[index];
+        let queue = find_queue(&self.queues, key)?;
         let within =
             queue_offset.checked_sub(queue.first).filter(|within| *within < queue.count)?;
         Some(queue.start + within)

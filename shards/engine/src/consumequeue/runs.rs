@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::QueueKey;
-use super::run::{ENTRIES_PER_PAGE, PAGE_BYTES, RunHead, RunQueue};
+use super::run::{ENTRIES_PER_PAGE, PAGE_BYTES, RunHead, RunQueue, find_queue};
 use crate::limits::READ_BLOCK_BYTES;
 
 /// A run on disk.
@@ -46,8 +46,7 @@ pub(super) struct Runs {
 
 impl Run {
     fn find(&self, key: QueueKey) -> Option<&RunQueue> {
-        let index = self.queues.binary_search_by_key(&key, |queue| queue.key).ok()?;
-        Some(&self.queues[index])
+        find_queue(&self.queues, key)
     }
 }
 
@@ -114,12 +113,14 @@ impl Runs {
         Some(run.queues.iter().map(|queue| queue.key).collect())
     }
 
-    /// Forgets runs below `start`; the keys in them.
+    /// Forgets runs below `start`; the keys in them, each once.
     pub(super) fn expire(&mut self, start: u64) -> Vec<QueueKey> {
         let mut keys = Vec::new();
         while let Some(run) = self.runs.pop_front_if(|run| run.range.end <= start) {
             keys.extend(run.queues.iter().map(|queue| queue.key));
         }
+        keys.sort_unstable();
+        keys.dedup();
         keys
     }
 }

@@ -12,7 +12,7 @@ use crate::carried::{Carried, MOVED_BYTES, WaitingKey, write_moved};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
 use crate::consumequeue::QueueEntry;
 use crate::delay::Delays;
-use crate::limits::{CARRIED_BYTES_PER_TURN, CARRIED_MAX};
+use crate::limits::{CARRIED_BYTES_PER_TURN, CARRIED_LOOKS_PER_TURN, CARRIED_MAX};
 
 /// See the module's first lines.
 #[derive(Debug, Default)]
@@ -47,8 +47,30 @@ struct Pass {
     bytes_max: u64,
 }
 
+/// A message that waits below the end of a pass.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    key: WaitingKey,
+    entry: QueueEntry,
+    /// [`Kind::Message`] at its first place, [`Kind::Carried`] if it was carried before.
+    kind: Kind,
+}
+
+impl Pass {
+    /// Goes on behind a message, for which so many bytes were appended.
+    fn on(&mut self, found: &Found, bytes: u64) -> Step {
+        match found.kind {
+            Kind::Carried => self.position = found.entry.payload + 1,
+            _ => self.next = found.key.1 + 1,
+        }
+        self.bytes += bytes;
+        Step::On(bytes)
+    }
+}
+
 enum Step {
-    Carried(u64),
+    /// One was looked at: bytes appended for it.
+    On(u64),
     /// Something is being read, or the log takes nothing now.
     Later,
     /// All is carried.
@@ -106,20 +128,19 @@ impl Shard {
     pub fn carry(&mut self) -> bool {
         let Some(mut pass) = self.carrying.pass.take() else { return false };
         let mut record = std::mem::take(&mut self.carrying.record);
-        let mut bytes = 0;
-        let step = loop {
-            match self.carry_next(&mut pass, &mut record) {
-                Step::Carried(copied) => bytes += copied,
-                step => break step,
-            }
+        let (mut step, mut bytes) = (Step::On(0), 0);
+        for _ in 0..CARRIED_LOOKS_PER_TURN {
+            step = self.carry_next(&mut pass, &mut record);
+            let Step::On(copied) = step else { break };
+            bytes += copied;
             if bytes >= CARRIED_BYTES_PER_TURN {
-                break Step::Carried(bytes);
+                break;
             }
-        };
+        }
         self.carrying.record = record;
-        let is_more = matches!(step, Step::Carried(_));
+        let is_more = matches!(step, Step::On(_));
         match step {
-            Step::Carried(_) | Step::Later => self.carrying.pass = Some(pass),
+            Step::On(_) | Step::Later => self.carrying.pass = Some(pass),
             Step::Done => {
                 self.carrying.done_to = pass.to;
                 if pass.bytes > 0 {
@@ -136,7 +157,7 @@ impl Shard {
                 tracing::warn!(
                     shard = self.index.0,
                     segment = pass.from,
-                    "a segment is kept beyond its time: half of it or more are delayed messages that are not due yet"
+                    "a segment is kept beyond its time: too many delayed messages in it are not due yet"
                 );
             }
             // Every look at the disk tries again; it is told once.
@@ -160,12 +181,12 @@ impl Shard {
             Ok(None) => return Step::Done,
             Err(step) => return step,
         };
-        let ((queue, queue_offset), entry, kind) = found;
+        let Found { key: (queue, queue_offset), entry, kind } = found;
         record.clear();
         match self.record_at(entry.payload, kind, record) {
             Lookup::Found => {}
             // Damaged: it is told when it is due.
-            Lookup::None => return self.carried_one(pass, kind, &found, 0),
+            Lookup::None => return pass.on(&found, 0),
             Lookup::Cold => return Step::Later,
             Lookup::Failed(reason) => return Step::Failed(reason),
         }
@@ -190,31 +211,13 @@ impl Shard {
         let moved = Entry { kind: Kind::Moved, flags: FLAG_CONTINUES, topic: 0, queue: 0 };
         let end = self.put_own(moved, &note, None);
         self.carrying.unconfirmed.push_back((end, (queue, queue_offset), entry));
-        self.carried_one(pass, kind, &found, bytes)
-    }
-
-    fn carried_one(
-        &self,
-        pass: &mut Pass,
-        kind: Kind,
-        (key, entry, _): &(WaitingKey, QueueEntry, Kind),
-        bytes: u64,
-    ) -> Step {
-        match kind {
-            Kind::Carried => pass.position = entry.payload + 1,
-            _ => pass.next = key.1 + 1,
-        }
-        pass.bytes += bytes;
-        Step::Carried(bytes)
+        pass.on(&found, bytes)
     }
 
     /// The next message that waits below the end of the pass: first what was carried before.
-    fn next_to_carry(
-        &mut self,
-        pass: &mut Pass,
-    ) -> Result<Option<(WaitingKey, QueueEntry, Kind)>, Step> {
+    fn next_to_carry(&mut self, pass: &mut Pass) -> Result<Option<Found>, Step> {
         if let Some((key, entry)) = self.carrying.carried.first_in(pass.position..pass.to) {
-            return Ok(Some((key, entry, Kind::Carried)));
+            return Ok(Some(Found { key, entry, kind: Kind::Carried }));
         }
         pass.position = pass.to;
         while pass.level <= self.delays.levels() {
@@ -229,7 +232,7 @@ impl Shard {
                 Ok(Some(entry)) => entry,
                 Ok(None) => {
                     pass.next += 1;
-                    continue;
+                    return Err(Step::On(0));
                 }
                 Err(NotNow::Wanted) => return Err(Step::Later),
                 Err(NotNow::Failed(reason)) => return Err(Step::Failed(reason)),
@@ -241,9 +244,9 @@ impl Shard {
             let key = (queue, pass.next);
             if entry.size_bytes == 0 || self.carrying.carried.get(key).is_some() {
                 pass.next += 1;
-                continue;
+                return Err(Step::On(0));
             }
-            return Ok(Some((key, entry, Kind::Message)));
+            return Ok(Some(Found { key, entry, kind: Kind::Message }));
         }
         Ok(None)
     }

@@ -53,6 +53,9 @@ impl Shard {
         let count = retention.expired(now_ms, look, log_bytes, (0..full).map(segment));
         let wanted = start + count as u64 * segment_bytes;
         let safe = wanted.min(self.safe_below / segment_bytes * segment_bytes);
+        if safe <= start {
+            return start;
+        }
         let pending = self.pending_from() / segment_bytes * segment_bytes;
         if pending < safe {
             self.begin_carrying(pending, safe);
