@@ -21,7 +21,7 @@ pub use error::{ConfigError, Place};
 pub use file::Malformed;
 pub use flags::{Command, Flags, Flush, ServerFlags};
 pub use host::Host;
-pub use server::{FlushMode, Notice, ServerConfig};
+pub use server::{FlushMode, NameServerOptions, Notice, ServerConfig};
 pub use settings::Effective;
 pub use value::Endpoint;
 

@@ -24,6 +24,21 @@ pub enum FlushMode {
     Memory,
 }
 
+/// A NameServer on a thread of this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameServerOptions {
+    /// Where it accepts connections.
+    pub listen: IpAddr,
+    /// Its port; 0 takes a free one.
+    pub port: u16,
+    /// `ringmqConnectionsMax`.
+    pub connections_max: u32,
+    /// `serverChannelMaxIdleTimeSeconds`.
+    pub connection_idle_ms: u64,
+    /// What it does.
+    pub settings: NameServerConfig,
+}
+
 /// Everything that `ringmq server` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -39,10 +54,10 @@ pub struct ServerConfig {
     pub advertise: IpAddr,
     /// Port of the broker; 0 takes a free one.
     pub broker_port: u16,
-    /// Port of the NameServer; 0 takes a free one.
-    pub namesrv_port: u16,
-    /// NameServers to register with beside the one inside.
-    pub further_name_servers: Vec<Endpoint>,
+    /// The NameServer in this process, if there is one.
+    pub name_server: Option<NameServerOptions>,
+    /// NameServers to register with; not the one in this process.
+    pub name_servers: Vec<Endpoint>,
     /// `registerNameServerPeriod`.
     pub register_period_ms: u64,
 
@@ -107,9 +122,6 @@ pub struct ServerConfig {
     pub in_flight_bytes_per_core: u64,
     /// `ringmqLogLevel`.
     pub log_level: tracing::Level,
-
-    /// Of the NameServer inside.
-    pub name_server: NameServerConfig,
 
     /// Every honoured key as it holds, to be logged.
     pub effective: Vec<Effective>,
@@ -276,8 +288,8 @@ fn build(settings: &Settings) -> ServerConfig {
         listen: address(settings, "bindAddress"),
         advertise: address(settings, "brokerIP1"),
         broker_port: port("listenPort"),
-        namesrv_port: port("ringmqNamesrvPort"),
-        further_name_servers: further_name_servers(settings),
+        name_server: Some(name_server(settings)),
+        name_servers: further_name_servers(settings),
         register_period_ms: number("registerNameServerPeriod"),
         store: path(settings, "storePathRootDir"),
         shard_count,
@@ -307,14 +319,25 @@ fn build(settings: &Settings) -> ServerConfig {
         connections_max: small("ringmqConnectionsMax"),
         in_flight_bytes_per_core: number("ringmqInFlightBytesPerCore"),
         log_level,
-        name_server: name_server(settings),
         effective: settings.effective(),
         retention: retention(settings),
         notices: notices(settings),
     }
 }
 
-fn name_server(settings: &Settings) -> NameServerConfig {
+fn name_server(settings: &Settings) -> NameServerOptions {
+    let number = |name| integer(settings, name);
+    NameServerOptions {
+        listen: address(settings, "bindAddress"),
+        port: u16::try_from(number("ringmqNamesrvPort")).expect("the range of the key fits"),
+        connections_max: u32::try_from(number("ringmqConnectionsMax"))
+            .expect("the range of the key fits"),
+        connection_idle_ms: number("serverChannelMaxIdleTimeSeconds") * 1000,
+        settings: name_server_settings(settings),
+    }
+}
+
+fn name_server_settings(settings: &Settings) -> NameServerConfig {
     let waits = boolean(settings, "needWaitForService");
     let wait_ms = integer(settings, "waitSecondsForService") * 1000;
     NameServerConfig {

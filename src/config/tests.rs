@@ -31,7 +31,9 @@ fn without_file_and_flags_the_defaults_are_safe() {
     assert_eq!(config.cluster_name, "DefaultCluster");
     assert!(config.listen.is_loopback());
     assert_eq!(config.advertise, config.listen);
-    assert_eq!((config.broker_port, config.namesrv_port), (10911, 9876));
+    let name_server = config.name_server.unwrap();
+    assert_eq!((config.broker_port, name_server.port), (10911, 9876));
+    assert_eq!(name_server.settings, crate::namesrv::NameServerConfig::default());
     assert_eq!(config.flush, FlushMode::Sync);
     assert_eq!(config.store, PathBuf::from("./ringmq-store"));
     assert_eq!((config.shard_count, config.core_count), (None, 1));
@@ -40,7 +42,6 @@ fn without_file_and_flags_the_defaults_are_safe() {
     assert_eq!(config.delay_levels_ms.len(), 18);
     assert_eq!(config.delay_levels_ms.first(), Some(&1000));
     assert_eq!(config.connection_idle_ms, 120_000);
-    assert_eq!(config.name_server, crate::namesrv::NameServerConfig::default());
     assert_eq!(config.log_level, tracing::Level::INFO);
     assert_eq!(config.notices, []);
     assert!(config.effective.iter().all(|line| line.place == Place::Default));
@@ -65,7 +66,7 @@ fn a_file_of_rocketmq_is_taken_with_its_blanks() {
     assert_eq!(config.flush, FlushMode::Async);
     assert!(!config.auto_create_topic);
     assert_eq!(config.delay_levels_ms, [1000, 60_000]);
-    let further: Vec<_> = config.further_name_servers.iter().map(Endpoint::to_string).collect();
+    let further: Vec<_> = config.name_servers.iter().map(Endpoint::to_string).collect();
     assert_eq!(further, ["ns-2:9876"], "the one inside is not registered with twice");
 }
 

@@ -1,4 +1,5 @@
-//! `ringmq server`: NameServer and broker in one process, from start to stop.
+//! `ringmq server` and `ringmq broker`: a broker, with or without a NameServer beside it, from
+//! start to stop.
 //! Kind: shell
 
 pub mod control;
@@ -6,6 +7,7 @@ pub mod core;
 pub mod files;
 pub mod messages;
 pub mod name_server;
+pub mod name_server_thread;
 pub mod recovery;
 pub mod runs;
 pub mod space;
@@ -31,6 +33,7 @@ use runtime::{ParkingRing, ReactorConfig, memory_limit, probe, socket};
 use self::control::{ControlParts, Ready, StopFlag};
 use self::core::{CoreConfig, CoreParts};
 use self::files::ShardFiles;
+use self::name_server_thread::{BoundNameServer, NameServerThread};
 use self::recovery::OpenShard;
 use self::runs::ShardPlace;
 use self::store::{Store, StoreError, StoreSettings};
@@ -130,19 +133,18 @@ where
     }
     // Ports before the store: a second start by mistake must not touch anything.
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
-    let (name_listener, name_address) =
-        listen(config.listen, config.namesrv_port, "the NameServer")?;
+    let name_server = config.name_server.clone().map(BoundNameServer::listen).transpose()?;
     let (lock, store) = store::open(&files, &store_settings(&config))?;
     if store.shards.len() != 1 {
         return Err(ServerError::OneShard);
     }
     let advertised = SocketAddr::new(config.advertise, broker_address.port());
     let settings = broker_settings(&config, advertised);
+    let name_address = name_server.as_ref().map(BoundNameServer::address);
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
     let stop = watch_signals()?;
-    let listeners = (listener, name_listener);
     let seam = (files, make_ring);
-    let served = serve(config, settings, seam, store, listeners, name_address, lines, stop);
+    let served = serve(config, settings, seam, store, listener, name_server, lines, stop);
     drop(lock);
     served
 }
@@ -207,7 +209,7 @@ fn banner<F>(
     config: &ServerConfig,
     store: &Store<F>,
     broker: SocketAddr,
-    name_server: SocketAddr,
+    name_server: Option<SocketAddr>,
     advertised: SocketAddr,
     started: Instant,
 ) -> Vec<String> {
@@ -220,8 +222,15 @@ fn banner<F>(
             "ASYNC_FLUSH + transientStorePoolEnable: acknowledged messages survive nothing"
         }
     };
-    vec![
-        format!("NameServer  {name_server}"),
+    let others: Vec<_> = config.name_servers.iter().map(config::Endpoint::to_string).collect();
+    let registers = match (name_server, others.is_empty()) {
+        (_, false) => Some(others.join(", ")),
+        (Some(_), true) => None,
+        (None, true) => Some("nowhere: clients find a broker by a NameServer, see -n".to_owned()),
+    };
+    let name_server = name_server.map(|address| format!("NameServer  {address}"));
+    let registers = registers.map(|at| format!("registers   {at}"));
+    let lines = [
         format!("broker      {broker}, advertised as {advertised}"),
         format!(
             "store       {}, {} shard(s), segments of {} MiB",
@@ -232,7 +241,8 @@ fn banner<F>(
         format!("flush       {flush}"),
         "not yet     replication, ACL, TLS, POP, gRPC, transactions, timer messages".to_owned(),
         format!("ready after {} ms", started.elapsed().as_millis()),
-    ]
+    ];
+    name_server.into_iter().chain(registers).chain(lines).collect()
 }
 
 /// A flag that SIGINT and SIGTERM set, with the eventfd that announces it.
@@ -263,8 +273,8 @@ fn serve<S, R>(
     settings: BrokerSettings,
     (files, make_ring): (S, impl FnOnce(ReactorConfig) -> std::io::Result<R> + Send + 'static),
     store: Store<S::File>,
-    listeners: (OwnedFd, OwnedFd),
-    name_address: SocketAddr,
+    listener: OwnedFd,
+    name_server: Option<BoundNameServer>,
     lines: Vec<String>,
     (stop, stop_event): (StopFlag, EventFd),
 ) -> Result<(), ServerError>
@@ -278,6 +288,7 @@ where
     let core_sleep = SleepFlag::new(core_event);
     let (to_control, from_core) = pair(&core_sleep, &control_sleep, CONTROL_RING);
     let (to_core, from_control) = pair(&control_sleep, &core_sleep, CONTROL_RING);
+    let name_address = name_server.as_ref().map(BoundNameServer::address);
     let Store { shards: opened, mut catalog, .. } = store;
     let now = Clock.now();
     catalog.opened(now.wall_ms);
@@ -294,7 +305,7 @@ where
     let core_parts = CoreParts {
         broker: Broker::new(settings, router, shards, catalog, now),
         files: shard_files,
-        listener: listeners.0,
+        listener,
         control: to_control,
         inbox: from_control,
         sleep: core_sleep,
@@ -311,7 +322,7 @@ where
     let control_parts = ControlParts {
         files,
         identity,
-        name_servers: name_servers(name_address, &config.further_name_servers),
+        name_servers: name_servers(name_address, &config.name_servers),
         register_period_ms: config.register_period_ms,
         store: config.store.clone(),
         places,
@@ -323,27 +334,13 @@ where
         ready: Ready { lines, advertised },
     };
     let options = CoreOptions::new(Placement::Free);
-    let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
-    let doorbell = EventFd::new().map_err(io_error)?;
-    let end_name_server = doorbell.try_clone().map_err(io_error)?;
-    let name_server_stop: StopFlag = Arc::default();
-    let name_server_stopping = Arc::clone(&name_server_stop);
-    let name_server = config.name_server;
-    let limits = name_server::ConnectionLimits {
-        connections_max: config.connections_max,
-        idle_ms: config.connection_idle_ms,
-    };
-    let name_server = spawn_core("namesrv", options.clone(), move || {
-        name_server::run(listeners.1, name_server, limits, doorbell, name_server_stop)
-    })?;
+    let name_server = name_server.map(BoundNameServer::start).transpose()?;
     let core = spawn_core("core-0", options.clone(), move || core::run(core_parts, make_ring))?;
     let control = spawn_core("control", options, move || control::run(control_parts))?;
     let core = core.join();
     let control = control.join();
     // Last: the broker unregisters on its way out.
-    name_server_stopping.store(true, Ordering::Release);
-    end_name_server.signal();
-    let name_server = name_server.join();
+    let name_server = name_server.map_or(Ok(()), NameServerThread::stop);
     core?;
     control?;
     name_server?;
@@ -388,13 +385,15 @@ impl<F: StoreFile> SplitShards<F> {
     }
 }
 
-/// The NameServer inside, as it can be dialled from here, and those further ones.
-fn name_servers(own: SocketAddr, further: &[config::Endpoint]) -> Vec<String> {
-    let ip = match own.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    let own = SocketAddr::new(ip, own.port()).to_string();
-    std::iter::once(own).chain(further.iter().map(ToString::to_string)).collect()
+/// The NameServer inside, as it can be dialled from here, and the others.
+fn name_servers(own: Option<SocketAddr>, others: &[config::Endpoint]) -> Vec<String> {
+    let own = own.map(|own| {
+        let ip = match own.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        SocketAddr::new(ip, own.port()).to_string()
+    });
+    own.into_iter().chain(others.iter().map(ToString::to_string)).collect()
 }
