@@ -60,7 +60,7 @@ impl Wire {
     /// [`Error::Ring`]
     pub fn new(idle: Idle) -> Result<Wire, Error> {
         let ring = |source| Error::Ring { source };
-        let reactor = Reactor::new(ReactorConfig { connections_max: 0 }).map_err(ring)?;
+        let reactor = Reactor::new(ReactorConfig { core: 0, connections_max: 0 }).map_err(ring)?;
         let events = Events::default();
         Ok(Wire { reactor, events, links: Vec::new(), link_of: Vec::new(), idle })
     }

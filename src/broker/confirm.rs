@@ -18,6 +18,7 @@ use crate::net::outbox::Outboxes;
 impl Broker {
     /// Answers everything that is confirmed by now.
     pub fn answer_confirmed(&mut self, outboxes: &mut Outboxes) {
+        self.copy_confirmed();
         for owner in 0..self.shards.len() {
             while let Some(confirmed) = self.shards[owner].next_confirmed() {
                 match confirmed {

@@ -27,6 +27,15 @@ impl Broker {
                 match self.deliver(now, owner, due, &record) {
                     Ok(()) => {}
                     Err(Stop::Wait) => break,
+                    // A message waits in the shard of its queue, and a topic does not move.
+                    Err(Stop::Elsewhere(core)) => {
+                        tracing::error!(
+                            core,
+                            "a delayed message waits in another shard than its queue's"
+                        );
+                        self.shards[owner].postpone_due(now.wall_ms);
+                        break;
+                    }
                     Err(Stop::Refuse(refusal)) => {
                         tracing::warn!(reason = refusal.remark, "delayed messages wait");
                         self.shards[owner].postpone_due(now.wall_ms);
@@ -54,7 +63,7 @@ impl Broker {
             return Ok(self.shards[owner].settle(now.wall_ms, due, None)?);
         };
         let fields = *message.fields();
-        let Some((topic, queue)) = self.real_queue(now, &fields)? else {
+        let Some((topic, queue)) = self.real_queue(now, owner, &fields)? else {
             tracing::warn!(
                 level = due.level,
                 offset = due.queue_offset,
@@ -81,10 +90,11 @@ impl Broker {
         Ok(self.shards[owner].settle(now.wall_ms, due, Some(&delivered))?)
     }
 
-    /// Where a delayed message belongs; `None`: its topic is no more.
+    /// Where a delayed message of this shard belongs; `None`: its topic is no more.
     fn real_queue(
         &mut self,
         now: Now,
+        owner: usize,
         fields: &proto::record::RecordFields<'_>,
     ) -> Result<Option<(String, QueueKey)>, Stop> {
         let topic = properties::find(fields.properties, name::REAL_TOPIC).unwrap_or_default();
@@ -96,6 +106,7 @@ impl Broker {
             .and_then(proto::text::parse_i64)
             .and_then(|queue_id| i32::try_from(queue_id).ok())
             .unwrap_or(0);
-        Ok(self.queue_key(topic, queue_id).map(|queue| (topic.to_owned(), queue)))
+        let here = self.queue_here(topic, queue_id)?.filter(|(place, _)| *place == owner);
+        Ok(here.map(|(_, queue)| (topic.to_owned(), queue)))
     }
 }

@@ -1,19 +1,19 @@
 //! Dispatch: a frame becomes a command, a command finds its handler, a refusal becomes an answer.
 //! Kind: machine
 
-use std::net::SocketAddr;
-
+use engine::catalog::Placement;
 use engine::shard::AppendRefused;
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Frame;
 use proto::header::{HeaderError, ScannedSend, SendHeader};
 use proto::reply::{ResponseHead, write_response};
-use runtime::ConnectionId;
 use runtime::clock::Now;
 
 use super::{Asker, Broker, Flow, Refusal};
 use crate::net::outbox::Outboxes;
+use crate::router::exchange::CROSSINGS_MAX;
+use crate::router::{Origin, Owner};
 
 /// Why a handler stopped.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) enum Stop {
     /// The log has no room now: the frame is to come again, and finds what it needs (a topic, a group)
     /// made or not made, nothing half done.
     Wait,
+    /// Another core owns what the request is about; nothing was done here.
+    Elsewhere(usize),
 }
 
 /// A handler answered, left a ticket or parked the request.
@@ -70,25 +72,23 @@ impl Broker {
     pub fn handle(
         &mut self,
         now: Now,
-        connection: ConnectionId,
-        peer: SocketAddr,
+        origin: Origin,
         frame: &Frame<'_>,
         outboxes: &mut Outboxes,
     ) -> Result<Flow, HeaderError> {
         if let Some(send) = ScannedSend::scan(frame) {
             let request = (send.opaque, send.flag, send.version);
-            let asker = asker_of((connection, peer), frame, request);
+            let asker = asker_of(origin, frame, request);
             return Ok(self.send(now, &asker, Ok(&send.header), frame.body, outboxes));
         }
-        self.handle_decoded(now, connection, peer, frame, outboxes)
+        self.handle_decoded(now, origin, frame, outboxes)
     }
 
     /// Everything but sends in their usual form.
     fn handle_decoded(
         &mut self,
         now: Now,
-        connection: ConnectionId,
-        peer: SocketAddr,
+        origin: Origin,
         frame: &Frame<'_>,
         outboxes: &mut Outboxes,
     ) -> Result<Flow, HeaderError> {
@@ -97,7 +97,7 @@ impl Broker {
             return Ok(Flow::Done); // nobody here waits for one yet
         }
         let request = (command.opaque, command.flag, command.version);
-        let asker = asker_of((connection, peer), frame, request);
+        let asker = asker_of(origin, frame, request);
         let handled = match command.code {
             request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
                 let header = SendHeader::parse(&command);
@@ -118,7 +118,9 @@ impl Broker {
             }
             request::HEART_BEAT => self.heartbeat(now, &asker, &command, frame.body, outboxes),
             request::UNREGISTER_CLIENT => self.unregister_client(&asker, &command, outboxes),
-            request::CONSUMER_SEND_MSG_BACK => self.send_back(now, &asker, &command, outboxes),
+            request::CONSUMER_SEND_MSG_BACK => {
+                self.send_back(now, &asker, &command, frame.body, outboxes)
+            }
             request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(&asker, &command, outboxes),
             request::UPDATE_AND_CREATE_TOPIC => self.create_topic(now, &asker, &command, outboxes),
             code => Err(Stop::Refuse(Refusal::new(
@@ -126,24 +128,59 @@ impl Broker {
                 format!(" request type {code} not supported"),
             ))),
         };
-        Ok(match handled {
-            Ok(()) => Flow::Done,
-            Err(Stop::Wait) => Flow::Wait,
-            Err(Stop::Refuse(refusal)) => {
+        Ok(match flow_of(&asker, handled) {
+            Ok(flow) => flow,
+            Err(refusal) => {
                 refuse(&asker, &refusal, outboxes);
                 Flow::Done
             }
         })
     }
+
+    /// Only the home core does what follows.
+    pub(super) fn check_home(&self) -> Result<(), Stop> {
+        if self.router.is_home() { Ok(()) } else { Err(Stop::Elsewhere(self.router.home())) }
+    }
+
+    /// The place here of the shard that owns a topic's queue.
+    pub(super) fn place_of(&self, placement: Placement, queue: u32) -> Result<usize, Stop> {
+        here(self.router.of_queue(placement, queue))
+    }
+}
+
+/// The place of an owner that is here.
+pub(super) fn here(owner: Owner) -> Result<usize, Stop> {
+    match owner {
+        Owner::Here(place) => Ok(place),
+        Owner::There { core } => Err(Stop::Elsewhere(core)),
+        Owner::Nobody => {
+            let remark = "its shard is not in this store: was it made with more shards?";
+            Err(Refusal::new(response::SYSTEM_ERROR, remark).into())
+        }
+    }
+}
+
+/// What is to be done with a request's frame, or how it is refused.
+pub(super) fn flow_of(asker: &Asker, handled: Handled) -> Result<Flow, Refusal> {
+    match handled {
+        Ok(()) => Ok(Flow::Done),
+        Err(Stop::Wait) => Ok(Flow::Wait),
+        Err(Stop::Elsewhere(core)) if asker.crossings < CROSSINGS_MAX => Ok(Flow::To(core)),
+        Err(Stop::Elsewhere(_)) => {
+            let remark = "what the request is about moved while it was on its way, try again";
+            Err(Refusal::new(response::SYSTEM_BUSY, remark))
+        }
+        Err(Stop::Refuse(refusal)) => Err(refusal),
+    }
 }
 
 fn asker_of(
-    (connection, peer): (ConnectionId, SocketAddr),
+    Origin { connection, peer, crossings }: Origin,
     frame: &Frame<'_>,
     (opaque, flag, version): (i32, i32, i32),
 ) -> Asker {
     let is_oneway = flag & FLAG_ONEWAY != 0;
-    Asker { connection, peer, opaque, encoding: frame.encoding, is_oneway, version }
+    Asker { connection, peer, opaque, encoding: frame.encoding, is_oneway, version, crossings }
 }
 
 /// Turns a refusal into an answer: the one place for requests other than sends.

@@ -1,6 +1,6 @@
 //! Who produces and who consumes: the members of each group, by their connections.
 //! Owns: consumer groups with what they subscribe to, producer groups, when each member was heard.
-//! Lives on: every core
+//! Lives on: the home core
 //! Kind: machine
 //! Invariants:
 //! - a group exists as long as it has a member, and is told to nobody but its members;
@@ -22,7 +22,7 @@ use hashbrown::HashMap;
 use proto::body::{ConsumerData, SubscriptionData};
 use proto::language::Language;
 
-pub use group::{ConsumerGroup, Subscription};
+pub use group::{ConsumerGroup, GroupWants, Subscription};
 
 /// Most pairs of a group and a member. One takes half a kilobyte, so all of them 64 MiB. A machine
 /// with Apache's broker holds some ten thousand.
@@ -94,6 +94,8 @@ pub struct Membership {
     member_count: usize,
     subscription_bytes: usize,
     scan_at_ms: u64,
+    /// Groups whose [`GroupWants`] changed since they were asked for.
+    changed: Vec<Arc<str>>,
 }
 
 /// The groups of one connection, with when it was last heard in each, ms. A client that leaves a
@@ -130,6 +132,7 @@ impl Membership {
             member_count: 0,
             subscription_bytes: 0,
             scan_at_ms: 0,
+            changed: Vec::new(),
         }
     }
 
@@ -158,13 +161,18 @@ impl Membership {
 
         let shared = shared_name(&self.consumers, name);
         let is_new = self.hear(now_ms, connection, Role::Consumer, shared.clone());
-        let group = self.consumers.entry(shared).or_default();
-        group.enter(connection, client, data);
+        let group = self.consumers.entry(shared.clone()).or_default();
+        let mut is_other = group.enter(connection, client, data);
         let mut is_changed = is_new;
         if !is_without {
             self.subscription_bytes -= group.subscription_bytes();
-            is_changed |= group.subscribe(&data.subscription_data_set);
+            let subscribed = group.subscribe(&data.subscription_data_set);
             self.subscription_bytes += group.subscription_bytes();
+            is_changed |= subscribed.topics_changed;
+            is_other |= subscribed.is_other;
+        }
+        if is_other {
+            self.changed.push(shared);
         }
         if is_changed {
             let (client, topics) = (client.id.as_str(), group.subscription_count());
@@ -254,6 +262,13 @@ impl Membership {
     /// When [`expire`](Self::expire) has something to look at.
     pub fn wake_at_ms(&self) -> Option<u64> {
         (!self.seats.is_empty()).then_some(self.scan_at_ms)
+    }
+
+    /// A group that pulls are to know something new of: what, or that it has no members any more.
+    pub fn next_changed(&mut self) -> Option<(Arc<str>, Option<GroupWants>)> {
+        let group = self.changed.pop()?;
+        let wants = self.consumers.get(&group).map(ConsumerGroup::wants);
+        Some((group, wants))
     }
 
     /// Client ids of a group's members, one twice if it has two connections; none of an unknown
@@ -346,7 +361,7 @@ impl Membership {
         let is_told = self.notifies && !group.is_broadcasting();
         if group.is_empty() {
             self.subscription_bytes -= group.subscription_bytes();
-            self.consumers.remove(name);
+            self.changed.extend(self.consumers.remove_entry(name).map(|(name, _)| name));
             tracing::info!(group = name, "consumer group has no members any more");
             return false;
         }

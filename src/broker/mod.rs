@@ -7,6 +7,7 @@
 //!   a handler either answers, or leaves a ticket with a shard, or parks a value here
 
 mod confirm;
+mod copies;
 mod deliver;
 mod dispatch;
 mod handlers;
@@ -29,11 +30,13 @@ use proto::frame::Encoding;
 use runtime::ConnectionId;
 use runtime::clock::Now;
 
+pub use copies::HomeCopy;
 pub use refusal::Refusal;
 pub use settings::BrokerSettings;
 
 use crate::net::outbox::Outboxes;
-use crate::router::Router;
+use crate::router::{Origin, Router};
+use copies::Copies;
 use membership::Membership;
 use parked::Parked;
 
@@ -44,6 +47,19 @@ pub enum Flow {
     Done,
     /// The log has no room: the same frame is to come again after the next completions.
     Wait,
+    /// The frame is to go on to this core.
+    To(usize),
+}
+
+/// A frame that a core made for another one.
+#[derive(Clone, Debug)]
+pub struct Onward {
+    /// To which core.
+    pub core: usize,
+    /// Whose request it goes on with; the crossing to come is counted.
+    pub origin: Origin,
+    /// The whole frame, length included.
+    pub bytes: Vec<u8>,
 }
 
 /// A request on its way through a handler: who asked, and how to answer.
@@ -61,6 +77,8 @@ pub struct Asker {
     pub is_oneway: bool,
     /// Version of the client.
     pub version: i32,
+    /// How often the request crossed from core to core.
+    pub crossings: usize,
 }
 
 /// See the module's first lines.
@@ -71,7 +89,11 @@ pub struct Broker {
     /// This core's shards.
     pub shards: Vec<Shard>,
     catalog: Catalog,
+    /// Who is in which group: on the home core, empty elsewhere.
     membership: Membership,
+    copies: Copies,
+    /// What goes on to other cores, made here.
+    onward: VecDeque<Onward>,
     parked: Vec<Parked>,
     cold_reads_seen: u64,
     /// For each shard the keys of the batches that wait for confirmation, in the log's order.
@@ -115,6 +137,8 @@ impl Broker {
             router,
             catalog,
             membership,
+            copies: Copies::default(),
+            onward: VecDeque::new(),
             parked: Vec::new(),
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
@@ -140,6 +164,26 @@ impl Broker {
         &self.catalog
     }
 
+    /// The router that all cores share.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The next frame that this core made for another one.
+    pub fn next_onward(&mut self) -> Option<Onward> {
+        self.onward.pop_front()
+    }
+
+    /// A frame of [`Broker::next_onward`] for which there is no room yet.
+    pub fn put_back_onward(&mut self, onward: Onward) {
+        self.onward.push_front(onward);
+    }
+
+    /// Whether no request waits here for the disk or for another core.
+    pub fn has_nothing_parked(&self) -> bool {
+        self.parked.is_empty() && self.onward.is_empty()
+    }
+
     /// A connection ended.
     pub fn closed(&mut self, connection: ConnectionId, outboxes: &mut Outboxes) {
         let bits = connection.to_bits();
@@ -150,6 +194,7 @@ impl Broker {
         for group in self.membership.closed(bits) {
             self.notify_members(&group, outboxes);
         }
+        self.copy_consumers();
     }
 
     /// The next connection that the broker wants closed: silent for too long, or waiting for an

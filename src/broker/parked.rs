@@ -5,7 +5,7 @@
 use proto::code::response;
 use runtime::clock::Now;
 
-use super::dispatch::{Handled, Stop, refuse};
+use super::dispatch::{Handled, Stop, flow_of, refuse};
 use super::handlers::{SendBack, TimeQuestion};
 use super::limits::PARKED_REQUESTS_MAX;
 use super::{Asker, Broker, Refusal};
@@ -77,7 +77,10 @@ impl Broker {
                     self.cold_reads_seen = u64::MAX; // come again in the next turn
                     self.parked.push(parked);
                 }
-                Err(Stop::Refuse(refusal)) => refuse(&parked.asker, &refusal, outboxes),
+                Err(stop) => match flow_of(&parked.asker, Err(stop)) {
+                    Ok(_) => unreachable!("it was here when it was parked, and does not move"),
+                    Err(refusal) => refuse(&parked.asker, &refusal, outboxes),
+                },
             }
         }
     }

@@ -18,6 +18,24 @@ use super::{Broker, Refusal};
 /// Bytes of a catalog record, at the most: a topic's JSON with long attributes.
 const CATALOG_BYTES_MAX: usize = 64 * 1024;
 
+/// What requests need to know of a group's configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupRules {
+    pub retry_queue_nums: i32,
+    pub retry_max_times: i32,
+    pub consume_enable: bool,
+}
+
+impl GroupRules {
+    fn of(config: &SubscriptionGroupConfig) -> GroupRules {
+        GroupRules {
+            retry_queue_nums: config.retry_queue_nums,
+            retry_max_times: config.retry_max_times,
+            consume_enable: config.consume_enable,
+        }
+    }
+}
+
 /// Topics to be told to the NameServers.
 #[derive(Debug)]
 pub struct TopicChanges {
@@ -30,7 +48,7 @@ pub struct TopicChanges {
 }
 
 impl Broker {
-    /// Creates or changes a topic; the ticket, if any, is confirmed with it.
+    /// Creates or changes a topic on the home core; the ticket, if any, is confirmed with it.
     pub(super) fn put_topic(
         &mut self,
         now: Now,
@@ -47,8 +65,12 @@ impl Broker {
         let appended = put
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
             .and_then(|incarnation| {
-                self.shards[0].append_catalog(incarnation, &payload, ticket).map_err(Stop::from)
+                let appended = self.shards[0].append_catalog(incarnation, &payload, ticket);
+                appended.map(|()| incarnation).map_err(Stop::from)
             });
+        if let Ok(incarnation) = appended {
+            self.copy_catalog(incarnation, &payload);
+        }
         self.scratch.payload = payload;
         appended?;
         self.changed_topics.push(registered);
@@ -101,6 +123,7 @@ impl Broker {
         if self.catalog.topic(name).is_some() {
             return Ok(());
         }
+        self.check_home()?;
         names::validate_topic(name)
             .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
         let template = self.catalog.topic(default_topic).map(|topic| &topic.config);
@@ -137,25 +160,30 @@ impl Broker {
         if self.catalog.topic(name).is_some() {
             return Ok(());
         }
+        self.check_home()?;
         self.put_topic(now, retry_config(name, queue_count), None)
     }
 
-    /// A group's configuration, created if that is allowed
-    /// (`SubscriptionGroupManager.findSubscriptionGroupConfig`).
-    pub(super) fn ensure_group(&mut self, now: Now, name: &str) -> Result<bool, Stop> {
-        if self.catalog.group(name).is_some() {
-            return Ok(true);
+    /// A group's rules; it is created if that is allowed
+    /// (`SubscriptionGroupManager.findSubscriptionGroupConfig`). `None`: it is not.
+    pub(super) fn ensure_group(
+        &mut self,
+        now: Now,
+        name: &str,
+    ) -> Result<Option<GroupRules>, Stop> {
+        if let Some(config) = self.catalog.group(name) {
+            return Ok(Some(GroupRules::of(config)));
         }
         let may_create = self.settings.auto_create_group || names::is_system_group(name);
         if !may_create || names::validate_group(name).is_err() {
-            return Ok(false);
+            return Ok(None);
         }
-        self.put_group(
-            now,
-            SubscriptionGroupConfig { group_name: name.to_owned(), ..Default::default() },
-        )?;
+        self.check_home()?;
+        let config = SubscriptionGroupConfig { group_name: name.to_owned(), ..Default::default() };
+        let rules = GroupRules::of(&config);
+        self.put_group(now, config)?;
         tracing::info!(group = name, "consumer group created");
-        Ok(true)
+        Ok(Some(rules))
     }
 
     fn put_group(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Stop> {
@@ -165,6 +193,9 @@ impl Broker {
         let appended = put
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
             .and_then(|()| self.shards[0].append_catalog(0, &payload, None).map_err(Stop::from));
+        if appended.is_ok() {
+            self.copy_catalog(0, &payload);
+        }
         self.scratch.payload = payload;
         appended
     }
@@ -179,7 +210,9 @@ impl Broker {
         let (rw, inherited) = (perm::READ | perm::WRITE, perm::READ | perm::WRITE | perm::INHERIT);
         let (cluster, broker) =
             (self.settings.cluster_name.clone(), self.settings.broker_name.clone());
-        let levels = i32::try_from(self.settings.delay_levels_ms.len()).expect("few levels");
+        // Each shard has a queue for each level: tools see them one behind the other.
+        let levels = self.settings.delay_levels_ms.len() * self.router.shard_count();
+        let levels = i32::try_from(levels).expect("few levels");
         let mut topics = vec![
             (names::SELF_TEST_TOPIC.to_owned(), 1, rw),
             (names::BENCHMARK_TOPIC.to_owned(), 1024, rw),

@@ -19,6 +19,8 @@ pub struct Connected {
     pub active_ms: u64,
     /// It is not read from while its backlog is large.
     pub is_paused: bool,
+    /// Other cores had frames of it, and are to know of its end.
+    pub crossed: bool,
 }
 
 /// Fills the slot of a connection that was accepted.

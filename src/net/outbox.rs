@@ -1,6 +1,7 @@
 //! What leaves: the replies of a turn for each connection, and what its socket did not take yet.
 //! Owns: reply bytes, references to records in the tail's memory until the turn ends, backlogs.
-//! Lives on: the connection's core
+//! Lives on: every core, for its own connections; what answers other cores' connections is gathered per
+//! core
 //! Kind: machine
 //! Invariants:
 //!   bytes leave in the order they were written
@@ -10,6 +11,8 @@ use std::io::IoSlice;
 
 use engine::shard::{Piece, Shard};
 use runtime::ConnectionId;
+
+use crate::router::parcel::Answers;
 
 use super::limits::{BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, OUTBOX_BYTES_KEPT};
 
@@ -21,6 +24,8 @@ pub struct Outbox {
     bytes: Vec<u8>,
     /// Records to be sent between them: behind this many of the bytes, this piece of this shard.
     pieces: Vec<(usize, usize, Piece)>,
+    /// Bytes of these records.
+    piece_bytes: usize,
     /// Bytes that the socket did not take in earlier turns.
     backlog: Vec<u8>,
     is_dirty: bool,
@@ -52,6 +57,12 @@ impl Outbox {
     /// Puts a record behind what was written so far.
     pub fn piece(&mut self, shard: usize, piece: Piece) {
         self.pieces.push((self.bytes.len(), shard, piece));
+        self.piece_bytes += piece.size_bytes as usize;
+    }
+
+    /// Bytes of this turn, records included.
+    fn gathered_bytes(&self) -> usize {
+        self.bytes.len() + self.piece_bytes
     }
 
     fn waiting_bytes(&self) -> usize {
@@ -89,7 +100,6 @@ impl Outbox {
             self.send_gathered(shards, &mut send)?
         };
         self.backlog = rest;
-        self.pieces.clear();
         self.forget_bytes();
         Ok(match self.waiting_bytes() {
             0 => Flushed::All,
@@ -125,21 +135,54 @@ impl Outbox {
         Ok(rest)
     }
 
+    /// Copies the records to where they are to be sent from.
+    fn keep(&mut self, shards: &[Shard]) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(self.gathered_bytes());
+        let mut slices = Vec::with_capacity(2 * self.pieces.len() + 1);
+        self.gather(shards, &mut slices);
+        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+        self.bytes = bytes;
+        self.pieces.clear();
+        self.piece_bytes = 0;
+    }
+
     /// Empties what was sent; memory beyond what the next turns need is given back.
     fn forget_bytes(&mut self) {
+        self.pieces.clear();
+        self.piece_bytes = 0;
         self.bytes.clear();
         self.bytes.shrink_to(OUTBOX_BYTES_KEPT);
     }
 }
 
+/// Answers to connections of one other core.
+#[derive(Debug, Default)]
+struct Remote {
+    /// Whose bytes begin where.
+    labels: Vec<(ConnectionId, usize)>,
+    outbox: Outbox,
+}
+
 /// Outboxes of all connections of a core.
 #[derive(Debug, Default)]
 pub struct Outboxes {
+    core: usize,
     slots: Vec<Outbox>,
     dirty: Vec<ConnectionId>,
+    /// By core; this one's own stays empty.
+    remote: Vec<Remote>,
 }
 
 impl Outboxes {
+    /// Outboxes of one of so many cores.
+    pub fn new(core: usize, core_count: usize) -> Outboxes {
+        let remote = (0..core_count).map(|_| Remote::default()).collect();
+        Outboxes { core, remote, ..Outboxes::default() }
+    }
+
     /// A connection begins.
     pub fn open(&mut self, connection: ConnectionId) {
         let index = connection.index();
@@ -164,6 +207,9 @@ impl Outboxes {
 
     /// The outbox to write a reply into; `None`: the connection ended meanwhile.
     pub fn of(&mut self, connection: ConnectionId) -> Option<&mut Outbox> {
+        if connection.core() != self.core {
+            return self.remote.get_mut(connection.core()).map(|remote| remote.of(connection));
+        }
         let outbox = self
             .slots
             .get_mut(connection.index())
@@ -195,9 +241,53 @@ impl Outboxes {
         Some(outbox.flush(shards, send))
     }
 
+    /// Copies the records that are to leave later than this turn.
+    pub fn keep(&mut self, shards: &[Shard]) {
+        let remote = self.remote.iter_mut().map(|remote| &mut remote.outbox);
+        for outbox in self.slots.iter_mut().chain(remote) {
+            outbox.keep(shards);
+        }
+    }
+
+    /// What this turn has for connections of another core, records copied: they do not outlive the turn.
+    /// `None`: nothing. `memory` is an emptied parcel.
+    pub fn take_remote(
+        &mut self,
+        core: usize,
+        shards: &[Shard],
+        memory: impl FnOnce() -> Answers,
+    ) -> Option<Answers> {
+        let remote = &mut self.remote[core];
+        (!remote.labels.is_empty()).then(|| remote.take(shards, memory()))
+    }
+
     /// Whether no connection has bytes to send or waiting.
     pub fn is_empty(&self) -> bool {
-        self.slots.iter().all(|outbox| outbox.bytes.is_empty() && outbox.waiting_bytes() == 0)
+        let is_empty = |outbox: &Outbox| outbox.bytes.is_empty() && outbox.waiting_bytes() == 0;
+        self.slots.iter().all(is_empty) && self.remote.iter().all(|it| it.labels.is_empty())
+    }
+}
+
+impl Remote {
+    fn of(&mut self, connection: ConnectionId) -> &mut Outbox {
+        if self.labels.last().is_none_or(|(last, _)| *last != connection) {
+            self.labels.push((connection, self.outbox.gathered_bytes()));
+        }
+        &mut self.outbox
+    }
+
+    /// Gives away what was gathered and goes on with an empty parcel's memory.
+    fn take(&mut self, shards: &[Shard], empty: Answers) -> Answers {
+        let (labels, mut bytes) = empty.into_parts();
+        let labels = std::mem::replace(&mut self.labels, labels);
+        if self.outbox.pieces.is_empty() {
+            return Answers::new(labels, std::mem::replace(&mut self.outbox.bytes, bytes));
+        }
+        let mut slices = Vec::with_capacity(2 * self.outbox.pieces.len() + 1);
+        self.outbox.gather(shards, &mut slices);
+        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+        self.outbox.forget_bytes();
+        Answers::new(labels, bytes)
     }
 }
 

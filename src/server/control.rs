@@ -1,5 +1,5 @@
 //! The control thread: registration, preparation of segments, start and stop.
-//! Owns: the executor all of that runs on, and the rings to the core.
+//! Owns: the executor all of that runs on, and the rings to the cores.
 //! Lives on: the control thread
 //! Kind: shell
 //!
@@ -40,14 +40,12 @@ pub struct ControlParts<S: SharedFiles> {
     pub register_period_ms: u64,
     /// The store's directory.
     pub store: PathBuf,
-    /// Where each shard's files are, in the core's order.
+    /// Where each shard's files are, by its number.
     pub places: Vec<ShardPlace>,
-    /// What the start left to do, by the shard's place.
+    /// What the start left to do, with the shard's number.
     pub due: Vec<(usize, Upkeep)>,
-    /// To the core.
-    pub core: Peer<ToCore<S::File>>,
-    /// From the core.
-    pub inbox: Inbox<ToControl>,
+    /// To and from each core.
+    pub cores: Vec<CoreEnds<S::File>>,
     /// The control thread's sleeping flag and eventfd; signalled for a stop, too.
     pub sleep: SleepFlag,
     /// Whether a stop was asked for.
@@ -55,6 +53,9 @@ pub struct ControlParts<S: SharedFiles> {
     /// Lines to print when the broker is ready.
     pub ready: Ready,
 }
+
+/// The ends of the two rings between control and a core.
+pub type CoreEnds<F> = (Peer<ToCore<F>>, Inbox<ToControl>);
 
 /// How often the disk is looked at (`cleanResourceInterval` is 10 s: sends would be refused for so long
 /// after there is room again).
@@ -79,7 +80,28 @@ struct Registration {
     is_full: bool,
 }
 
-/// Messages to the core, kept while its ring is full.
+/// Messages to the cores.
+struct Cores<F> {
+    lines: Vec<CoreLine<F>>,
+}
+
+impl<F> Cores<F> {
+    /// The core that runs a shard.
+    fn of_shard(&self, shard: usize) -> &CoreLine<F> {
+        &self.lines[shard % self.lines.len()]
+    }
+
+    /// The core that makes topics.
+    fn home(&self) -> &CoreLine<F> {
+        &self.lines[0]
+    }
+
+    fn tell_all(&self, message: impl Fn() -> ToCore<F>) {
+        self.lines.iter().for_each(|line| line.send(message()));
+    }
+}
+
+/// Messages to a core, kept while its ring is full.
 struct CoreLine<F> {
     peer: RefCell<Peer<ToCore<F>>>,
     waiting: RefCell<VecDeque<ToCore<F>>>,
@@ -103,27 +125,29 @@ impl<F> CoreLine<F> {
     }
 }
 
-/// Runs until the core has stopped after a stop was asked for. To be called on the control thread.
+/// Runs until the cores have stopped after a stop was asked for. To be called on the control thread.
 ///
 /// # Errors
 /// The eventfd that wakes it cannot be read.
 pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
-    let ControlParts { files, inbox, sleep, stop, ready, core, .. } = parts;
-    let core = Rc::new(CoreLine { peer: RefCell::new(core), waiting: RefCell::default() });
+    let ControlParts { files, sleep, stop, ready, cores, .. } = parts;
+    let (peers, inboxes): (Vec<_>, Vec<_>) = cores.into_iter().unzip();
+    let line = |peer| CoreLine { peer: RefCell::new(peer), waiting: RefCell::default() };
+    let cores = Rc::new(Cores { lines: peers.into_iter().map(line).collect() });
     let (spaces, wanted) = local_channel::new_unbounded();
     let is_stopping = Rc::new(Cell::new(false));
     let space = SpaceTask {
         files: files.clone(),
         preparer: Preparer::new()?,
         places: parts.places.clone(),
-        core: Rc::clone(&core),
+        cores: Rc::clone(&cores),
         is_stopping: Rc::clone(&is_stopping),
     };
     let space = glommio::spawn_local(space.run(wanted));
     let keeper = Rc::new(Keeper {
         files,
         places: parts.places,
-        core: Rc::clone(&core),
+        cores: Rc::clone(&cores),
         is_stopping: Rc::clone(&is_stopping),
     });
     let (upkeeps, due) = local_channel::new_unbounded();
@@ -134,15 +158,16 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
     let removal = glommio::spawn_local(keeper.run(due));
     let (registrations, asked) = local_channel::new_unbounded();
     let registrar = Registrar::new(parts.identity, parts.name_servers);
-    let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&core), ready));
+    let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&cores), ready));
     let period = Duration::from_millis(parts.register_period_ms);
-    let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&core)));
-    let looks = glommio::spawn_local(look_at_disk(parts.store, Rc::clone(&core)));
+    let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&cores)));
+    let looks = glommio::spawn_local(look_at_disk(parts.store, Rc::clone(&cores)));
     let dispatched = Dispatch {
-        inbox,
+        phases: vec![CorePhase::Starting; inboxes.len()],
+        inboxes,
         sleep,
         stop,
-        core,
+        cores,
         spaces,
         upkeeps,
         removals,
@@ -162,11 +187,21 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
     served
 }
 
+/// How far a core is, as control knows it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum CorePhase {
+    Starting,
+    Serving,
+    Drained,
+    Stopped,
+}
+
 struct Dispatch<'a, F> {
-    inbox: Inbox<ToControl>,
+    inboxes: Vec<Inbox<ToControl>>,
+    phases: Vec<CorePhase>,
     sleep: SleepFlag,
     stop: StopFlag,
-    core: Rc<CoreLine<F>>,
+    cores: Rc<Cores<F>>,
     spaces: LocalSender<(usize, std::ops::Range<u64>)>,
     upkeeps: LocalSender<(usize, Upkeep)>,
     removals: LocalSender<(usize, Upkeep)>,
@@ -174,44 +209,74 @@ struct Dispatch<'a, F> {
     is_stopping: &'a Cell<bool>,
 }
 
-/// Hands the core's requests to the tasks that serve them, until the core has stopped.
+/// Hands the cores' requests to the tasks that serve them, until the cores have stopped.
 async fn dispatch<F>(mut this: Dispatch<'_, F>) -> io::Result<()> {
     loop {
-        while let Some(message) = this.inbox.pop() {
-            match message {
-                ToControl::PrepareSpace { shard, range } => {
-                    this.spaces.try_send((shard, range)).ok();
-                }
-                ToControl::WriteRun { shard, slice } => {
-                    this.upkeeps.try_send((shard, Upkeep::WriteRun(slice))).ok();
-                }
-                ToControl::RemakeRun { shard, range } => {
-                    this.upkeeps.try_send((shard, Upkeep::RemakeRun(range))).ok();
-                }
-                ToControl::RemoveBelow { shard, segments, start } => {
-                    this.removals.try_send((shard, Upkeep::RemoveBelow(segments, start))).ok();
-                }
-                ToControl::RegisterTopics { topics, version, number, is_full } => {
-                    let registration = Registration { topics, version, number, is_full };
-                    this.registrations.try_send(registration).ok();
-                }
-                ToControl::Serving => this.core.send(ToCore::SendAllTopics),
-                ToControl::Stopped => return Ok(()),
+        for core in 0..this.inboxes.len() {
+            while let Some(message) = this.inboxes[core].pop() {
+                this.take(core, message);
+            }
+            if this.inboxes[core].is_closed() && this.phases[core] != CorePhase::Stopped {
+                // It failed; its own result says why. The others end in order.
+                this.stop.store(true, std::sync::atomic::Ordering::Release);
+                this.reached(core, CorePhase::Stopped);
             }
         }
-        this.core.flush();
-        if this.inbox.is_closed() {
-            return Ok(()); // the core ended; its own result says why
+        this.cores.lines.iter().for_each(CoreLine::flush);
+        if this.phases.iter().all(|phase| *phase == CorePhase::Stopped) {
+            return Ok(());
         }
         let is_asked = this.stop.load(std::sync::atomic::Ordering::Acquire);
         if is_asked && !this.is_stopping.replace(true) {
-            this.core.send(ToCore::Stop);
+            this.cores.tell_all(|| ToCore::Stop);
         }
         this.sleep.prepare_to_sleep();
-        if this.inbox.is_empty() && !this.core.has_room_again() {
+        let has_room_again = this.cores.lines.iter().any(CoreLine::has_room_again);
+        if this.inboxes.iter().all(Inbox::is_empty) && !has_room_again {
             readable(this.sleep.event()).await?;
         }
         this.sleep.wake_up();
+    }
+}
+
+impl<F> Dispatch<'_, F> {
+    fn take(&mut self, core: usize, message: ToControl) {
+        match message {
+            ToControl::PrepareSpace { shard, range } => {
+                self.spaces.try_send((shard, range)).ok();
+            }
+            ToControl::WriteRun { shard, slice } => {
+                self.upkeeps.try_send((shard, Upkeep::WriteRun(slice))).ok();
+            }
+            ToControl::RemakeRun { shard, range } => {
+                self.upkeeps.try_send((shard, Upkeep::RemakeRun(range))).ok();
+            }
+            ToControl::RemoveBelow { shard, segments, start } => {
+                self.removals.try_send((shard, Upkeep::RemoveBelow(segments, start))).ok();
+            }
+            ToControl::RegisterTopics { topics, version, number, is_full } => {
+                let registration = Registration { topics, version, number, is_full };
+                self.registrations.try_send(registration).ok();
+            }
+            ToControl::Serving => self.reached(core, CorePhase::Serving),
+            ToControl::Drained => self.reached(core, CorePhase::Drained),
+            ToControl::Stopped => self.reached(core, CorePhase::Stopped),
+        }
+    }
+
+    /// A core is so far; what waited for the last one happens.
+    fn reached(&mut self, core: usize, phase: CorePhase) {
+        let last_before = self.phases.iter().min().copied();
+        self.phases[core] = phase;
+        let last = self.phases.iter().min().copied();
+        if last == last_before {
+            return;
+        }
+        match last {
+            Some(CorePhase::Serving) => self.cores.home().send(ToCore::SendAllTopics),
+            Some(CorePhase::Drained) => self.cores.tell_all(|| ToCore::End),
+            _ => {}
+        }
     }
 }
 
@@ -220,7 +285,7 @@ struct SpaceTask<S: SharedFiles> {
     files: S,
     preparer: Preparer,
     places: Vec<ShardPlace>,
-    core: Rc<CoreLine<S::File>>,
+    cores: Rc<Cores<S::File>>,
     is_stopping: Rc<Cell<bool>>,
 }
 
@@ -238,13 +303,14 @@ impl<S: SharedFiles> SpaceTask<S> {
         let range = range.clone();
         match self.preparer.prepare(&self.files, &self.places[shard], &range).await {
             Ok(segment) => {
-                self.core.send(ToCore::SpacePrepared { shard, range, segment });
+                let prepared = ToCore::SpacePrepared { shard, range, segment };
+                self.cores.of_shard(shard).send(prepared);
                 true
             }
             Err(error) => {
                 let directory = self.places[shard].directory.display();
                 let reason = format!("prepare space in {directory}: {error}");
-                self.core.send(ToCore::SpaceDelayed { shard, reason });
+                self.cores.of_shard(shard).send(ToCore::SpaceDelayed { shard, reason });
                 false
             }
         }
@@ -255,7 +321,7 @@ impl<S: SharedFiles> SpaceTask<S> {
 struct Keeper<S: SharedFiles> {
     files: S,
     places: Vec<ShardPlace>,
-    core: Rc<CoreLine<S::File>>,
+    cores: Rc<Cores<S::File>>,
     is_stopping: Rc<Cell<bool>>,
 }
 
@@ -269,7 +335,8 @@ impl<S: SharedFiles> Keeper<S> {
                 let done = glommio::executor()
                     .spawn_blocking(move || upkeep::perform(&files, &place, shard, upkeep))
                     .await;
-                done.messages.into_iter().for_each(|message| self.core.send(message));
+                let core = self.cores.of_shard(shard);
+                done.messages.into_iter().for_each(|message| core.send(message));
                 let Some((again, reason)) = done.again else { break };
                 if !std::mem::replace(&mut is_told, true) {
                     let directory = self.places[shard].directory.display();
@@ -282,13 +349,14 @@ impl<S: SharedFiles> Keeper<S> {
     }
 }
 
-/// Tells the core how full the disk is.
-async fn look_at_disk<F>(store: PathBuf, core: Rc<CoreLine<F>>) {
+/// Tells the cores how full the disk is.
+async fn look_at_disk<F>(store: PathBuf, cores: Rc<Cores<F>>) {
     loop {
         match disk_use(&store) {
             Ok((used_percent, size_bytes)) => {
                 let hour = u8::try_from(jiff::Zoned::now().hour()).unwrap_or(0);
-                core.send(ToCore::Disk(DiskLook { used_percent, size_bytes, hour }));
+                let look = DiskLook { used_percent, size_bytes, hour };
+                cores.tell_all(|| ToCore::Disk(look));
             }
             Err(error) => tracing::warn!(%error, "how full the disk is cannot be told"),
         }
@@ -296,10 +364,10 @@ async fn look_at_disk<F>(store: PathBuf, core: Rc<CoreLine<F>>) {
     }
 }
 
-async fn ask_periodically<F>(period: Duration, core: Rc<CoreLine<F>>) {
+async fn ask_periodically<F>(period: Duration, cores: Rc<Cores<F>>) {
     loop {
         glommio::timer::sleep(period).await;
-        core.send(ToCore::SendAllTopics);
+        cores.home().send(ToCore::SendAllTopics);
     }
 }
 
@@ -307,7 +375,7 @@ async fn ask_periodically<F>(period: Duration, core: Rc<CoreLine<F>>) {
 async fn register<F>(
     mut registrar: Registrar,
     asked: LocalReceiver<Registration>,
-    core: Rc<CoreLine<F>>,
+    cores: Rc<Cores<F>>,
     ready: Ready,
 ) {
     let mut ready = Some(ready);
@@ -318,10 +386,10 @@ async fn register<F>(
             matches!(error.failure, RegistrationFailure::WholeTableNeeded)
         };
         if errors.iter().any(wants_all) {
-            core.send(ToCore::SendAllTopics);
+            cores.home().send(ToCore::SendAllTopics);
         }
         if let Some(number) = registration.number {
-            core.send(ToCore::Registered { number });
+            cores.home().send(ToCore::Registered { number });
         }
         if registration.is_full
             && let Some(ready) = ready.take()

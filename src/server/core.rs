@@ -7,11 +7,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use engine::coldread::ColdReads;
 use engine::retention::{DiskLook, Retention};
 use engine::shard::{AppendRefused, Shard};
+use proto::frame::{Scan, scan};
 use runtime::clock::{Clock, Now};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 use runtime::{
@@ -21,11 +23,14 @@ use runtime::{
 
 use super::files::{Files, ShardFiles};
 use super::messages::{ToControl, ToCore};
-use crate::broker::{Broker, Flow};
+use crate::broker::{Broker, Flow, HomeCopy, Onward};
 use crate::net::connected::{self, Connected};
 use crate::net::flush::{Unsendable, flush};
 use crate::net::intake::Frames;
 use crate::net::outbox::Outboxes;
+use crate::router::Origin;
+use crate::router::exchange::{Arrived, CROSSINGS_MAX, Exchange, Incoming, ToPeer};
+use crate::router::parcel;
 
 /// What a core is given to start.
 #[derive(Debug)]
@@ -34,8 +39,10 @@ pub struct CoreParts<R: Ring> {
     pub broker: Broker,
     /// For each shard its files, in the broker's order.
     pub files: Vec<ShardFiles<R::File>>,
-    /// The broker's listening socket.
-    pub listener: R::Listener,
+    /// The broker's listening sockets: on the accepting core, none elsewhere.
+    pub listeners: Vec<R::Listener>,
+    /// To and from the other cores.
+    pub exchange: Exchange<R::Socket, HomeCopy>,
     /// To the control thread.
     pub control: Peer<ToControl>,
     /// From the control thread.
@@ -49,8 +56,10 @@ pub struct CoreParts<R: Ring> {
 /// Settings of a core.
 #[derive(Clone, Debug)]
 pub struct CoreConfig {
-    /// Connections at the most.
+    /// Connections of all cores together, at the most.
     pub connections_max: u32,
+    /// How long a core without work looks for some before it parks, µs.
+    pub spin_us: u64,
     /// Connections that have sent nothing for longer are closed, ms.
     pub idle_ms: u64,
     /// Bytes of requests that have arrived in part, of all connections.
@@ -74,10 +83,12 @@ enum Phase {
     /// The system topics are being made; the listener is not open yet.
     Starting,
     Serving,
-    /// No new frames; answers in progress are finished until the deadline.
+    /// No new frames from clients; answers in progress are finished until the deadline.
     Draining {
         until_ns: u64,
     },
+    /// What this core was asked is answered; others may still ask.
+    Drained,
     /// What only memory had is in the log and must be durable before the end mark, which says so.
     Flushing,
     /// The end mark is in the log and must be confirmed.
@@ -102,7 +113,11 @@ pub struct Core<R: Ring> {
     connections: Vec<Connected>,
     stalled: VecDeque<Stalled>,
     files: Vec<ShardFiles<R::File>>,
-    listener: Option<R::Listener>,
+    listeners: Vec<R::Listener>,
+    exchange: Exchange<R::Socket, HomeCopy>,
+    arrived: Vec<Arrived<R::Socket, HomeCopy>>,
+    /// On the accepting core: how many connections each core has.
+    connection_counts: Vec<u32>,
     control: Peer<ToControl>,
     unsent: VecDeque<ToControl>,
     inbox: Inbox<ToCore<R::File>>,
@@ -113,6 +128,8 @@ pub struct Core<R: Ring> {
     next_sync_ms: u64,
     next_idle_ms: u64,
     poison_told: bool,
+    /// All cores are drained.
+    is_to_end: bool,
     /// Bytes of frames that have arrived in part, of all connections.
     assembling_bytes: usize,
 }
@@ -152,10 +169,13 @@ pub async fn run<R: ParkingRing>(
     make_ring: impl FnOnce(ReactorConfig) -> io::Result<R>,
 ) -> io::Result<()> {
     let sleep = parts.sleep.clone();
-    let config = ReactorConfig { connections_max: parts.config.connections_max };
+    let core = u8::try_from(parts.broker.router().core()).expect("at most 64");
+    let config = ReactorConfig { core, connections_max: parts.config.connections_max };
     let mut ring = make_ring(config)?;
     ring.watch(sleep.event().try_clone()?);
     let mut core = Core::new(ring, parts);
+    let spin_ns = core.config.spin_us * 1_000;
+    let mut worked_ns = 0;
     loop {
         let now = Clock.now();
         let worked = core.step(now)?;
@@ -163,6 +183,9 @@ pub async fn run<R: ParkingRing>(
             return Ok(());
         }
         if worked {
+            worked_ns = now.monotonic_ns;
+        }
+        if worked || now.monotonic_ns < worked_ns + spin_ns {
             // Never yielded to the executor: it has no other task here, and one that yields under
             // load was left asleep while it could run (docs/decisions/0004-parking.md).
             continue;
@@ -170,7 +193,7 @@ pub async fn run<R: ParkingRing>(
         core.arm_deadline(now);
         sleep.prepare_to_sleep();
         core.ring.poll(&mut core.events)?;
-        if core.events.is_empty() && core.inbox.is_empty() && !core.control_has_room_again() {
+        if core.events.is_empty() && !core.has_messages() {
             core.ring.wait()?;
         }
         sleep.wake_up();
@@ -183,15 +206,20 @@ pub async fn run<R: ParkingRing>(
 impl<R: Ring> Core<R> {
     /// A core that has not taken its first turn.
     pub fn new(ring: R, parts: CoreParts<R>) -> Core<R> {
+        let router = parts.broker.router();
+        let (core, core_count) = (router.core(), router.core_count());
         Core {
             ring,
             events: Events::default(),
             broker: parts.broker,
-            outboxes: Outboxes::default(),
+            outboxes: Outboxes::new(core, core_count),
             connections: Vec::new(),
             stalled: VecDeque::new(),
             files: parts.files,
-            listener: Some(parts.listener),
+            listeners: parts.listeners,
+            exchange: parts.exchange,
+            arrived: Vec::new(),
+            connection_counts: vec![0; core_count],
             control: parts.control,
             unsent: VecDeque::new(),
             inbox: parts.inbox,
@@ -202,6 +230,7 @@ impl<R: Ring> Core<R> {
             next_sync_ms: 0,
             next_idle_ms: 0,
             poison_told: false,
+            is_to_end: false,
             assembling_bytes: 0,
         }
     }
@@ -221,9 +250,10 @@ impl<R: Ring> Core<R> {
         self.phase == Phase::Stopped
     }
 
-    /// Whether messages that did not fit the ring to control fit now.
-    fn control_has_room_again(&self) -> bool {
-        !self.unsent.is_empty() && self.control.has_room_again()
+    /// Whether there are messages to take, or room for those that found none.
+    fn has_messages(&self) -> bool {
+        let control_has_room = !self.unsent.is_empty() && self.control.has_room_again();
+        !self.inbox.is_empty() || control_has_room || self.exchange.has_work()
     }
 
     /// The ring under it.
@@ -244,8 +274,11 @@ impl<R: Ring> Core<R> {
             self.file_event(event);
         }
         worked |= self.take_messages(now);
+        // Before any request of this turn: who was told of a change finds it made on every core.
+        worked |= self.take_arrived(now);
         self.broker.answer_confirmed(&mut self.outboxes);
         self.broker.retry_parked(now, &mut self.outboxes);
+        worked |= self.take_incoming(now);
         self.resume_stalled(now);
         let mut net = std::mem::take(&mut self.events.net);
         for event in net.drain(..) {
@@ -270,7 +303,12 @@ impl<R: Ring> Core<R> {
         // In the memory mode what was appended in this turn is confirmed already.
         self.broker.answer_confirmed(&mut self.outboxes);
         self.broker.answer_woken(now, &mut self.outboxes);
-        self.flush_outboxes();
+        self.send_onward();
+        if self.exchange.send_copies(self.broker.copies_to_send()) {
+            self.flush_outboxes();
+        } else {
+            self.copy_waiting_answers();
+        }
         for shard in &mut self.broker.shards {
             shard.turn_ended();
         }
@@ -321,6 +359,7 @@ impl<R: Ring> Core<R> {
         if sync_now {
             self.next_sync_ms = now.monotonic_ms() + self.config.flush_interval_ms;
         }
+        let router = *self.broker.router();
         for index in 0..self.broker.shards.len() {
             let shard = &mut self.broker.shards[index];
             while let Some(write) = shard.log_mut().next_write() {
@@ -348,7 +387,8 @@ impl<R: Ring> Core<R> {
             {
                 self.poison_told = true;
                 let store = self.config.store.display();
-                tracing::error!(shard = index, %store, %poison, "sends are refused from now on");
+                let shard = router.number(index);
+                tracing::error!(shard, %store, %poison, "sends are refused from now on");
             }
         }
         Ok(())
@@ -380,11 +420,7 @@ impl<R: Ring> Core<R> {
 
     fn net_event(&mut self, now: Now, event: NetEvent) {
         match event {
-            NetEvent::Accepted { connection, peer, .. } => {
-                self.outboxes.open(connection);
-                let now_ms = now.monotonic_ms();
-                connected::open(&mut self.connections, connection, peer, now_ms);
-            }
+            NetEvent::Accepted { connection, peer, .. } => self.accept(now, connection, peer),
             NetEvent::Received { connection, received } => {
                 if !self.stalled.is_empty() || self.phase != Phase::Serving {
                     self.stalled.push_back(Stalled { connection, received, at: 0 });
@@ -407,9 +443,39 @@ impl<R: Ring> Core<R> {
         }
     }
 
+    /// Gives a new connection to the core that has the fewest.
+    fn accept(&mut self, now: Now, connection: ConnectionId, peer: SocketAddr) {
+        let own = self.broker.router().core();
+        self.connection_counts[own] = self.ring.open_connections() - 1;
+        let open: u32 = self.connection_counts.iter().sum();
+        if open >= self.config.connections_max {
+            tracing::warn!(
+                connections_max = self.config.connections_max,
+                %peer,
+                "connection closed: as many as allowed are open (ringmqConnectionsMax)"
+            );
+            drop(self.ring.take_socket(connection));
+            return;
+        }
+        let cores = self.connection_counts.iter().enumerate();
+        let (core, _) = cores.min_by_key(|(_, count)| **count).expect("there is this one");
+        if core == own {
+            self.open(now, connection, peer);
+            return;
+        }
+        self.connection_counts[core] += 1;
+        let socket = self.ring.take_socket(connection);
+        self.exchange.tell(core, ToPeer::Connection { socket, peer });
+    }
+
+    fn open(&mut self, now: Now, connection: ConnectionId, peer: SocketAddr) {
+        self.outboxes.open(connection);
+        connected::open(&mut self.connections, connection, peer, now.monotonic_ms());
+    }
+
     /// Frames that waited for room in the log, in order.
     fn resume_stalled(&mut self, now: Now) {
-        if matches!(self.phase, Phase::Draining { .. } | Phase::Flushing | Phase::Ending) {
+        if self.is_stopping() {
             // Not answered, so their senders do not count them as stored.
             while let Some(stalled) = self.stalled.pop_front() {
                 self.ring.release(stalled.received);
@@ -459,14 +525,20 @@ impl<R: Ring> Core<R> {
                 }
                 Err(error) => break error.to_string(),
             };
-            match self.broker.handle(now, connection, peer, &frame, &mut self.outboxes) {
-                Ok(Flow::Done) => {}
-                Ok(Flow::Wait) => {
-                    let at = frames.put_back(&mut connected.intake);
-                    self.assembling_bytes += connected.intake.waiting_bytes();
-                    return Some(Stalled { connection, received, at });
+            let origin = Origin { connection, peer, crossings: 0 };
+            let is_taken = match self.broker.handle(now, origin, &frame, &mut self.outboxes) {
+                Ok(Flow::Done) => true,
+                Ok(Flow::Wait) => false,
+                Ok(Flow::To(core)) => {
+                    connected.crossed = true;
+                    self.exchange.send_on(core, origin, &frame)
                 }
                 Err(error) => break error.to_string(),
+            };
+            if !is_taken {
+                let at = frames.put_back(&mut connected.intake);
+                self.assembling_bytes += connected.intake.waiting_bytes();
+                return Some(Stalled { connection, received, at });
             }
         };
         self.ring.release(received);
@@ -476,6 +548,15 @@ impl<R: Ring> Core<R> {
     }
 
     fn flush_outboxes(&mut self) {
+        for core in self.exchange.others() {
+            let exchange = &mut self.exchange;
+            let memory = || exchange.empty_answers(core);
+            let answers = self.outboxes.take_remote(core, &self.broker.shards, memory);
+            if let Some(answers) = answers {
+                self.exchange.tell(core, ToPeer::Answers(answers));
+            }
+        }
+        self.exchange.flush();
         while let Some(connection) = self.outboxes.next_dirty() {
             self.flush(connection);
         }
@@ -512,15 +593,27 @@ impl<R: Ring> Core<R> {
         let connected = &mut self.connections[connection.index()];
         if connected.id == Some(connection) {
             self.assembling_bytes -= connected.intake.waiting_bytes();
+            if connected.crossed {
+                self.exchange.ended(connection);
+            }
             *connected = Connected::default();
             self.outboxes.close(connection);
             self.broker.closed(connection, &mut self.outboxes);
+            let router = self.broker.router();
+            if router.core() != router.accepts() {
+                self.exchange.tell(router.accepts(), ToPeer::ConnectionEnded);
+            }
         }
     }
 
     fn close_wanted(&mut self) {
         while let Some(connection) = self.broker.next_closing() {
-            if self.connections.get(connection.index()).is_some_and(|it| it.id == Some(connection))
+            if connection.core() != self.broker.router().core() {
+                self.exchange.tell(connection.core(), ToPeer::Close(connection));
+            } else if self
+                .connections
+                .get(connection.index())
+                .is_some_and(|it| it.id == Some(connection))
             {
                 self.close(connection);
             }
@@ -540,29 +633,146 @@ impl<R: Ring> Core<R> {
         }
     }
 
+    // ---- other cores ----------------------------------------------------------------------------
+
+    /// Empties the inboxes from other cores. Whether anything came.
+    fn take_arrived(&mut self, now: Now) -> bool {
+        self.exchange.take(&mut self.arrived);
+        let mut arrived = std::mem::take(&mut self.arrived);
+        let worked = !arrived.is_empty();
+        for arrived in arrived.drain(..) {
+            match arrived {
+                Arrived::Connection(socket, peer) => {
+                    let connection = self.ring.adopt(socket, peer);
+                    self.open(now, connection, peer);
+                }
+                Arrived::ConnectionEnded(core) => self.connection_counts[core] -= 1,
+                Arrived::Answers(core, mut answers) => {
+                    for (connection, bytes) in answers.pieces() {
+                        if let Some(outbox) = self.outboxes.of(connection) {
+                            outbox.bytes().extend_from_slice(bytes);
+                        }
+                    }
+                    answers.clear();
+                    self.exchange.tell(core, ToPeer::Sent(answers));
+                }
+                Arrived::Close(connection) => {
+                    let slot = self.connections.get(connection.index());
+                    if slot.is_some_and(|it| it.id == Some(connection)) {
+                        self.close(connection);
+                    }
+                }
+                Arrived::Copy(copy) => self.broker.apply_copy(copy),
+            }
+        }
+        self.arrived = arrived;
+        worked
+    }
+
+    /// Handles what other cores sent on, each line until it has to wait. Whether there was anything.
+    fn take_incoming(&mut self, now: Now) -> bool {
+        let mut worked = false;
+        for from in self.exchange.others() {
+            // Those that crossed most often first: they hold room of every number.
+            for crossings in (1..=CROSSINGS_MAX).rev() {
+                while let Some(incoming) = self.exchange.next_incoming(from, crossings) {
+                    match incoming {
+                        Incoming::Ended(connection) => {
+                            self.broker.closed(connection, &mut self.outboxes);
+                        }
+                        Incoming::Frames { frames, next } => {
+                            let at = self.handle_frames(now, crossings, &frames, next);
+                            if at < frames.len() {
+                                worked |= at > next;
+                                self.exchange.put_back(from, crossings, frames, at);
+                                break;
+                            }
+                            self.exchange.handled(from, crossings, frames);
+                        }
+                    }
+                    worked = true;
+                }
+            }
+        }
+        worked
+    }
+
+    /// Handles frames of other cores' connections from `next` on, and returns the first that has to wait.
+    fn handle_frames(
+        &mut self,
+        now: Now,
+        crossings: usize,
+        frames: &parcel::Frames,
+        next: usize,
+    ) -> usize {
+        for at in next..frames.len() {
+            let (asked, frame) = frames.frame(at);
+            let origin = Origin { connection: asked.connection, peer: asked.peer, crossings };
+            let is_taken = match self.broker.handle(now, origin, &frame, &mut self.outboxes) {
+                Ok(Flow::Done) => true,
+                Ok(Flow::Wait) => false,
+                Ok(Flow::To(core)) => self.exchange.send_on(core, origin, &frame),
+                // It was decoded where it came from.
+                Err(error) => {
+                    tracing::error!(peer = %asked.peer, %error, "connection closed");
+                    self.exchange.tell(asked.connection.core(), ToPeer::Close(asked.connection));
+                    true
+                }
+            };
+            if !is_taken {
+                return at;
+            }
+        }
+        frames.len()
+    }
+
+    /// Sends on what the broker made for other cores, as far as there is room.
+    fn send_onward(&mut self) {
+        while let Some(onward) = self.broker.next_onward() {
+            let Onward { core, origin, bytes } = &onward;
+            let frame = match scan(bytes, bytes.len()) {
+                Ok(Scan::Frame { frame, .. }) => frame,
+                other => unreachable!("the broker made a whole frame: {other:?}"),
+            };
+            if !self.exchange.send_on(*core, *origin, &frame) {
+                self.broker.put_back_onward(onward);
+                return;
+            }
+        }
+    }
+
+    /// Copies do not fit another core's ring, so this turn's answers wait: records among them are copied,
+    /// because their memory is only this turn's.
+    fn copy_waiting_answers(&mut self) {
+        self.outboxes.keep(&self.broker.shards);
+    }
+
     // ---- control --------------------------------------------------------------------------------
 
     fn take_messages(&mut self, now: Now) -> bool {
         let mut worked = false;
         while let Some(message) = self.inbox.pop() {
             worked = true;
+            let router = *self.broker.router();
+            let place_of = |shard| router.place_of(shard);
             match message {
-                ToCore::SpacePrepared { shard, range, segment } => {
+                ToCore::SpacePrepared { shard: number, range, segment } => {
+                    let shard = place_of(number);
                     let segment_bytes = self.broker.shards[shard].log().shape().segment_bytes;
                     if let Some(file) = segment {
                         self.files[shard].log.add(range.start, segment_bytes, file);
                     }
                     let log = self.broker.shards[shard].log_mut();
                     if log.no_space().is_some() {
-                        tracing::info!(shard, "the disk has space again, sends are taken");
+                        tracing::info!(shard = number, "the disk has space again, sends are taken");
                     }
                     log.space_prepared(range.end);
                 }
-                ToCore::SpaceDelayed { shard, reason } => {
-                    let log = self.broker.shards[shard].log_mut();
+                ToCore::SpaceDelayed { shard: number, reason } => {
+                    let log = self.broker.shards[place_of(number)].log_mut();
                     if log.no_space().is_none() {
                         tracing::error!(
-                            shard,
+                            shard = number,
                             reason,
                             "no space for the log: sends are refused (code 14) until there is, pulls go on"
                         );
@@ -570,13 +780,14 @@ impl<R: Ring> Core<R> {
                     log.space_delayed(reason);
                 }
                 ToCore::RunWritten { shard, head, file } => {
+                    let shard = place_of(shard);
                     let address = self.broker.shards[shard].run_written(&head);
                     self.files[shard].runs.add(address, head.file_bytes(), file);
                 }
                 ToCore::Snapshot { shard, safe_below } => {
-                    self.broker.shards[shard].snapshots_hold(safe_below);
+                    self.broker.shards[place_of(shard)].snapshots_hold(safe_below);
                 }
-                ToCore::Removed { shard } => self.broker.shards[shard].removed(),
+                ToCore::Removed { shard } => self.broker.shards[place_of(shard)].removed(),
                 ToCore::Disk(look) => self.look_at_disk(now, &look),
                 ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
                 ToCore::SendAllTopics => {
@@ -596,6 +807,7 @@ impl<R: Ring> Core<R> {
                     let until_ns = now.monotonic_ns + DRAIN_MS_MAX * 1_000_000;
                     self.phase = Phase::Draining { until_ns };
                 }
+                ToCore::End => self.is_to_end = true,
             }
         }
         worked
@@ -603,6 +815,7 @@ impl<R: Ring> Core<R> {
 
     /// Lets go of segments whose time has come.
     fn look_at_disk(&mut self, now: Now, look: &DiskLook) {
+        let router = *self.broker.router();
         for (index, shard) in self.broker.shards.iter_mut().enumerate() {
             shard.look_at_disk(&self.config.retention, look);
             let before = shard.start();
@@ -614,17 +827,21 @@ impl<R: Ring> Core<R> {
             let expired = files.log.expire(&mut self.ring, start);
             if let Err(error) = expired.and_then(|()| files.runs.expire(&mut self.ring, runs_from))
             {
-                tracing::warn!(shard = index, %error, "a file that is removed stays open");
+                let shard = router.number(index);
+                tracing::warn!(shard, %error, "a file that is removed stays open");
             }
             let step = shard.log().shape().segment_bytes;
             let segments = (before..start).step_by(usize::try_from(step).unwrap_or(usize::MAX));
             let segments = segments.collect();
-            self.unsent.push_back(ToControl::RemoveBelow { shard: index, segments, start });
+            let shard = router.number(index);
+            self.unsent.push_back(ToControl::RemoveBelow { shard, segments, start });
         }
     }
 
     fn ask_control(&mut self) {
-        for (shard, owner) in self.broker.shards.iter_mut().enumerate() {
+        let router = *self.broker.router();
+        for (place, owner) in self.broker.shards.iter_mut().enumerate() {
+            let shard = router.number(place);
             while let Some(range) = owner.log_mut().next_space() {
                 self.unsent.push_back(ToControl::PrepareSpace { shard, range });
             }
@@ -636,6 +853,7 @@ impl<R: Ring> Core<R> {
             }
         }
         if self.phase != Phase::Starting
+            && router.is_home()
             && let Some(changes) = self.broker.next_topic_changes()
         {
             self.unsent.push_back(ToControl::RegisterTopics {
@@ -661,10 +879,10 @@ impl<R: Ring> Core<R> {
         }
         match self.phase {
             Phase::Starting => {
-                if self.broker.create_system_topics(now)
-                    && let Some(listener) = self.listener.take()
-                {
-                    self.ring.listen(listener);
+                if !self.broker.router().is_home() || self.broker.create_system_topics(now) {
+                    for listener in self.listeners.drain(..) {
+                        self.ring.listen(listener);
+                    }
                     // Registered as a whole by the control thread's first request.
                     if let Some(changes) = self.broker.next_topic_changes() {
                         self.broker.registered(changes.number, &mut self.outboxes);
@@ -676,10 +894,20 @@ impl<R: Ring> Core<R> {
                 }
             }
             Phase::Draining { until_ns } => {
-                let is_quiet =
-                    self.outboxes.is_empty() && self.broker.shards.iter().all(Shard::is_settled);
+                let is_quiet = self.outboxes.is_empty()
+                    && self.exchange.is_quiet()
+                    && self.broker.has_nothing_parked()
+                    && self.broker.shards.iter().all(Shard::is_settled);
                 let is_late = now.monotonic_ns > until_ns;
-                if (is_quiet || is_late) && self.append_each(append_offsets) {
+                if is_quiet || is_late {
+                    self.unsent.push_back(ToControl::Drained);
+                    self.control.push_batch(&mut self.unsent);
+                    self.control.flush();
+                    self.phase = Phase::Drained;
+                }
+            }
+            Phase::Drained => {
+                if self.is_to_end && self.append_each(append_offsets) {
                     self.phase = Phase::Flushing;
                 }
             }
@@ -699,6 +927,11 @@ impl<R: Ring> Core<R> {
             Phase::Serving | Phase::Stopped => {}
         }
         before != self.phase
+    }
+
+    /// Whether clients' requests are taken no more.
+    fn is_stopping(&self) -> bool {
+        !matches!(self.phase, Phase::Starting | Phase::Serving)
     }
 
     /// Whether all that was appended survives a power cut, or never will.

@@ -1,4 +1,5 @@
-//! What the control thread and a core tell each other, over two bounded rings.
+//! What the control thread and a core tell each other, over two bounded rings. A shard goes by its
+//! number in the store.
 
 use std::ops::Range;
 
@@ -12,28 +13,28 @@ use proto::body::{DataVersion, TopicConfig};
 pub enum ToControl {
     /// Prepare space of a shard's log: create segments, write zeros, make them durable.
     PrepareSpace {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// Log offsets, within one segment.
         range: Range<u64>,
     },
     /// Write a slice's queue entries and notes as a run, and make a snapshot when its segment is full.
     WriteRun {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// What to write.
         slice: Slice,
     },
     /// A run was found damaged: make it again from the log.
     RemakeRun {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// The slice of the log.
         range: Range<u64>,
     },
     /// Remove the segments and runs below a log offset: the log begins there now.
     RemoveBelow {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// First log offsets of the segments, rising.
         segments: Vec<u64>,
@@ -51,8 +52,10 @@ pub enum ToControl {
         /// Whether `topics` is the whole table.
         is_full: bool,
     },
-    /// The core serves: its listener accepts.
+    /// The core serves.
     Serving,
+    /// After a `Stop`: what the core was asked is answered. It goes on for the others' sake.
+    Drained,
     /// The core stopped: everything is on disk and sent.
     Stopped,
 }
@@ -62,7 +65,7 @@ pub enum ToControl {
 pub enum ToCore<F> {
     /// Space is ready.
     SpacePrepared {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// Log offsets that are ready.
         range: Range<u64>,
@@ -71,14 +74,14 @@ pub enum ToCore<F> {
     },
     /// Space could not be prepared now; it will be tried again.
     SpaceDelayed {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// Why.
         reason: String,
     },
     /// A run is durable.
     RunWritten {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// What it begins with.
         head: RunHead,
@@ -87,14 +90,14 @@ pub enum ToCore<F> {
     },
     /// Segments below this log offset may be removed: two snapshots hold what they said.
     Snapshot {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
         /// Log offset.
         safe_below: u64,
     },
     /// The segments of a RemoveBelow are gone.
     Removed {
-        /// The shard, by its place on the core.
+        /// The shard.
         shard: usize,
     },
     /// The disk and the clock were looked at: see what may go.
@@ -106,6 +109,8 @@ pub enum ToCore<F> {
     },
     /// Give the whole table of topics: it is time to register again.
     SendAllTopics,
-    /// Drain and stop.
+    /// Take no more requests, and finish those in progress.
     Stop,
+    /// All cores have: stop.
+    End,
 }

@@ -26,7 +26,7 @@ use runtime::clock::Clock;
 use runtime::eventfd::EventFd;
 use runtime::executor::{CoreError, CoreOptions, spawn_core};
 use runtime::file::{SharedFiles, StoreFile, SystemFiles};
-use runtime::mesh::{SleepFlag, pair};
+use runtime::mesh::{SleepFlag, mesh, pair};
 use runtime::placement::Placement;
 use runtime::{ParkingRing, ReactorConfig, memory_limit, probe, socket};
 
@@ -42,6 +42,8 @@ use crate::broker::registration::BrokerIdentity;
 use crate::broker::{Broker, BrokerSettings};
 use crate::config::{self, ServerConfig};
 use crate::router::Router;
+use crate::router::exchange::Exchange;
+use crate::router::limits::RING_MESSAGES;
 
 /// Messages under way between a core and the control thread.
 const CONTROL_RING: usize = 256;
@@ -55,11 +57,6 @@ pub enum ServerError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// More than one shard or core is asked for, or found.
-    #[error(
-        "one shard on one core is what this version runs: its router does not cross cores yet; leave --shards and --cores out"
-    )]
-    OneShard,
     /// A port cannot be listened on.
     #[error("listen on {address} for {what}: {source}{}", port_advice(source))]
     Listen {
@@ -111,7 +108,7 @@ pub fn run(config: ServerConfig) -> Result<(), ServerError> {
 pub fn run_on<S, R>(
     config: ServerConfig,
     files: S,
-    make_ring: impl FnOnce(ReactorConfig) -> std::io::Result<R> + Send + 'static,
+    make_ring: impl Fn(ReactorConfig) -> std::io::Result<R> + Clone + Send + 'static,
 ) -> Result<(), ServerError>
 where
     S: SharedFiles,
@@ -128,16 +125,10 @@ where
     for warning in &report.warnings {
         tracing::warn!("{warning}");
     }
-    if config.shard_count.is_some_and(|count| count != 1) || config.core_count != 1 {
-        return Err(ServerError::OneShard);
-    }
     // Ports before the store: a second start by mistake must not touch anything.
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
     let name_server = config.name_server.clone().map(BoundNameServer::listen).transpose()?;
     let (lock, store) = store::open(&files, &store_settings(&config))?;
-    if store.shards.len() != 1 {
-        return Err(ServerError::OneShard);
-    }
     let advertised = SocketAddr::new(config.advertise, broker_address.port());
     let settings = broker_settings(&config, advertised);
     let name_address = name_server.as_ref().map(BoundNameServer::address);
@@ -271,7 +262,7 @@ fn watch_signals() -> Result<(StopFlag, EventFd), ServerError> {
 fn serve<S, R>(
     config: ServerConfig,
     settings: BrokerSettings,
-    (files, make_ring): (S, impl FnOnce(ReactorConfig) -> std::io::Result<R> + Send + 'static),
+    (files, make_ring): (S, impl Fn(ReactorConfig) -> std::io::Result<R> + Clone + Send + 'static),
     store: Store<S::File>,
     listener: OwnedFd,
     name_server: Option<BoundNameServer>,
@@ -283,16 +274,14 @@ where
     R: ParkingRing<File = S::File, Listener = OwnedFd> + 'static,
 {
     let control_sleep = SleepFlag::new(stop_event);
-    let core_event = EventFd::new()
-        .map_err(|source| ServerError::Io { operation: "make an eventfd", source })?;
-    let core_sleep = SleepFlag::new(core_event);
-    let (to_control, from_core) = pair(&core_sleep, &control_sleep, CONTROL_RING);
-    let (to_core, from_control) = pair(&control_sleep, &core_sleep, CONTROL_RING);
     let name_address = name_server.as_ref().map(BoundNameServer::address);
     let Store { shards: opened, mut catalog, .. } = store;
     let now = Clock.now();
     catalog.opened(now.wall_ms);
-    let SplitShards { shards, files: shard_files, places, due } = SplitShards::new(opened);
+    // A core without a shard would only pass on what it receives.
+    let core_count = usize::from(config.core_count).min(opened.len());
+    let shard_count = opened.len();
+    let SplitShards { cores: dealt, places, due } = SplitShards::new(opened, core_count);
     let advertised = settings.advertised;
     let identity = BrokerIdentity {
         cluster: settings.cluster_name.clone(),
@@ -301,24 +290,39 @@ where
         address: advertised.to_string(),
         ha_address: SocketAddr::new(advertised.ip(), advertised.port().wrapping_add(1)).to_string(),
     };
-    let router = Router::new(0, 1, shards.len());
-    let core_parts = CoreParts {
-        broker: Broker::new(settings, router, shards, catalog, now),
-        files: shard_files,
-        listener,
-        control: to_control,
-        inbox: from_control,
-        sleep: core_sleep,
-        config: CoreConfig {
-            connections_max: config.connections_max,
-            idle_ms: config.connection_idle_ms,
-            assembling_bytes_max: usize::try_from(config.in_flight_bytes_per_core)
-                .unwrap_or(usize::MAX),
-            flush_interval_ms: config.flush_interval_ms,
-            store: config.store.clone(),
-            retention: config.retention.clone(),
-        },
+    let core_config = CoreConfig {
+        connections_max: config.connections_max,
+        spin_us: 0,
+        idle_ms: config.connection_idle_ms,
+        assembling_bytes_max: usize::try_from(config.in_flight_bytes_per_core)
+            .unwrap_or(usize::MAX),
+        flush_interval_ms: config.flush_interval_ms,
+        store: config.store.clone(),
+        retention: config.retention.clone(),
     };
+    let make_sleep = || EventFd::new().map(SleepFlag::new);
+    let sleeps = (0..core_count).map(|_| make_sleep()).collect::<Result<Vec<_>, _>>();
+    let sleeps =
+        sleeps.map_err(|source| ServerError::Io { operation: "make an eventfd", source })?;
+    let ports = mesh(&sleeps, RING_MESSAGES);
+    let (mut core_parts, mut lines_of_control) = (Vec::new(), Vec::new());
+    let mut listeners = vec![listener];
+    for ((core, (dealt, sleep)), port) in dealt.into_iter().zip(sleeps).enumerate().zip(ports) {
+        let (to_control, from_core) = pair(&sleep, &control_sleep, CONTROL_RING);
+        let (to_core, from_control) = pair(&control_sleep, &sleep, CONTROL_RING);
+        lines_of_control.push((to_core, from_core));
+        let router = Router::new(core, core_count, shard_count);
+        core_parts.push(CoreParts {
+            broker: Broker::new(settings.clone(), router, dealt.shards, catalog.clone(), now),
+            files: dealt.files,
+            listeners: std::mem::take(&mut listeners), // the first core accepts for all
+            exchange: Exchange::new(port),
+            control: to_control,
+            inbox: from_control,
+            sleep,
+            config: core_config.clone(),
+        });
+    }
     let control_parts = ControlParts {
         files,
         identity,
@@ -327,46 +331,58 @@ where
         store: config.store.clone(),
         places,
         due,
-        core: to_core,
-        inbox: from_core,
+        cores: lines_of_control,
         sleep: control_sleep,
         stop,
         ready: Ready { lines, advertised },
     };
     let options = CoreOptions::new(Placement::Free);
     let name_server = name_server.map(BoundNameServer::start).transpose()?;
-    let core = spawn_core("core-0", options.clone(), move || core::run(core_parts, make_ring))?;
+    let mut cores = Vec::new();
+    for (core, parts) in core_parts.into_iter().enumerate() {
+        let make_ring = make_ring.clone();
+        let name = format!("core-{core}");
+        cores.push(spawn_core(&name, options.clone(), move || core::run(parts, make_ring))?);
+    }
     let control = spawn_core("control", options, move || control::run(control_parts))?;
-    let core = core.join();
+    let cores: Vec<_> = cores.into_iter().map(|core| core.join()).collect();
     let control = control.join();
     // Last: the broker unregisters on its way out.
     let name_server = name_server.map_or(Ok(()), NameServerThread::stop);
-    core?;
+    cores.into_iter().collect::<Result<(), _>>()?;
     control?;
     name_server?;
     tracing::info!("stopped, the store is closed");
     Ok(())
 }
 
-/// Opened shards, as what a core takes of them and what the control thread takes.
+/// Opened shards, as what the cores take of them and what the control thread takes.
 #[derive(Debug)]
 pub struct SplitShards<F> {
+    /// Each core's.
+    pub cores: Vec<CoreShards<F>>,
+    /// Where each shard's files are.
+    pub places: Vec<ShardPlace>,
+    /// What the start left to do, with the shard's number.
+    pub due: Vec<(usize, Upkeep)>,
+}
+
+/// What a core takes of its shards.
+#[derive(Debug)]
+pub struct CoreShards<F> {
     /// Their state.
     pub shards: Vec<Shard>,
     /// Their open files.
     pub files: Vec<ShardFiles<F>>,
-    /// Where their files are.
-    pub places: Vec<ShardPlace>,
-    /// What the start left to do, by the shard's place.
-    pub due: Vec<(usize, Upkeep)>,
 }
 
 impl<F: StoreFile> SplitShards<F> {
-    /// Splits them.
-    pub fn new(opened: Vec<OpenShard<F>>) -> SplitShards<F> {
-        let count = opened.len();
-        let (shards, files, places, due) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut split = SplitShards { shards, files, places, due };
+    /// Deals them over cores, as [`Router`] says.
+    pub fn new(opened: Vec<OpenShard<F>>, core_count: usize) -> SplitShards<F> {
+        let count = opened.len().div_ceil(core_count);
+        let empty = || CoreShards { shards: Vec::new(), files: Vec::new() };
+        let cores = (0..core_count).map(|_| empty()).collect();
+        let mut split = SplitShards { cores, places: Vec::new(), due: Vec::new() };
         for (index, opened) in opened.into_iter().enumerate() {
             let mut files = ShardFiles::new(count);
             for (first, file) in opened.segments {
@@ -377,8 +393,9 @@ impl<F: StoreFile> SplitShards<F> {
             }
             let runs = opened.unwritten.into_iter().map(Upkeep::WriteEncoded);
             split.due.extend(runs.map(|run| (index, run)));
-            split.shards.push(opened.shard);
-            split.files.push(files);
+            let core = &mut split.cores[index % core_count];
+            core.shards.push(opened.shard);
+            core.files.push(files);
             split.places.push(opened.place);
         }
         split

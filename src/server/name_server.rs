@@ -53,7 +53,8 @@ pub async fn run(
     doorbell: EventFd,
     stop: StopFlag,
 ) -> io::Result<()> {
-    let mut reactor = Reactor::new(ReactorConfig { connections_max: limits.connections_max })?;
+    let mut reactor =
+        Reactor::new(ReactorConfig { core: 0, connections_max: limits.connections_max })?;
     reactor.watch(doorbell);
     reactor.listen(listener);
     let mut server = Loop::new(reactor, Clock.now(), config, limits);

@@ -83,9 +83,9 @@ pub enum StoreError {
         /// The disk's.
         disk_bytes: u64,
     },
-    /// It has another number of shards.
-    #[error("the store {} has {found} shards, --shards asks for {asked}; leave --shards out", path.display())]
-    OtherShards {
+    /// It has more shards.
+    #[error("the store {} has {found} shards, --shards asks for {asked}: shards can be added, not taken away, because their messages would be lost; leave --shards out", path.display())]
+    FewerShards {
         /// The store.
         path: PathBuf,
         /// How many it has.
@@ -262,6 +262,9 @@ pub fn open_files<F: FileSystem>(
         shards.push(shard);
         if number == 0 {
             catalog = its_catalog;
+        } else {
+            // A power cut may have taken the record that made a topic, and left messages of it.
+            catalog.saw_incarnation(its_catalog.next_incarnation().saturating_sub(1));
         }
     }
     keep_spare(files, &settings.directory);
@@ -313,14 +316,21 @@ fn find_or_make(
                 let store_bytes = about.block_bytes;
                 return Err(StoreError::LargerBlocks { path: store, store_bytes, disk_bytes });
             }
-            if let Some(asked) = settings.shard_count.filter(|asked| *asked != about.shards) {
-                return Err(StoreError::OtherShards { path: store, found: about.shards, asked });
+            let asked = settings.shard_count.unwrap_or(about.shards);
+            if asked < about.shards {
+                return Err(StoreError::FewerShards { path: store, found: about.shards, asked });
             }
             if about.segment_bytes != settings.segment_bytes {
                 tracing::info!(
                     store_bytes = about.segment_bytes,
                     "the store keeps the segment size it was made with (mappedFileSizeCommitLog)"
                 );
+            }
+            if asked > about.shards {
+                tracing::info!(before = about.shards, now = asked, "the store gets more shards");
+                let about = About { shards: asked, ..about };
+                write_checked(files, &path, &about)?;
+                return Ok(about);
             }
             Ok(about)
         }

@@ -86,7 +86,7 @@ pub enum CatalogFull {
 }
 
 /// See the module's first lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Catalog {
     topics: HashMap<Box<str>, Topic, RandomState>,
     names: HashMap<u32, Box<str>, RandomState>,

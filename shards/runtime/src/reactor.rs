@@ -29,11 +29,13 @@ use crate::receive::{ReceiveBuffers, Received};
 use crate::socket;
 use crate::write_buffer::{Frozen, Registration, WriteBuffer};
 
-/// A connection of this reactor. Never used again for another one: it carries a generation.
+/// A connection of a core's reactor. Never used again for another one: it carries a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct ConnectionId {
     index: u32,
+    /// 24 bits.
     generation: u32,
+    core: u8,
 }
 
 impl ConnectionId {
@@ -42,14 +44,23 @@ impl ConnectionId {
         self.index as usize
     }
 
-    /// Both parts in one number, for tables and logs.
+    /// The core whose reactor it is: only that one can send to it.
+    pub fn core(self) -> usize {
+        usize::from(self.core)
+    }
+
+    /// All parts in one number, for tables and logs: 8 bits of core, 24 of generation, 32 of slot.
     pub fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        u64::from(self.core) << 56 | u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
     /// The inverse of [`ConnectionId::to_bits`].
     pub fn from_bits(bits: u64) -> ConnectionId {
-        ConnectionId { index: bits as u32, generation: (bits >> 32) as u32 }
+        ConnectionId {
+            index: bits as u32,
+            generation: (bits >> 32) as u32 & GENERATION_MASK,
+            core: (bits >> 56) as u8,
+        }
     }
 }
 
@@ -81,7 +92,7 @@ pub enum WriteSync {
 /// Something about a socket or the timer.
 #[derive(Debug)]
 pub enum NetEvent {
-    /// A listener got a connection; reading has begun.
+    /// A listener got a connection. Reading begins with the next poll, unless it is taken out before.
     Accepted {
         /// The number `listen` was given.
         listener: u32,
@@ -171,6 +182,8 @@ pub struct Fallbacks {
 /// Settings of a reactor.
 #[derive(Clone, Copy, Debug)]
 pub struct ReactorConfig {
+    /// The core that it is, for the ids of its connections.
+    pub core: u8,
     /// Connections above this are closed when they arrive.
     pub connections_max: u32,
 }
@@ -192,7 +205,7 @@ enum Reading {
     Armed,
     /// None is; `starved` lists those that want one.
     Idle,
-    /// Idle because receive buffers ran out.
+    /// Idle because receive buffers ran out, or because it is new: the next poll arms it.
     Starved,
 }
 
@@ -493,7 +506,7 @@ impl Reactor {
         }
     }
 
-    /// Takes over a connected socket and begins to read from it.
+    /// Takes over a connected socket; reading begins with the next poll.
     pub fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr) -> ConnectionId {
         if let Err(error) = socket::set_no_delay(&socket) {
             tracing::debug!(%error, %peer, "TCP_NODELAY was refused");
@@ -515,10 +528,25 @@ impl Reactor {
         slot.peer = peer;
         slot.paused = false;
         slot.closing = false;
-        let connection = ConnectionId { index, generation: slot.generation };
+        slot.reading = Reading::Starved;
+        let connection =
+            ConnectionId { index, generation: slot.generation, core: self.config.core };
         self.open_connections += 1;
-        self.arm_receive(connection);
+        self.starved.push(connection);
         connection
+    }
+
+    /// Takes the socket of a connection out again, in the turn that accepted it.
+    ///
+    /// # Panics
+    /// When reading has begun: bytes would be lost.
+    pub fn take_socket(&mut self, connection: ConnectionId) -> OwnedFd {
+        let slot = self.slot_mut(connection).expect("accepted in this turn");
+        assert!(slot.reading == Reading::Starved, "reading has not begun");
+        slot.reading = Reading::Idle;
+        let socket = slot.socket.take().expect("an open slot has a socket");
+        self.free_slot(connection.index);
+        socket
     }
 
     fn slot(&self, connection: ConnectionId) -> Option<&Connection> {
@@ -565,7 +593,8 @@ impl Reactor {
         let received = cqueue::buffer_select(entry.flags())
             .map(|buffer| self.receive.taken(buffer, u32::try_from(result).unwrap_or(0)));
         let slot = &mut self.connections[index as usize];
-        let connection = ConnectionId { index, generation: slot.generation };
+        let core = self.config.core;
+        let connection = ConnectionId { index, generation: slot.generation, core };
         if slot.generation & GENERATION_MASK != generation {
             // A slot is reused only when nothing is in flight, so this cannot be; keep the buffer safe.
             received.into_iter().for_each(|received| self.receive.release(received));
@@ -673,7 +702,8 @@ impl Reactor {
         if slot.closing {
             self.finish_close(index);
         } else if result != -libc::ECANCELED {
-            let connection = ConnectionId { index, generation: slot.generation };
+            let core = self.config.core;
+            let connection = ConnectionId { index, generation: slot.generation, core };
             events.net.push(NetEvent::Writable { connection });
         }
     }
@@ -716,6 +746,11 @@ impl Reactor {
         }
         slot.socket = None;
         slot.closing = false;
+        self.free_slot(index);
+    }
+
+    fn free_slot(&mut self, index: u32) {
+        let slot = &mut self.connections[index as usize];
         slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
         self.open_connections -= 1;
         self.free_connections.push(index);
@@ -931,7 +966,7 @@ mod tests {
     use crate::file::OpenMode;
 
     fn reactor() -> Reactor {
-        Reactor::new(ReactorConfig { connections_max: 2 }).expect("io_uring")
+        Reactor::new(ReactorConfig { core: 0, connections_max: 2 }).expect("io_uring")
     }
 
     /// Polls until `found` gives something, for at most some seconds of polls.

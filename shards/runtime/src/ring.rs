@@ -2,6 +2,7 @@
 //! Kind: interface
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
@@ -19,6 +20,8 @@ pub trait Ring {
     type File: StoreFile;
     /// A socket that listens.
     type Listener;
+    /// A connected socket on its way from one core to another.
+    type Socket: Send + std::fmt::Debug;
 
     /// See [`Reactor::poll`].
     ///
@@ -32,6 +35,10 @@ pub trait Ring {
     fn listen(&mut self, socket: Self::Listener) -> u32;
     /// See [`Reactor::stop_listening`].
     fn stop_listening(&mut self);
+    /// See [`Reactor::take_socket`].
+    fn take_socket(&mut self, connection: ConnectionId) -> Self::Socket;
+    /// See [`Reactor::adopt`].
+    fn adopt(&mut self, socket: Self::Socket, peer: SocketAddr) -> ConnectionId;
     /// See [`Reactor::open_connections`].
     fn open_connections(&self) -> u32;
     /// See [`Reactor::bytes`].
@@ -102,6 +109,7 @@ impl ParkingRing for Reactor {
 impl Ring for Reactor {
     type File = DirectFile;
     type Listener = OwnedFd;
+    type Socket = OwnedFd;
 
     fn poll(&mut self, events: &mut Events) -> io::Result<()> {
         Reactor::poll(self, events)
@@ -117,6 +125,14 @@ impl Ring for Reactor {
 
     fn stop_listening(&mut self) {
         Reactor::stop_listening(self);
+    }
+
+    fn take_socket(&mut self, connection: ConnectionId) -> OwnedFd {
+        Reactor::take_socket(self, connection)
+    }
+
+    fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr) -> ConnectionId {
+        Reactor::adopt(self, socket, peer)
     }
 
     fn open_connections(&self) -> u32 {

@@ -27,6 +27,7 @@ impl Broker {
         body: &[u8],
         outboxes: &mut Outboxes,
     ) -> Handled {
+        self.check_home()?;
         let data = HeartbeatData::parse(body)
             .map_err(|error| Refusal::new(response::SYSTEM_ERROR, format!("heartbeat: {error}")))?;
         // What may have to wait for room in the log comes first: a frame that comes again must find
@@ -35,7 +36,7 @@ impl Broker {
         for consumer in &data.consumer_data_set {
             match self.prepare_group(now, consumer) {
                 Ok(()) => {}
-                Err(Stop::Wait) => return Err(Stop::Wait),
+                Err(stop @ (Stop::Wait | Stop::Elsewhere(_))) => return Err(stop),
                 // A full disk refuses new groups. Those that exist stay alive with this heartbeat,
                 // or they would stop consuming because of another group of their client.
                 Err(Stop::Refuse(refusal)) => refused = Some(refusal),
@@ -76,6 +77,7 @@ impl Broker {
                 .heartbeat_producer(now.monotonic_ms(), connection, &client, &producer.group_name)
                 .map_err(full)?;
         }
+        self.copy_consumers();
         if let Some(refusal) = refused {
             return Err(refusal.into());
         }
@@ -88,9 +90,9 @@ impl Broker {
     /// Makes sure that a consumer group and its retry topic exist, if they may.
     fn prepare_group(&mut self, now: Now, consumer: &ConsumerData) -> Result<(), Stop> {
         let group = &consumer.group_name;
-        if self.ensure_group(now, group)? {
-            let queues = self.catalog.group(group).map_or(1, |config| config.retry_queue_nums);
-            self.ensure_group_topic(now, &names::retry_topic(group), queues)?;
+        if let Some(rules) = self.ensure_group(now, group)? {
+            let retry_topic = names::retry_topic(group);
+            self.ensure_group_topic(now, &retry_topic, rules.retry_queue_nums)?;
         }
         Ok(())
     }
@@ -117,6 +119,7 @@ impl Broker {
         command: &Command<'_>,
         outboxes: &mut Outboxes,
     ) -> Handled {
+        self.check_home()?;
         let header = UnregisterClientHeader::parse(command)?;
         let producer = header.producer_group.map(|group| group.to_cow());
         let consumer = header.consumer_group.map(|group| group.to_cow());
@@ -130,6 +133,7 @@ impl Broker {
         if let Some(group) = changed {
             self.notify_members(&group, outboxes);
         }
+        self.copy_consumers();
         answer(asker, response::SUCCESS, None, None, &[], outboxes);
         Ok(())
     }
@@ -140,6 +144,7 @@ impl Broker {
         command: &Command<'_>,
         outboxes: &mut Outboxes,
     ) -> Handled {
+        self.check_home()?;
         let header = ConsumerListHeader::parse(command)?;
         let group = header.consumer_group.to_cow();
         let Some(consumer_id_list) = self.membership.consumer_ids(&group) else {

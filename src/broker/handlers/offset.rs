@@ -17,13 +17,20 @@ use super::super::{Asker, Broker, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
 
-/// A question that queue entries answer, which may have to be read.
+/// A question to a queue of a shard, by its place, that entries answer which may have to be read.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::broker) enum TimeQuestion {
+pub(in crate::broker) struct TimeQuestion {
+    place: usize,
+    queue: QueueKey,
+    kind: TimeKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum TimeKind {
     /// The first queue offset stored at a time or later; `is_upper`: the last at it or before.
-    OffsetAt { queue: QueueKey, time_ms: u64, is_upper: bool },
+    OffsetAt { time_ms: u64, is_upper: bool },
     /// When the oldest message was stored.
-    OfOldest { queue: QueueKey },
+    OfOldest,
 }
 
 impl Broker {
@@ -34,10 +41,10 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = QueryOffsetHeader::parse(command)?;
-        let queue = self.queue_key(&header.topic.to_cow(), header.queue_id);
+        let queue = self.queue_here(&header.topic.to_cow(), header.queue_id)?;
         let group = header.consumer_group.to_cow();
-        let committed = queue
-            .and_then(|queue| self.shards[self.owner_of(queue)].offsets().committed(&group, queue));
+        let committed =
+            queue.and_then(|(place, queue)| self.shards[place].offsets().committed(&group, queue));
         let offset = match committed {
             Some(offset) => Some(offset),
             None if header.set_zero_if_not_found && self.is_young(queue) => Some(0),
@@ -56,9 +63,9 @@ impl Broker {
 
     /// Whether the queue still has its first message, and that near enough to the log's end to count
     /// as in memory: then a new group starts at 0 (protocol fact 3.4).
-    fn is_young(&self, queue: Option<QueueKey>) -> bool {
-        let Some(queue) = queue else { return false };
-        let shard = &self.shards[self.owner_of(queue)];
+    fn is_young(&self, queue: Option<(usize, QueueKey)>) -> bool {
+        let Some((place, queue)) = queue else { return false };
+        let shard = &self.shards[place];
         shard.queues().position_below(queue, 0).is_some_and(|position| {
             let distance = shard.log().appended().saturating_sub(position);
             distance <= self.settings.memory_bytes / 100 * IN_MEMORY_RAM_PERCENT
@@ -74,6 +81,7 @@ impl Broker {
         let header = UpdateOffsetHeader::parse(command)?;
         let group = header.consumer_group.to_cow();
         let topic = header.topic.to_cow();
+        let queue = self.queue_here(&topic, header.queue_id)?;
         if self.catalog.group(&group).is_none() {
             return Err(Refusal::new(
                 response::SUBSCRIPTION_GROUP_NOT_EXIST,
@@ -81,7 +89,7 @@ impl Broker {
             )
             .into());
         }
-        let Some(queue) = self.queue_key(&topic, header.queue_id) else {
+        let Some((place, queue)) = queue else {
             return Err(Refusal::no_topic(&topic, self.settings.advertised).into());
         };
         let Ok(offset) = u64::try_from(header.commit_offset) else {
@@ -91,15 +99,14 @@ impl Broker {
             )
             .into());
         };
-        let owner = self.owner_of(queue);
         if asker.is_oneway {
-            return self.commit(now, owner, &group, queue, offset);
+            return self.commit(now, place, &group, queue, offset);
         }
         // Who waits for the answer gets it when the offset is as safe as a message.
-        self.shards[owner].has_room(0)?;
-        self.commit(now, owner, &group, queue, offset)?;
-        self.shards[owner].offsets_mut().await_written(&group, queue);
-        self.shards[owner].append_offsets(Some(asker.ticket(form::PLAIN)))?;
+        self.shards[place].has_room(0)?;
+        self.commit(now, place, &group, queue, offset)?;
+        self.shards[place].offsets_mut().await_written(&group, queue);
+        self.shards[place].append_offsets(Some(asker.ticket(form::PLAIN)))?;
         Ok(())
     }
 
@@ -107,27 +114,22 @@ impl Broker {
     pub(in crate::broker) fn commit(
         &mut self,
         now: Now,
-        owner: usize,
+        place: usize,
         group: &str,
         queue: QueueKey,
         offset: u64,
     ) -> Handled {
-        self.shards[owner]
+        self.shards[place]
             .offsets_mut()
             .commit(now.monotonic_ms(), group, queue, offset)
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
     }
 
-    /// The key of a topic's queue; `None`: there is no such topic or the id is negative.
-    pub(in crate::broker) fn queue_key(&self, topic: &str, queue_id: i32) -> Option<QueueKey> {
-        let topic = self.catalog.topic(topic)?;
-        Some(QueueKey { topic: topic.incarnation, queue: u32::try_from(queue_id).ok()? })
-    }
-
-    /// The oldest queue offset and the one behind the newest; `None`: the queue was never used.
-    fn bounds_of(&self, header: &QueueHeader<'_>) -> Option<(u64, u64)> {
-        let key = self.queue_key(&header.topic.to_cow(), header.queue_id)?;
-        self.shards[self.owner_of(key)].queues().bounds(key)
+    /// The oldest queue offset and the one behind the newest; 0 of a queue that was never used.
+    fn bounds_of(&self, header: &QueueHeader<'_>) -> Result<(u64, u64), Stop> {
+        let queue = self.queue_here(&header.topic.to_cow(), header.queue_id)?;
+        let bounds = queue.and_then(|(place, queue)| self.shards[place].queues().bounds(queue));
+        Ok(bounds.unwrap_or((0, 0)))
     }
 
     pub(in crate::broker) fn max_offset(
@@ -137,7 +139,7 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = QueueHeader::parse(command)?;
-        let max = self.bounds_of(&header).map_or(0, |(_, max)| max);
+        let (_, max) = self.bounds_of(&header)?;
         self.answer_number(asker, "offset", max as i64, outboxes);
         Ok(())
     }
@@ -149,7 +151,7 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = QueueHeader::parse(command)?;
-        let min = self.bounds_of(&header).map_or(0, |(min, _)| min);
+        let (min, _) = self.bounds_of(&header)?;
         self.answer_number(asker, "offset", min as i64, outboxes);
         Ok(())
     }
@@ -165,15 +167,16 @@ impl Broker {
         let Some(timestamp) = header.timestamp else {
             return Err(Refusal::new(response::SYSTEM_ERROR, "timestamp is missing").into());
         };
-        let Some(queue) = self.queue_key(&header.topic.to_cow(), header.queue_id) else {
+        let queue = self.queue_here(&header.topic.to_cow(), header.queue_id)?;
+        let Some((place, queue)) = queue else {
             self.answer_number(asker, "offset", 0, outboxes);
             return Ok(());
         };
-        let question = TimeQuestion::OffsetAt {
-            queue,
+        let kind = TimeKind::OffsetAt {
             time_ms: timestamp.max(0) as u64,
             is_upper: header.boundary == Boundary::Upper,
         };
+        let question = TimeQuestion { place, queue, kind };
         self.try_or_park(now, asker, Request::Time(question), outboxes)
     }
 
@@ -185,11 +188,12 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = QueueHeader::parse(command)?;
-        let Some(queue) = self.queue_key(&header.topic.to_cow(), header.queue_id) else {
+        let queue = self.queue_here(&header.topic.to_cow(), header.queue_id)?;
+        let Some((place, queue)) = queue else {
             self.answer_number(asker, "timestamp", -1, outboxes);
             return Ok(());
         };
-        let question = TimeQuestion::OfOldest { queue };
+        let question = TimeQuestion { place, queue, kind: TimeKind::OfOldest };
         self.try_or_park(now, asker, Request::Time(question), outboxes)
     }
 
@@ -200,15 +204,13 @@ impl Broker {
         question: &TimeQuestion,
         outboxes: &mut Outboxes,
     ) -> Result<bool, Stop> {
-        let (key, searched) = match *question {
-            TimeQuestion::OffsetAt { queue, time_ms, is_upper } => {
-                let owner = self.owner_of(queue);
-                ("offset", Some(self.shards[owner].search_time(queue, time_ms, is_upper)))
+        let TimeQuestion { place, queue, kind } = *question;
+        let shard = &mut self.shards[place];
+        let (key, searched) = match kind {
+            TimeKind::OffsetAt { time_ms, is_upper } => {
+                ("offset", Some(shard.search_time(queue, time_ms, is_upper)))
             }
-            TimeQuestion::OfOldest { queue } => {
-                let owner = self.owner_of(queue);
-                ("timestamp", self.shards[owner].oldest_time(queue))
-            }
+            TimeKind::OfOldest => ("timestamp", shard.oldest_time(queue)),
         };
         let number = match searched {
             None => -1,

@@ -34,9 +34,8 @@ impl Broker {
         let header = PullHeader::parse(command)?;
         let group = header.consumer_group.to_cow();
         let topic = header.topic.to_cow();
-        let queue = self.check_pull(now, asker, &header, &group, &topic)?;
+        let (owner, queue) = self.check_pull(now, asker, &header, &group, &topic)?;
         let filter = self.pull_filter(&header, &group, &topic)?;
-        let owner = self.owner_of(queue);
         if header.commits() && header.commit_offset >= 0 {
             self.commit(now, owner, &group, queue, header.commit_offset as u64)?;
         }
@@ -80,14 +79,17 @@ impl Broker {
         header: &PullHeader<'_>,
         group: &str,
         topic: &str,
-    ) -> Result<QueueKey, Stop> {
+    ) -> Result<(usize, QueueKey), Stop> {
         let host = self.settings.advertised;
         if !perm::readable(self.settings.permission) {
             return Err(forbidden(format!("the broker[{host}] pulling message is forbidden")));
         }
         match self.ensure_group(now, group) {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Some(rules)) if rules.consume_enable => {}
+            Ok(Some(_)) => {
+                return Err(forbidden(format!("subscription group no permission, {group}")));
+            }
+            Ok(None) => {
                 return Err(Refusal::new(
                     response::SUBSCRIPTION_GROUP_NOT_EXIST,
                     format!("subscription group [{group}] does not exist"),
@@ -98,9 +100,6 @@ impl Broker {
             // group that may be created counts as if it were, a later pull creates it.
             Err(Stop::Refuse(refusal)) if refusal.code == response::SERVICE_NOT_AVAILABLE => {}
             Err(stop) => return Err(stop),
-        }
-        if self.catalog.group(group).is_some_and(|config| !config.consume_enable) {
-            return Err(forbidden(format!("subscription group no permission, {group}")));
         }
         let Some(found) = self.catalog.topic(topic) else {
             return Err(Refusal::no_topic(topic, host).into());
@@ -119,7 +118,7 @@ impl Broker {
             )
             .into());
         }
-        Ok(QueueKey { topic: found.incarnation, queue: header.queue_id as u32 })
+        Ok(self.queue_here(topic, header.queue_id)?.expect("looked at above"))
     }
 
     fn pull_filter(
@@ -143,7 +142,7 @@ impl Broker {
             })?;
             return Ok(TagFilter::from_codes(subscription.code_set));
         }
-        let Some(consumers) = self.membership.group(group) else {
+        let Some(consumers) = self.copies.wants(group) else {
             return Err(Refusal::new(
                 response::SUBSCRIPTION_NOT_EXIST,
                 "the consumer's group info not exist",
@@ -151,12 +150,12 @@ impl Broker {
             .into());
         };
         let config = self.catalog.group(group);
-        if consumers.is_broadcasting() && config.is_some_and(|it| !it.consume_broadcast_enable) {
+        if consumers.is_broadcasting && config.is_some_and(|it| !it.consume_broadcast_enable) {
             return Err(forbidden(format!(
                 "the consumer group[{group}] can not consume by broadcast way"
             )));
         }
-        let Some(subscription) = self.membership.subscription(group, topic) else {
+        let Some(subscription) = consumers.subscription(topic) else {
             return Err(Refusal::new(
                 response::SUBSCRIPTION_NOT_EXIST,
                 "the consumer's subscription not exist",
@@ -226,6 +225,7 @@ impl Broker {
             encoding: super::super::confirm::encoding_of(&pull.ticket),
             is_oneway: false,
             version: 0,
+            crossings: 0,
         }
     }
 

@@ -17,7 +17,7 @@ use proto::properties::{self, Known, WellKnown, name};
 use proto::reply::{SendReply, write_send_response};
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop};
+use super::super::dispatch::{Handled, Stop, flow_of, here};
 use super::super::{Asker, Broker, Flow, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
@@ -36,14 +36,11 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Flow {
         let header = header.map_err(|error| Stop::from(error.clone()));
-        match header.and_then(|header| self.try_send(now, asker, header, body)) {
-            Ok(()) => Flow::Done,
-            Err(Stop::Wait) => Flow::Wait,
-            Err(Stop::Refuse(refusal)) => {
-                self.refuse_send(asker, &refusal, outboxes);
-                Flow::Done
-            }
-        }
+        let handled = header.and_then(|header| self.try_send(now, asker, header, body));
+        flow_of(asker, handled).unwrap_or_else(|refusal| {
+            self.refuse_send(asker, &refusal, outboxes);
+            Flow::Done
+        })
     }
 
     /// A failed send carries the region and the trace switch too, which clients read.
@@ -88,16 +85,16 @@ impl Broker {
             .into());
         }
         let queue = self.choose_queue(asker, header, &topic, &target)?;
-        let owner = match self.router.of_queue(target.placement, queue.queue) {
-            Owner::Here(place) => place,
-            Owner::There { .. } | Owner::Nobody => {
-                unreachable!("more than one shard is refused at start")
-            }
-        };
-        if header.batch {
-            return self.send_batch(now, asker, header, &topic, (owner, queue), body);
+        if self.is_dead_letter(now, header, &topic)? {
+            let (_, _, place) = self.dead_letter_queue(now, &topic)?;
+            return self.send_single(now, asker, header, &topic, (place, queue), true, body);
         }
-        self.send_single(now, asker, header, &topic, (owner, queue), body)
+        let place = self.place_of(target.placement, queue.queue)?;
+        self.check_confirmed(target.incarnation, self.router.number(place))?;
+        if header.batch {
+            return self.send_batch(now, asker, header, &topic, (place, queue), body);
+        }
+        self.send_single(now, asker, header, &topic, (place, queue), false, body)
     }
 
     /// The queue that is asked for.
@@ -119,38 +116,49 @@ impl Broker {
             )
             .into());
         }
-        let queue = u32::try_from(header.queue_id).unwrap_or_else(|_| {
-            self.queue_choice = self.queue_choice.wrapping_add(1);
-            let choices = u64::try_from(target.write_queue_count.max(1)).expect("positive");
-            (self.queue_choice % choices) as u32
-        });
+        let queue = u32::try_from(header.queue_id)
+            .unwrap_or_else(|_| self.any_queue(target, asker.crossings > 0));
         Ok(QueueKey { topic: target.incarnation, queue })
     }
 
+    /// One queue after the other; for a send that came for one of this core's, one of these.
+    fn any_queue(&mut self, target: &Target, is_here: bool) -> u32 {
+        let count = u32::try_from(target.write_queue_count).unwrap_or(0).max(1);
+        self.queue_choice = self.queue_choice.wrapping_add(1);
+        let first = (self.queue_choice % u64::from(count)) as u32;
+        let mut choices = (first..count).chain(0..first);
+        let own = choices.find(|queue| {
+            let owner = self.router.of_queue(target.placement, *queue);
+            !is_here || matches!(owner, Owner::Here(_))
+        });
+        own.unwrap_or(first)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a send is made of, each used once")]
     fn send_single(
         &mut self,
         now: Now,
         asker: &Asker,
         header: &SendHeader<'_>,
         topic: &str,
-        (mut owner, queue): (usize, QueueKey),
+        (place, queue): (usize, QueueKey),
+        is_dead_letter: bool,
         body: &[u8],
     ) -> Handled {
         self.check_sizes(topic, body)?;
         let queue_id = queue.queue as i32;
         let mut text = std::mem::take(&mut self.scratch.properties);
         text.clear();
-        let made = self.make_properties(now, header, topic, queue_id, &mut text);
+        let made = self.make_properties(now, header, topic, (queue_id, is_dead_letter), &mut text);
         let stored = made.and_then(|made| {
             let mut target = (std::borrow::Cow::Borrowed(topic), queue);
             if let Some(level) = made.delay_level {
                 let schedule =
                     QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
                 target = (names::SCHEDULE_TOPIC.into(), schedule);
-                owner = self.owner_of(schedule);
-            } else if made.is_dead_letter {
-                target = self.dead_letter_queue(now, topic)?;
-                owner = self.owner_of(target.1);
+            } else if is_dead_letter {
+                let (name, queue, _) = self.dead_letter_queue(now, topic)?;
+                target = (name.into(), queue);
             }
             let ticket = Ticket { queue_id, ..asker.ticket(form::SEND) };
             let message = NewMessage {
@@ -169,25 +177,44 @@ impl Broker {
                 unique_key: made.unique_key,
             };
             let ticket = (!asker.is_oneway).then_some(ticket);
-            self.shards[owner].append_message(now.wall_ms, &message, ticket)?;
+            self.shards[place].append_message(now.wall_ms, &message, ticket)?;
             Ok(())
         });
         self.scratch.properties = text;
         stored
     }
 
-    /// The shard of this core that owns a queue. With one shard every queue is here.
-    pub(in crate::broker) fn owner_of(&self, queue: QueueKey) -> usize {
-        let topic = self.catalog.topic_name(queue.topic).and_then(|name| self.catalog.topic(name));
-        let Some(topic) = topic.filter(|_| queue.topic != SCHEDULE_TOPIC_INCARNATION) else {
-            return 0; // internal queues exist once per shard
+    /// A topic's queue and the place here of the shard that owns it; `None`: there is no such topic or
+    /// the id is negative.
+    pub(in crate::broker) fn queue_here(
+        &self,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<Option<(usize, QueueKey)>, Stop> {
+        let (Some(topic), Ok(queue)) = (self.catalog.topic(topic), u32::try_from(queue_id)) else {
+            return Ok(None);
         };
-        match self.router.of_queue(topic.placement, queue.queue) {
-            Owner::Here(place) => place,
-            Owner::There { .. } | Owner::Nobody => {
-                unreachable!("more than one shard is refused at start")
-            }
+        if topic.incarnation == SCHEDULE_TOPIC_INCARNATION {
+            return self.schedule_queue_here(queue);
         }
+        let place = self.place_of(topic.placement, queue)?;
+        Ok(Some((place, QueueKey { topic: topic.incarnation, queue })))
+    }
+
+    /// A queue of SCHEDULE_TOPIC_XXXX, which exists once per shard: those of the second shard follow
+    /// those of the first.
+    fn schedule_queue_here(&self, queue: u32) -> Result<Option<(usize, QueueKey)>, Stop> {
+        let levels = u32::try_from(self.settings.delay_levels_ms.len()).expect("few levels");
+        let (Some(shard), Some(level)) = (queue.checked_div(levels), queue.checked_rem(levels))
+        else {
+            return Ok(None);
+        };
+        let Ok(shard) = u8::try_from(shard) else { return Ok(None) };
+        if usize::from(shard) >= self.router.shard_count() {
+            return Ok(None);
+        }
+        let place = here(self.router.of_shard(shard))?;
+        Ok(Some((place, QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level })))
     }
 
     fn check_sizes(&self, topic: &str, body: &[u8]) -> Result<(), Stop> {
@@ -225,7 +252,7 @@ impl Broker {
         now: Now,
         header: &SendHeader<'_>,
         topic: &str,
-        queue_id: i32,
+        (queue_id, is_dead_letter): (i32, bool),
         text: &mut Vec<u8>,
     ) -> Result<Made, Stop> {
         let known = WellKnown::unescape(header.properties, text)
@@ -243,7 +270,6 @@ impl Broker {
         if has_receipt {
             properties::remove(text, name::POP_CK);
         }
-        let is_dead_letter = self.is_dead_letter(now, header, topic)?;
         properties::terminate(text);
         if unique_key.is_none() {
             let key = self.next_unique_key(now);
@@ -272,7 +298,7 @@ impl Broker {
             unique_key = known.unique_key.map(|key| start_and_length(&key));
         }
         let unique_key = unique_key.expect("appended above");
-        Ok(Made { delay_level, is_dead_letter, tag, unique_key })
+        Ok(Made { delay_level, tag, unique_key })
     }
 
     /// Whether a send to a retry topic has been retried too often (`handleRetryAndDLQ`).
@@ -283,29 +309,31 @@ impl Broker {
         topic: &str,
     ) -> Result<bool, Stop> {
         let Some(group) = names::group_of_retry_topic(topic) else { return Ok(false) };
-        if !self.ensure_group(now, group)? {
+        let Some(rules) = self.ensure_group(now, group)? else {
             return Err(Refusal::new(
                 response::SUBSCRIPTION_GROUP_NOT_EXIST,
                 format!("subscription group not exist, {group}"),
             )
             .into());
-        }
-        let config = self.catalog.group(group).expect("made sure above");
-        let max = header.max_reconsume_times.unwrap_or(config.retry_max_times);
+        };
+        let max = header.max_reconsume_times.unwrap_or(rules.retry_max_times);
         Ok(header.reconsume_times > max)
     }
 
-    /// Queue 0 of the dead-letter topic that belongs to a retry topic.
+    /// Queue 0 of the dead-letter topic that belongs to a retry topic, and the place of its shard here.
     pub(in crate::broker) fn dead_letter_queue(
         &mut self,
         now: Now,
         retry_topic: &str,
-    ) -> Result<(std::borrow::Cow<'static, str>, QueueKey), Stop> {
+    ) -> Result<(String, QueueKey, usize), Stop> {
         let group = names::group_of_retry_topic(retry_topic).unwrap_or(retry_topic);
         let name = names::dlq_topic(group);
         self.ensure_group_topic(now, &name, 1)?;
-        let incarnation = self.catalog.topic(&name).expect("made sure above").incarnation;
-        Ok((name.into(), QueueKey { topic: incarnation, queue: 0 }))
+        let topic = self.catalog.topic(&name).expect("made sure above");
+        let (incarnation, placement) = (topic.incarnation, topic.placement);
+        let place = self.place_of(placement, 0)?;
+        self.check_confirmed(incarnation, self.router.number(place))?;
+        Ok((name, QueueKey { topic: incarnation, queue: 0 }, place))
     }
 
     /// A key like the ones clients make (`MessageClientIDSetter`), unique to this process.
@@ -429,7 +457,6 @@ impl Target {
 /// What was found in and made of a message's properties.
 struct Made {
     delay_level: Option<usize>,
-    is_dead_letter: bool,
     tag: i32,
     unique_key: (usize, usize),
 }

@@ -6,22 +6,25 @@
 
 use engine::consumequeue::QueueKey;
 use engine::shard::{Lookup, NewMessage, SCHEDULE_TOPIC_INCARNATION};
-use proto::code::response;
-use proto::command::Command;
+use proto::code::{request, response};
+use proto::command::{Command, FLAG_ONEWAY};
 use proto::header::SendBackHeader;
 use proto::ids::{OffsetMessageId, Position, java_hash};
 use proto::names::{self, perm};
 use proto::properties::{self, name};
 use proto::record::Record;
+use proto::reply::{RequestHead, write_request};
 use proto::version;
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop, answer};
+use super::super::dispatch::{Handled, Stop, answer, here};
+use super::super::limits::PARKED_REQUESTS_MAX;
 use super::super::parked::Request;
-use super::super::{Asker, Broker, Refusal};
+use super::super::{Asker, Broker, Onward, Refusal};
 use super::send::{delay_properties, unique_key_range};
 use crate::net::outbox::Outboxes;
-use crate::router::Owner;
+use crate::router::Origin;
+use crate::router::exchange::CROSSINGS_MAX;
 
 /// A send-back that was checked.
 #[derive(Clone, Debug)]
@@ -38,17 +41,18 @@ impl Broker {
         now: Now,
         asker: &Asker,
         command: &Command<'_>,
+        body: &[u8],
         outboxes: &mut Outboxes,
     ) -> Handled {
         let header = SendBackHeader::parse(command)?;
         let group = header.group.to_cow().into_owned();
-        if !self.ensure_group(now, &group)? {
+        let Some(rules) = self.ensure_group(now, &group)? else {
             return Err(Refusal::new(
                 response::SUBSCRIPTION_GROUP_NOT_EXIST,
                 format!("subscription group not exist, {group}"),
             )
             .into());
-        }
+        };
         if !perm::writable(self.settings.permission) {
             return Err(Refusal::new(
                 response::NO_PERMISSION,
@@ -56,13 +60,11 @@ impl Broker {
             )
             .into());
         }
-        let config = self.catalog.group(&group).expect("made sure above");
-        let (queues, group_max) = (config.retry_queue_nums, config.retry_max_times);
-        if queues <= 0 {
+        if rules.retry_queue_nums <= 0 {
             answer(asker, response::SUCCESS, None, None, &[], outboxes);
             return Ok(());
         }
-        self.ensure_group_topic(now, &names::retry_topic(&group), queues)?;
+        self.ensure_group_topic(now, &names::retry_topic(&group), rules.retry_queue_nums)?;
         let asked_max = header.max_reconsume_times.filter(|_| asker.version >= version::V3_4_9);
         let Some(position) = Position::from_i64(header.offset) else {
             return Err(not_found(header.offset));
@@ -71,8 +73,13 @@ impl Broker {
             position,
             group,
             delay_level: header.delay_level,
-            max_reconsume_times: asked_max.unwrap_or(group_max),
+            max_reconsume_times: asked_max.unwrap_or(rules.retry_max_times),
         };
+        if asker.crossings > 0 && !body.is_empty() {
+            // The owner of the message read it; here is the queue that it comes to.
+            return self.append_send_back(now, asker, &send_back, body);
+        }
+        here(self.router.of_position(position))?;
         self.try_or_park(now, asker, Request::SendBack(send_back), outboxes)
     }
 
@@ -84,14 +91,18 @@ impl Broker {
         send_back: &SendBack,
     ) -> Result<bool, Stop> {
         let wire = send_back.position.to_i64();
-        let Owner::Here(owner) = self.router.of_position(send_back.position) else {
-            return Err(not_found(wire));
-        };
+        let owner = here(self.router.of_position(send_back.position))?;
         let mut record = std::mem::take(&mut self.scratch.record);
         record.clear();
         let offset = send_back.position.offset().bytes();
         let found = match self.shards[owner].lookup(offset, &mut record) {
-            Lookup::Found => self.append_send_back(now, asker, send_back, &record).map(|()| true),
+            Lookup::Found => {
+                let appended = match self.append_send_back(now, asker, send_back, &record) {
+                    Err(Stop::Elsewhere(core)) => self.hand_on(core, asker, send_back, &record),
+                    appended => appended,
+                };
+                appended.map(|()| true)
+            }
             Lookup::Cold => Ok(false),
             Lookup::None => Err(not_found(wire)),
             Lookup::Failed(reason) => Err(Refusal::new(
@@ -102,6 +113,42 @@ impl Broker {
         };
         self.scratch.record = record;
         found
+    }
+
+    /// Sends the message, as it was read here, on to the core of the queue that it comes to.
+    fn hand_on(
+        &mut self,
+        core: usize,
+        asker: &Asker,
+        send_back: &SendBack,
+        record: &[u8],
+    ) -> Handled {
+        if asker.crossings >= CROSSINGS_MAX {
+            return Err(Stop::Elsewhere(core));
+        }
+        if self.onward.len() >= PARKED_REQUESTS_MAX {
+            return Err(Stop::Wait);
+        }
+        let head = RequestHead {
+            code: request::CONSUMER_SEND_MSG_BACK,
+            opaque: asker.opaque,
+            flag: if asker.is_oneway { FLAG_ONEWAY } else { 0 },
+        };
+        let ext = [
+            ("offset", &*send_back.position.to_i64().to_string()),
+            ("group", &*send_back.group),
+            ("delayLevel", &*send_back.delay_level.to_string()),
+            ("maxReconsumeTimes", &*send_back.max_reconsume_times.to_string()),
+        ];
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, asker.encoding, &head, Some(&ext), record);
+        let Asker { connection, peer, crossings, .. } = *asker;
+        self.onward.push_back(Onward {
+            core,
+            origin: Origin { connection, peer, crossings },
+            bytes,
+        });
+        Ok(())
     }
 
     fn append_send_back(
@@ -131,10 +178,12 @@ impl Broker {
         }
         let is_dead =
             send_back.delay_level < 0 || fields.reconsume_times >= send_back.max_reconsume_times;
-        let (topic, queue) = if is_dead {
+        let (topic, queue, place) = if is_dead {
             properties::set(&mut text, name::DELAY, b"0");
             self.dead_letter_queue(now, &retry_topic)?
         } else {
+            let (place, retry_queue) = self.retry_queue(&retry_topic)?;
+            self.check_confirmed(retry_queue.topic, self.router.number(place))?;
             let level = match send_back.delay_level {
                 0 => 3 + i64::from(fields.reconsume_times),
                 level => i64::from(level),
@@ -144,7 +193,7 @@ impl Broker {
             properties::set(&mut text, name::DELAY, level.to_string().as_bytes());
             delay_properties(&mut text, level, level as i64, &retry_topic, 0);
             let queue = QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
-            (names::SCHEDULE_TOPIC.into(), queue)
+            (names::SCHEDULE_TOPIC.to_owned(), queue, place)
         };
         let tag = properties::find(&text, name::TAGS).map_or(0, java_hash);
         let again = NewMessage {
@@ -162,10 +211,16 @@ impl Broker {
             tag,
             unique_key: unique_key_range(&text),
         };
-        let owner = self.owner_of(queue);
         let ticket = (!asker.is_oneway).then(|| asker.ticket(super::form::PLAIN));
-        self.shards[owner].append_message(now.wall_ms, &again, ticket)?;
+        self.shards[place].append_message(now.wall_ms, &again, ticket)?;
         Ok(())
+    }
+
+    /// The queue that a message sent back comes to when its time has come.
+    fn retry_queue(&self, retry_topic: &str) -> Result<(usize, QueueKey), Stop> {
+        let found = self.queue_here(retry_topic, 0)?;
+        let gone = || Refusal::no_topic(retry_topic, self.settings.advertised);
+        found.ok_or_else(|| gone().into())
     }
 }
 

@@ -24,6 +24,7 @@ impl Broker {
         command: &Command<'_>,
         outboxes: &mut Outboxes,
     ) -> Handled {
+        self.check_home()?;
         let header = CreateTopicHeader::parse(command)?;
         let name = header.topic.to_cow();
         names::validate_topic(&name)
@@ -128,7 +129,7 @@ mod tests {
 
     use super::super::super::{BrokerSettings, Flow};
     use super::*;
-    use crate::router::Router;
+    use crate::router::{Origin, Router};
 
     const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 16 << 20 };
     const NOW: Now = Now { wall_ms: 1, monotonic_ns: 1 };
@@ -188,7 +189,8 @@ mod tests {
         write_request(&mut bytes, Encoding::Json, &head, Some(&ext), b"");
         let Ok(Scan::Frame { frame, .. }) = scan(&bytes, bytes.len()) else { panic!("a frame") };
         outboxes.open(connection);
-        let flow = broker.handle(NOW, connection, peer, &frame, outboxes).expect("a request");
+        let origin = Origin { connection, peer, crossings: 0 };
+        let flow = broker.handle(NOW, origin, &frame, outboxes).expect("a request");
         assert_eq!(flow, Flow::Done);
         !outboxes.of(connection).expect("open").bytes().is_empty()
     }

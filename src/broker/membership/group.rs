@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
 
 use engine::filter::TagFilter;
 use foldhash::fast::RandomState;
@@ -30,8 +31,24 @@ pub struct ConsumerGroup {
     pub consume_from_where: Option<ConsumeFromWhere>,
     fingerprint: Option<i32>,
     members: BTreeMap<u64, Client>,
-    subscriptions: HashMap<String, Subscription, RandomState>,
+    /// Shared with the copies that other cores have.
+    subscriptions: Arc<HashMap<String, Subscription, RandomState>>,
     subscription_bytes: usize,
+}
+
+/// What pulls need to know of a group that has members.
+#[derive(Debug, Clone)]
+pub struct GroupWants {
+    /// Whether every member gets every message.
+    pub is_broadcasting: bool,
+    subscriptions: Arc<HashMap<String, Subscription, RandomState>>,
+}
+
+impl GroupWants {
+    /// What the group wants of a topic.
+    pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
+        self.subscriptions.get(topic)
+    }
 }
 
 /// What a group wants of a topic.
@@ -49,6 +66,12 @@ impl ConsumerGroup {
     /// Whether every member gets every message; such groups need not know who is in them.
     pub fn is_broadcasting(&self) -> bool {
         self.message_model == Some(MessageModel::Broadcasting)
+    }
+
+    /// What pulls need to know of it.
+    pub fn wants(&self) -> GroupWants {
+        let subscriptions = Arc::clone(&self.subscriptions);
+        GroupWants { is_broadcasting: self.is_broadcasting(), subscriptions }
     }
 
     /// Members by connection, in order.
@@ -79,8 +102,10 @@ impl ConsumerGroup {
         self.members.is_empty()
     }
 
-    /// A member's heartbeat, subscriptions aside (`ConsumerGroupInfo.updateChannel`).
-    pub(super) fn enter(&mut self, connection: u64, client: &Client, data: &ConsumerData) {
+    /// A member's heartbeat, subscriptions aside (`ConsumerGroupInfo.updateChannel`). Whether pulls
+    /// are to know of it.
+    pub(super) fn enter(&mut self, connection: u64, client: &Client, data: &ConsumerData) -> bool {
+        let is_other = self.is_empty() || self.message_model != data.message_model;
         self.message_model = data.message_model;
         self.consume_type = data.consume_type;
         self.consume_from_where = data.consume_from_where;
@@ -88,6 +113,7 @@ impl ConsumerGroup {
         if self.members.get(&connection).is_none_or(|known| known.id != client.id) {
             self.members.insert(connection, client.clone());
         }
+        is_other
     }
 
     /// Whether the connection was a member.
@@ -96,39 +122,55 @@ impl ConsumerGroup {
     }
 
     /// Takes a heartbeat's subscriptions for all that the group wants, and says whether topics came
-    /// or went. Another expression for a known topic is no change, and counts only if it is newer
+    /// or went. Another expression for a known topic is no such change, and counts only if it is newer
     /// (`ConsumerGroupInfo.updateSubscription`).
-    pub(super) fn subscribe(&mut self, stated: &[SubscriptionData]) -> bool {
-        let mut is_changed = false;
+    pub(super) fn subscribe(&mut self, stated: &[SubscriptionData]) -> Subscribed {
+        let mut done = Subscribed::default();
         for data in stated {
-            let known = self.subscriptions.get_mut(&data.topic);
-            if known.as_ref().is_some_and(|known| known.version >= data.sub_version) {
+            let known = self.subscriptions.get(&data.topic);
+            if known.is_some_and(|known| known.version >= data.sub_version) {
                 continue;
             }
+            done.is_other = true;
+            // Copied if other cores have the table as it was.
+            let known = Arc::make_mut(&mut self.subscriptions).get_mut(&data.topic);
             self.subscription_bytes += bytes_of(data);
             let subscription = Subscription::new(data.clone());
             if let Some(known) = known {
                 let old = mem::replace(known, subscription);
                 self.subscription_bytes -= bytes_of(&old.data);
             } else {
-                self.subscriptions.insert(data.topic.clone(), subscription);
-                is_changed = true;
+                let subscriptions = Arc::make_mut(&mut self.subscriptions);
+                subscriptions.insert(data.topic.clone(), subscription);
+                done.topics_changed = true;
             }
         }
         let topics: HashSet<&str, RandomState> =
             stated.iter().map(|data| data.topic.as_str()).collect();
-        for (_, gone) in self.subscriptions.extract_if(|topic, _| !topics.contains(topic.as_str()))
-        {
-            self.subscription_bytes -= bytes_of(&gone.data);
-            is_changed = true;
+        let is_gone = |topic: &str| !topics.contains(topic);
+        if self.subscriptions.keys().any(|topic| is_gone(topic)) {
+            let subscriptions = Arc::make_mut(&mut self.subscriptions);
+            for (_, gone) in subscriptions.extract_if(|topic, _| is_gone(topic)) {
+                self.subscription_bytes -= bytes_of(&gone.data);
+            }
+            done = Subscribed { is_other: true, topics_changed: true };
         }
-        is_changed
+        done
     }
 
     /// The fingerprint of the heartbeat before this one, of whichever member.
     pub(super) fn replace_fingerprint(&mut self, fingerprint: i32) -> Option<i32> {
         self.fingerprint.replace(fingerprint)
     }
+}
+
+/// What a heartbeat did to a group's subscriptions.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subscribed {
+    /// Topics came or went.
+    pub topics_changed: bool,
+    /// Anything changed, expressions included: pulls are to know of it.
+    pub is_other: bool,
 }
 
 impl Subscription {

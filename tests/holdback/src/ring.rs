@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
@@ -76,6 +77,7 @@ impl ParkingRing for HeldRing {
 impl Ring for HeldRing {
     type File = HeldFile;
     type Listener = OwnedFd;
+    type Socket = OwnedFd;
 
     fn poll(&mut self, events: &mut Events) -> io::Result<()> {
         self.reactor.poll(events)?;
@@ -95,6 +97,14 @@ impl Ring for HeldRing {
 
     fn stop_listening(&mut self) {
         self.reactor.stop_listening();
+    }
+
+    fn take_socket(&mut self, connection: ConnectionId) -> OwnedFd {
+        self.reactor.take_socket(connection)
+    }
+
+    fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr) -> ConnectionId {
+        self.reactor.adopt(socket, peer)
     }
 
     fn open_connections(&self) -> u32 {

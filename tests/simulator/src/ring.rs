@@ -39,8 +39,9 @@ pub enum Bug {
     RepeatsAnswers,
 }
 
-#[derive(Default)]
-struct Connection {
+/// A connection between a client and a core, as the network has it.
+#[derive(Default, Debug)]
+pub struct Connection {
     generation: u32,
     is_open: bool,
     is_closing: bool,
@@ -112,16 +113,19 @@ impl SimRing {
         if !self.listens {
             return None;
         }
+        let connection = self.insert(Connection { is_open: true, window, ..Connection::default() });
+        self.ready.net.push(NetEvent::Accepted { listener: 0, connection, peer });
+        Some(connection)
+    }
+
+    fn insert(&mut self, connection: Connection) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.connections.push(Connection::default());
             self.connections.len() as u32 - 1
         });
         let slot = &mut self.connections[index as usize];
-        let generation = slot.generation;
-        *slot = Connection { generation, is_open: true, window, ..Connection::default() };
-        let connection = id(index, slot.generation);
-        self.ready.net.push(NetEvent::Accepted { listener: 0, connection, peer });
-        Some(connection)
+        *slot = Connection { generation: slot.generation, ..connection };
+        id(index, slot.generation)
     }
 
     /// A client writes; the bytes arrive later.
@@ -341,6 +345,7 @@ fn id(index: u32, generation: u32) -> ConnectionId {
 impl Ring for SimRing {
     type File = DiskFile;
     type Listener = ();
+    type Socket = Connection;
 
     fn poll(&mut self, events: &mut Events) -> io::Result<()> {
         events.files.clear();
@@ -369,6 +374,18 @@ impl Ring for SimRing {
 
     fn stop_listening(&mut self) {
         self.listens = false;
+    }
+
+    fn take_socket(&mut self, connection: ConnectionId) -> Connection {
+        let slot = self.slot(connection).expect("accepted in this turn");
+        let generation = slot.generation + 1;
+        let taken = std::mem::replace(slot, Connection { generation, ..Connection::default() });
+        self.free.push(connection.index() as u32);
+        taken
+    }
+
+    fn adopt(&mut self, socket: Connection, _: SocketAddr) -> ConnectionId {
+        self.insert(socket)
     }
 
     fn open_connections(&self) -> u32 {

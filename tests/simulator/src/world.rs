@@ -11,7 +11,7 @@ use engine::shard::SealLimits;
 use fastrand::Rng;
 use ringmq::broker::{Broker, BrokerSettings};
 use ringmq::router::Router;
-use ringmq::server::SplitShards;
+use ringmq::router::exchange::Exchange;
 use ringmq::server::core::{Core, CoreConfig, CoreParts};
 use ringmq::server::messages::{ToControl, ToCore};
 use ringmq::server::recovery::Replayed;
@@ -19,10 +19,11 @@ use ringmq::server::runs::ShardPlace;
 use ringmq::server::space::zero_range;
 use ringmq::server::store::{StoreSettings, inspect, open_files};
 use ringmq::server::upkeep::{Upkeep, perform};
+use ringmq::server::{CoreShards, SplitShards};
 use runtime::DirectBuffer;
 use runtime::clock::Now;
 use runtime::eventfd::EventFd;
-use runtime::mesh::{Inbox, Peer, SleepFlag, pair};
+use runtime::mesh::{Inbox, Peer, SleepFlag, mesh, pair};
 
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
@@ -486,16 +487,20 @@ impl World {
         });
         let mut store = store.map_err(|error| format!("the store does not open: {error}"))?;
         store.catalog.opened(self.now.wall_ms);
-        let SplitShards { shards, files, places, due } = SplitShards::new(store.shards);
+        let shard_count = store.shards.len();
+        let SplitShards { mut cores, places, due } = SplitShards::new(store.shards, 1);
+        let CoreShards { shards, files } = cores.remove(0);
         let flag = || SleepFlag::new(EventFd::new().expect("an eventfd"));
         let (core_sleep, control_sleep) = (flag(), flag());
         let (to_control, from_core) = pair(&core_sleep, &control_sleep, 256);
         let (to_core, inbox) = pair(&control_sleep, &core_sleep, 256);
-        let router = Router::new(0, 1, shards.len());
+        let router = Router::new(0, 1, shard_count);
+        let exchange = Exchange::new(mesh(std::slice::from_ref(&core_sleep), 256).remove(0));
         let broker =
             Broker::new(broker_settings(self.delay_ms), router, shards, store.catalog, self.now);
         let config = CoreConfig {
             connections_max: 100,
+            spin_us: 0,
             idle_ms: 3_600_000,
             assembling_bytes_max: 64 << 20,
             flush_interval_ms: 500,
@@ -505,7 +510,8 @@ impl World {
         let parts = CoreParts {
             broker,
             files,
-            listener: (),
+            listeners: vec![()],
+            exchange,
             control: to_control,
             inbox,
             sleep: core_sleep,
@@ -604,6 +610,7 @@ impl World {
                     life.upkeeps.push_back((shard, Upkeep::RemakeRun(range)));
                 }
                 ToControl::Serving => life.is_serving = true,
+                ToControl::Drained => _ = life.to_core.send(ToCore::End),
                 ToControl::RegisterTopics { .. } | ToControl::Stopped => {}
             }
         }

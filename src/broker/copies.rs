@@ -1,0 +1,121 @@
+//! Copies: what every core needs of what the home core knows, and how it gets there.
+//! Owns: on the home core what is not confirmed yet and what is to be sent; everywhere what consumer
+//! groups want.
+//! Kind: machine
+//! Invariants:
+//!   a topic is known to other cores, and takes messages in other shards than the home's, only when the
+//!     record that made it is confirmed: no message can outlive its topic
+//!   a copy leaves before the answer to who changed it (`Core` sees to that)
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::Broker;
+use super::dispatch::Stop;
+use super::membership::GroupWants;
+
+/// Something that the home core knows, for all others.
+#[derive(Clone, Debug)]
+pub enum HomeCopy {
+    /// A record of the catalog.
+    Catalog {
+        /// The incarnation it is filed under.
+        incarnation: u32,
+        /// As the log has it.
+        payload: Arc<[u8]>,
+    },
+    /// What a group of consumers wants; `None`: it has no members any more.
+    Consumers(Arc<str>, Option<GroupWants>),
+}
+
+/// See the module's first lines.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    wants: HashMap<Arc<str>, GroupWants, RandomState>,
+    /// Topics whose records are not confirmed, in the log's order: the record's end, and what it says.
+    unconfirmed: VecDeque<(u64, HomeCopy)>,
+    to_send: Vec<HomeCopy>,
+}
+
+impl Copies {
+    /// What a group of consumers wants; `None`: it has no members.
+    pub fn wants(&self, group: &str) -> Option<&GroupWants> {
+        self.wants.get(group)
+    }
+}
+
+impl Broker {
+    /// What is to be sent to every other core, before any answer of this turn.
+    pub fn copies_to_send(&mut self) -> &mut Vec<HomeCopy> {
+        &mut self.copies.to_send
+    }
+
+    /// Takes what the home core sent.
+    pub fn apply_copy(&mut self, copy: HomeCopy) {
+        match copy {
+            HomeCopy::Catalog { incarnation, payload } => {
+                let applied = self.catalog.replay(incarnation, &payload);
+                applied.expect("the home core encoded it");
+            }
+            HomeCopy::Consumers(group, Some(wants)) => {
+                self.copies.wants.insert(group, wants);
+            }
+            HomeCopy::Consumers(group, None) => _ = self.copies.wants.remove(&group),
+        }
+    }
+
+    /// A record of the catalog was appended on the home core. Topics wait until it is confirmed; groups,
+    /// whose names are all that other shards keep of them, do not.
+    pub(super) fn copy_catalog(&mut self, incarnation: u32, payload: &[u8]) {
+        if self.router.shard_count() == 1 {
+            return;
+        }
+        let copy = HomeCopy::Catalog { incarnation, payload: payload.into() };
+        if incarnation == 0 {
+            self.send_copy(copy);
+        } else {
+            self.copies.unconfirmed.push_back((self.shards[0].log().appended(), copy));
+        }
+    }
+
+    /// Tells all cores of groups whose wants changed.
+    pub(super) fn copy_consumers(&mut self) {
+        while let Some((group, wants)) = self.membership.next_changed() {
+            let copy = HomeCopy::Consumers(group, wants);
+            self.apply_copy(copy.clone());
+            self.send_copy(copy);
+        }
+    }
+
+    /// Sends the topics whose records were confirmed.
+    pub(super) fn copy_confirmed(&mut self) {
+        while let Some((end, _)) = self.copies.unconfirmed.front()
+            && *end <= self.shards[0].log().confirmed()
+        {
+            let (_, copy) = self.copies.unconfirmed.pop_front().expect("looked at");
+            self.send_copy(copy);
+        }
+    }
+
+    fn send_copy(&mut self, copy: HomeCopy) {
+        if self.router.core_count() > 1 {
+            self.copies.to_send.push(copy);
+        }
+    }
+
+    /// Whether messages of a topic may go into a shard: they must not outlive the record that made it.
+    ///
+    /// # Errors
+    /// They have to wait, or the record will never be confirmed.
+    pub(super) fn check_confirmed(&mut self, incarnation: u32, shard: usize) -> Result<(), Stop> {
+        let is_of = |(_, copy): &(u64, HomeCopy)| matches!(copy, HomeCopy::Catalog { incarnation: it, .. } if *it == incarnation);
+        if shard == 0 || !self.copies.unconfirmed.iter().any(is_of) {
+            return Ok(());
+        }
+        self.shards[0].has_room(0)?; // says so if the log is poisoned
+        Err(Stop::Wait)
+    }
+}

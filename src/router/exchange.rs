@@ -1,0 +1,291 @@
+//! The exchange: one core's traffic with all others.
+//! Owns: the core's port of the mesh; for each other core what is being packed for it, what is on its
+//! way there, and what came from there and was not handled yet.
+//! Lives on: every core
+//! Kind: machine
+//! Invariants:
+//!   frames carry the number of their crossings, and each number has its own queue and its own room.
+//!     A frame that crosses again takes room of the next number only, and the last number is always
+//!     handled where it arrives: so no circle of cores can wait for each other's room
+//!   room is taken when a frame is packed and comes back, with the parcel's memory, when it was handled
+//!   a connection's end is handled behind the frames that came before it
+//!   copies of what the home core knows are in every other core's ring before any answer is
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use proto::frame::Frame;
+use runtime::ConnectionId;
+use runtime::mesh::Port;
+
+use super::Origin;
+use super::limits::{CROSSING_BYTES_MAX, PARCEL_BYTES, PARCELS_KEPT};
+use super::parcel::{Answers, Frames};
+
+/// How often a frame may cross. Almost all do at most once. A message sent back may need all: to the
+/// home core that makes its retry topic, to the owner of the message, back home if a dead-letter topic
+/// is to be made, and to the owner of that.
+pub const CROSSINGS_MAX: usize = 4;
+
+/// What one core tells another. `S`: a socket. `C`: a copy of what the home core knows.
+#[derive(Debug)]
+pub enum ToPeer<S, C> {
+    /// A connection for the receiver.
+    Connection {
+        /// The socket.
+        socket: S,
+        /// The other end.
+        peer: SocketAddr,
+    },
+    /// A connection that the receiver accepted for the sender is no more.
+    ConnectionEnded,
+    /// Frames that the receiver owns, with the number of their crossings.
+    Frames(usize, Frames),
+    /// These were handled: memory and room come home.
+    Handled {
+        /// The crossings.
+        crossings: usize,
+        /// The room that is free again.
+        size_bytes: usize,
+        /// Memory.
+        emptied: Frames,
+    },
+    /// Answers for connections of the receiver.
+    Answers(Answers),
+    /// Memory of answers comes home.
+    Sent(Answers),
+    /// A connection of the sender, of which the receiver had frames, is no more.
+    Ended(ConnectionId),
+    /// A connection of the receiver is to be closed.
+    Close(ConnectionId),
+    /// Something that the home core knows.
+    Copy(C),
+}
+
+/// What came from another core and is for the caller to handle at once.
+#[derive(Debug)]
+pub enum Arrived<S, C> {
+    /// See [`ToPeer::Connection`].
+    Connection(S, SocketAddr),
+    /// See [`ToPeer::ConnectionEnded`]; of this core.
+    ConnectionEnded(usize),
+    /// See [`ToPeer::Answers`]; from this core, to which they go back when they were sent.
+    Answers(usize, Answers),
+    /// See [`ToPeer::Close`].
+    Close(ConnectionId),
+    /// See [`ToPeer::Copy`].
+    Copy(C),
+}
+
+/// What waits in line for the caller.
+#[derive(Debug)]
+pub enum Incoming {
+    /// Frames; those below `next` were handled.
+    Frames {
+        /// Them all.
+        frames: Frames,
+        /// The next one.
+        next: usize,
+    },
+    /// The end of a connection.
+    Ended(ConnectionId),
+}
+
+/// Traffic with one other core.
+#[derive(Debug)]
+struct Lane<S, C> {
+    packing: [Frames; CROSSINGS_MAX],
+    on_way_bytes: [usize; CROSSINGS_MAX],
+    incoming: [VecDeque<Incoming>; CROSSINGS_MAX],
+    unsent: VecDeque<ToPeer<S, C>>,
+    emptied_frames: Vec<Frames>,
+    emptied_answers: Vec<Answers>,
+}
+
+/// See the module's first lines.
+#[derive(Debug)]
+pub struct Exchange<S, C> {
+    port: Port<ToPeer<S, C>>,
+    lanes: Vec<Lane<S, C>>,
+}
+
+impl<S, C> Default for Lane<S, C> {
+    fn default() -> Self {
+        Lane {
+            packing: Default::default(),
+            on_way_bytes: [0; CROSSINGS_MAX],
+            incoming: Default::default(),
+            unsent: VecDeque::new(),
+            emptied_frames: Vec::new(),
+            emptied_answers: Vec::new(),
+        }
+    }
+}
+
+impl<S, C: Clone> Exchange<S, C> {
+    /// The exchange of the core whose port this is.
+    pub fn new(port: Port<ToPeer<S, C>>) -> Exchange<S, C> {
+        let lanes = (0..port.count()).map(|_| Lane::default()).collect();
+        Exchange { port, lanes }
+    }
+
+    /// All cores but this one.
+    pub fn others(&self) -> impl Iterator<Item = usize> + use<S, C> {
+        let own = self.port.index();
+        (0..self.lanes.len()).filter(move |core| *core != own)
+    }
+
+    // ---- to others ------------------------------------------------------------------------------
+
+    /// Packs a frame for the core that owns it. `false`: so much is on its way there that it has to wait.
+    ///
+    /// # Panics
+    /// When it crossed [`CROSSINGS_MAX`] times before.
+    pub fn send_on(&mut self, core: usize, origin: Origin, frame: &Frame<'_>) -> bool {
+        let Origin { connection, peer, crossings } = origin;
+        let crossings = crossings + 1;
+        let lane = &mut self.lanes[core];
+        let bytes = frame.header.len() + frame.body.len();
+        let on_way = &mut lane.on_way_bytes[crossings - 1];
+        if *on_way > 0 && *on_way + bytes > CROSSING_BYTES_MAX {
+            return false;
+        }
+        *on_way += bytes;
+        let packing = &mut lane.packing[crossings - 1];
+        packing.add_frame(connection, peer, frame);
+        if packing.size_bytes() >= PARCEL_BYTES {
+            lane.hand_over(crossings);
+        }
+        true
+    }
+
+    /// Sends something small.
+    pub fn tell(&mut self, core: usize, message: ToPeer<S, C>) {
+        self.lanes[core].unsent.push_back(message);
+    }
+
+    /// A connection of this core ended that others have frames of.
+    pub fn ended(&mut self, connection: ConnectionId) {
+        for core in self.others() {
+            let lane = &mut self.lanes[core];
+            // Behind what was packed before it.
+            lane.hand_over(1);
+            lane.unsent.push_back(ToPeer::Ended(connection));
+        }
+    }
+
+    /// Memory for answers to a core.
+    pub fn empty_answers(&mut self, core: usize) -> Answers {
+        self.lanes[core].emptied_answers.pop().unwrap_or_default()
+    }
+
+    /// Puts copies into the rings of all others, and shows them. `false`: one has no room; nothing that
+    /// depends on them may leave yet, call again.
+    pub fn send_copies(&mut self, copies: &mut Vec<C>) -> bool {
+        for core in self.others() {
+            self.lanes[core].unsent.extend(copies.iter().cloned().map(ToPeer::Copy));
+        }
+        copies.clear();
+        self.flush();
+        self.lanes
+            .iter()
+            .all(|lane| !lane.unsent.iter().any(|message| matches!(message, ToPeer::Copy(_))))
+    }
+
+    /// Hands over all that is packed; wakes those who sleep. The end of a turn.
+    pub fn flush(&mut self) {
+        for core in self.others() {
+            let lane = &mut self.lanes[core];
+            for crossings in 1..=CROSSINGS_MAX {
+                lane.hand_over(crossings);
+            }
+            if !lane.unsent.is_empty() {
+                let peer = self.port.peer(core);
+                peer.push_batch(&mut lane.unsent);
+                peer.flush();
+            }
+        }
+    }
+
+    // ---- from others ----------------------------------------------------------------------------
+
+    /// Empties the inboxes: what is to be handled in line joins the line, the rest goes to `arrived`.
+    pub fn take(&mut self, arrived: &mut Vec<Arrived<S, C>>) {
+        for (from, inbox) in self.port.inboxes() {
+            let lane = &mut self.lanes[from];
+            while let Some(message) = inbox.pop() {
+                match message {
+                    ToPeer::Frames(crossings, frames) => {
+                        lane.incoming[crossings - 1]
+                            .push_back(Incoming::Frames { frames, next: 0 });
+                    }
+                    ToPeer::Ended(connection) => {
+                        lane.incoming[0].push_back(Incoming::Ended(connection));
+                    }
+                    ToPeer::Handled { crossings, size_bytes, emptied } => {
+                        lane.on_way_bytes[crossings - 1] -= size_bytes;
+                        keep(&mut lane.emptied_frames, emptied);
+                    }
+                    ToPeer::Sent(emptied) => keep(&mut lane.emptied_answers, emptied),
+                    ToPeer::Connection { socket, peer } => {
+                        arrived.push(Arrived::Connection(socket, peer));
+                    }
+                    ToPeer::ConnectionEnded => arrived.push(Arrived::ConnectionEnded(from)),
+                    ToPeer::Answers(answers) => arrived.push(Arrived::Answers(from, answers)),
+                    ToPeer::Close(connection) => arrived.push(Arrived::Close(connection)),
+                    ToPeer::Copy(copy) => arrived.push(Arrived::Copy(copy)),
+                }
+            }
+        }
+    }
+
+    /// The oldest thing in line that came from a core with so many crossings.
+    pub fn next_incoming(&mut self, from: usize, crossings: usize) -> Option<Incoming> {
+        self.lanes[from].incoming[crossings - 1].pop_front()
+    }
+
+    /// The frame `next` has to wait: it is the first in line again.
+    pub fn put_back(&mut self, from: usize, crossings: usize, frames: Frames, next: usize) {
+        self.lanes[from].incoming[crossings - 1].push_front(Incoming::Frames { frames, next });
+    }
+
+    /// All of these frames were handled.
+    pub fn handled(&mut self, from: usize, crossings: usize, mut frames: Frames) {
+        let size_bytes = frames.size_bytes();
+        frames.clear();
+        self.tell(from, ToPeer::Handled { crossings, size_bytes, emptied: frames });
+    }
+
+    // ---- rest -----------------------------------------------------------------------------------
+
+    /// Whether there is something to take, or room for what did not fit: the last look before parking.
+    pub fn has_work(&self) -> bool {
+        self.port.has_work()
+    }
+
+    /// Whether nothing is under way to others or waits here.
+    pub fn is_quiet(&self) -> bool {
+        self.lanes.iter().all(|lane| {
+            lane.unsent.is_empty()
+                && lane.on_way_bytes.iter().all(|bytes| *bytes == 0)
+                && lane.incoming.iter().all(VecDeque::is_empty)
+        })
+    }
+}
+
+impl<S, C> Lane<S, C> {
+    fn hand_over(&mut self, crossings: usize) {
+        let packing = &mut self.packing[crossings - 1];
+        if packing.is_empty() {
+            return;
+        }
+        let empty = self.emptied_frames.pop().unwrap_or_default();
+        self.unsent.push_back(ToPeer::Frames(crossings, std::mem::replace(packing, empty)));
+    }
+}
+
+fn keep<T>(kept: &mut Vec<T>, emptied: T) {
+    if kept.len() < PARCELS_KEPT {
+        kept.push(emptied);
+    }
+}
