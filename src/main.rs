@@ -1,18 +1,23 @@
 //! The program `ringmq`: reads the command line, sets up the log, runs what was asked for.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use ringmq::config::{self, Command, Flags};
+use ringmq::config::{self, Command, Config, Effective, Flags, Notice, Place, check, printed};
+use ringmq::server::name_server_thread;
 use ringmq::{inspect, server};
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let flags = match flags.command {
-        Command::Server(flags) => flags,
+    let invocation = match flags.command {
+        Command::Server(flags) => flags.invocation(),
+        Command::Broker(flags) => flags.invocation(),
+        Command::Namesrv(flags) => flags.invocation(),
+        Command::CheckConfig(flags) => return check::run(&flags),
         Command::Inspect(flags) => return inspect::run(&flags),
     };
-    let config = match config::load(&flags) {
+    let config = match config::load(&invocation) {
         Ok(config) => config,
         Err(errors) => {
             for error in errors {
@@ -21,19 +26,42 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(print) = invocation.print {
+        let text = printed(config.effective(), print);
+        return match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE, // nobody reads it
+        };
+    }
     tracing_subscriber::fmt()
-        .with_max_level(config.log_level)
+        .with_max_level(config.log_level())
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    for notice in &config.notices {
-        tracing::info!("{notice}");
-    }
-    match server::run(config) {
+    say(&config);
+    let ran = match config {
+        Config::Server(config) => server::run(*config),
+        Config::Namesrv(config) => name_server_thread::run(config.name_server),
+    };
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringmq: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was set, by whom, and what does not have the effect that its author expected.
+fn say(config: &Config) {
+    let is_set = |line: &&Effective| line.place != Place::Default;
+    for line in config.effective().iter().filter(is_set) {
+        tracing::info!("{line}");
+    }
+    for notice in config.notices() {
+        match notice {
+            Notice::WithoutEffect { .. } => tracing::info!("{notice}"),
+            _ => tracing::warn!("{notice}"),
         }
     }
 }

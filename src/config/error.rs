@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::file::Malformed;
+use super::program::Program;
 
 /// Where a setting was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Place {
     File(Arc<PathBuf>, u32),
     /// A flag of the command line.
     Flag(&'static str),
+    /// A variable of the environment.
+    Environment(&'static str),
 }
 
 impl fmt::Display for Place {
@@ -23,6 +26,7 @@ impl fmt::Display for Place {
             Self::Default => out.write_str("default"),
             Self::File(path, line) => write!(out, "{}:{line}", path.display()),
             Self::Flag(flag) => out.write_str(flag),
+            Self::Environment(variable) => write!(out, "environment variable {variable}"),
         }
     }
 }
@@ -65,6 +69,26 @@ pub enum ConfigError {
         key: String,
         /// What was probably meant.
         nearest: Option<&'static str>,
+    },
+    /// Another program has a key of this name.
+    #[error("{place}: {key} is no key of {program}: it belongs to {home}; remove the line")]
+    OtherPrograms {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: &'static str,
+        /// What reads the file.
+        program: Program,
+        /// Where it belongs.
+        home: &'static str,
+    },
+    /// There is so much wrong that reading stopped.
+    #[error("{place}: reading stops here, after {count} mistakes")]
+    TooMany {
+        /// The first line that was not read.
+        place: Place,
+        /// How many were found.
+        count: usize,
     },
     /// A key stands twice in a file; RocketMQ would silently take the second.
     #[error("{place}: {key} is set already at {first}: remove one of the two")]

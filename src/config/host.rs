@@ -10,14 +10,22 @@ pub struct Host {
     pub name: Option<String>,
     /// Its address on the way to other machines, if it has such a way.
     pub outward: Option<IpAddr>,
+    /// `NAMESRV_ADDR` of the environment, which RocketMQ's images set for their brokers.
+    pub name_servers: Option<String>,
 }
+
+/// The variable that names a broker's NameServers.
+pub const NAME_SERVERS_VARIABLE: &str = "NAMESRV_ADDR";
 
 impl Host {
     /// Asks the kernel.
     pub fn observe() -> Self {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
         let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-        Self { name, outward: outward_address().ok().filter(|address| !address.is_loopback()) }
+        let name_servers = std::env::var(NAME_SERVERS_VARIABLE).ok();
+        let name_servers = name_servers.filter(|text| !text.trim().is_empty());
+        let outward = outward_address().ok().filter(|address| !address.is_loopback());
+        Self { name, outward, name_servers }
     }
 }
 

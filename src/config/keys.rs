@@ -9,9 +9,11 @@ mod harmless;
 mod honoured;
 mod not_yet;
 mod promises;
+mod readers;
 
 use std::sync::LazyLock;
 
+use super::Program;
 use super::limits::NEAREST_KEY_BYTES_MAX;
 
 /// What becomes of a key.
@@ -114,6 +116,15 @@ pub struct Key {
     pub doc: &'static str,
 }
 
+/// Honoured keys about one subject.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// Heading of the reference.
+    pub title: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
 /// Keys that share their class and the reason for it.
 struct Group {
     class: Class,
@@ -122,11 +133,31 @@ struct Group {
     keys: &'static [&'static str],
 }
 
-static TABLE: LazyLock<Vec<Key>> = LazyLock::new(|| {
+/// What each program reads, the honoured keys first.
+#[derive(Debug)]
+struct Tables {
+    server: Vec<Key>,
+    broker: Vec<Key>,
+    namesrv: Vec<Key>,
+}
+
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     let groups = harmless::GROUPS.iter().chain(not_yet::GROUPS).chain(promises::GROUPS);
     let grouped = groups.flat_map(|group| group.keys.iter().map(|row| group.key(row)));
-    honoured::KEYS.iter().copied().chain(grouped).collect()
+    let honoured = honoured::SECTIONS.iter().flat_map(|section| section.keys).copied();
+    let server: Vec<Key> = honoured.chain(grouped).collect();
+    let read_by = |program| {
+        let read = server.iter().filter(move |key| readers::reads(program, key.name));
+        read.map(move |key| as_read_by(program, key)).collect()
+    };
+    Tables { broker: read_by(Program::Broker), namesrv: read_by(Program::Namesrv), server }
 });
+
+/// `listenPort` is the NameServer's where there is no broker.
+fn as_read_by(program: Program, key: &Key) -> Key {
+    let is_name_servers = program == Program::Namesrv && key.name == honoured::NAMESRV_PORT.name;
+    if is_name_servers { honoured::NAMESRV_PORT } else { *key }
+}
 
 impl Group {
     fn key(&self, row: &'static str) -> Key {
@@ -146,24 +177,47 @@ impl Group {
     }
 }
 
-/// Every key, the honoured ones first.
-pub fn all() -> &'static [Key] {
-    &TABLE
+/// Every key that a program reads, the honoured ones first.
+pub fn of(program: Program) -> &'static [Key] {
+    match program {
+        Program::Server => &TABLES.server,
+        Program::Broker => &TABLES.broker,
+        Program::Namesrv => &TABLES.namesrv,
+    }
+}
+
+/// The honoured keys that a program reads, by subject.
+pub fn sections(program: Program) -> impl Iterator<Item = (&'static str, Vec<Key>)> {
+    let sections = honoured::SECTIONS.iter().map(move |section| {
+        let read = section.keys.iter().filter(|key| readers::reads(program, key.name));
+        (section.title, read.map(|key| as_read_by(program, key)).collect::<Vec<Key>>())
+    });
+    sections.filter(|(_, keys)| !keys.is_empty())
 }
 
 /// The key of that name; names are case sensitive, as in RocketMQ.
-pub fn find(name: &str) -> Option<&'static Key> {
-    all().iter().find(|key| key.name == name)
+pub fn find(program: Program, name: &str) -> Option<&'static Key> {
+    of(program).iter().find(|key| key.name == name)
+}
+
+/// Where a key belongs that a program does not read, but another one does.
+pub fn home(name: &str) -> Option<(&'static Key, &'static str)> {
+    find(Program::Server, name).map(|key| (key, readers::home(name)))
+}
+
+/// Whether `-m` prints a key.
+pub fn is_important(name: &str) -> bool {
+    readers::is_important(name)
 }
 
 /// The key that somebody who wrote `name` probably meant: the one with the fewest edits, a wrong
 /// case counting none, if they are at most a third of the name.
-pub fn nearest(name: &str) -> Option<&'static str> {
+pub fn nearest(program: Program, name: &str) -> Option<&'static str> {
     if name.len() > NEAREST_KEY_BYTES_MAX {
         return None;
     }
     let edits = |key: &Key| (edit_distance(name, key.name), key.name);
-    let (edits, found) = all().iter().map(edits).min_by_key(|(edits, _)| *edits)?;
+    let (edits, found) = of(program).iter().map(edits).min_by_key(|(edits, _)| *edits)?;
     (edits * 3 <= name.len()).then_some(found)
 }
 
@@ -197,16 +251,16 @@ mod tests {
     #[test]
     fn a_name_stands_in_the_table_once() {
         let mut seen = HashSet::new();
-        for key in all() {
+        for key in of(Program::Server) {
             assert!(seen.insert(key.name), "{} stands twice", key.name);
             assert!(key.name.len() <= NEAREST_KEY_BYTES_MAX, "{}", key.name);
         }
-        assert!(seen.len() > 380, "a key of RocketMQ's was lost: {}", seen.len());
+        assert!(seen.len() > 480, "a key of RocketMQ's was lost: {}", seen.len());
     }
 
     #[test]
     fn every_default_is_a_value_of_its_key() {
-        for key in all() {
+        for key in of(Program::Server) {
             if let Fallback::Fixed(default) = key.default {
                 let value = Value::parse(key.kind, default);
                 assert!(value.is_ok(), "{} = {default}: {value:?}", key.name);
@@ -216,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_key_has_a_line_for_the_reference() {
-        for key in all() {
+        for key in of(Program::Server) {
             assert!(!key.doc.is_empty() && !key.doc.contains('\n'), "{}", key.name);
             assert!(!key.doc.ends_with('.'), "{}", key.name);
         }
@@ -224,13 +278,31 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_finds_the_one_meant() {
-        assert_eq!(nearest("brokerIp1"), Some("brokerIP1"));
-        assert_eq!(nearest("flushDiskTyp"), Some("flushDiskType"));
-        assert_eq!(nearest("namesrvAdrr"), Some("namesrvAddr"));
-        assert_eq!(nearest("ringmqShard"), Some("ringmqShards"));
-        assert_eq!(nearest("somethingElseAltogether"), None);
-        assert_eq!(nearest(&"x".repeat(100_000)), None);
-        assert_eq!(nearest(""), None);
+        assert_eq!(nearest(Program::Server, "brokerIp1"), Some("brokerIP1"));
+        assert_eq!(nearest(Program::Server, "flushDiskTyp"), Some("flushDiskType"));
+        assert_eq!(nearest(Program::Server, "namesrvAdrr"), Some("namesrvAddr"));
+        assert_eq!(nearest(Program::Server, "ringmqShard"), Some("ringmqShards"));
+        assert_eq!(nearest(Program::Server, "somethingElseAltogether"), None);
+        assert_eq!(nearest(Program::Server, &"x".repeat(100_000)), None);
+        assert_eq!(nearest(Program::Server, ""), None);
+    }
+
+    #[test]
+    fn the_nearest_key_is_one_that_the_program_reads() {
+        assert_eq!(
+            nearest(Program::Namesrv, "scanNotActiveBrokerIntervall"),
+            Some("scanNotActiveBrokerInterval")
+        );
+        assert_eq!(nearest(Program::Broker, "scanNotActiveBrokerIntervall"), None);
+        assert_eq!(nearest(Program::Namesrv, "brokerNmae"), None);
+    }
+
+    #[test]
+    fn listen_port_is_the_port_of_what_runs() {
+        let default = |program| find(program, "listenPort").expect("a key").default;
+        assert_eq!(default(Program::Server), Fallback::Fixed("10911"));
+        assert_eq!(default(Program::Broker), Fallback::Fixed("10911"));
+        assert_eq!(default(Program::Namesrv), Fallback::Fixed("9876"));
     }
 
     #[test]

@@ -3,6 +3,10 @@
 /// Longest configuration file in bytes. RocketMQ's own reference with every key is 40 KiB.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most mistakes of a file that are told: nobody mends more at once, and each unknown key is
+/// compared with all that there are.
+pub const MISTAKES_MAX: usize = 100;
+
 /// Longest unknown key in bytes for which a nearest key is looked for; every key of the table is
 /// shorter, and the comparison costs the product of both lengths.
 pub const NEAREST_KEY_BYTES_MAX: usize = 64;

@@ -4,12 +4,14 @@
 //! the wrong type or out of range refuses the start, and so does a promise that cannot be kept.
 //! All that is wrong is told at once, each with its place and the way out.
 
+pub mod check;
 mod error;
 mod file;
 mod flags;
 mod host;
 pub mod keys;
 pub mod limits;
+mod program;
 mod server;
 mod settings;
 mod value;
@@ -19,26 +21,64 @@ use std::path::Path;
 
 pub use error::{ConfigError, Place};
 pub use file::Malformed;
-pub use flags::{Command, Flags, Flush, ServerFlags};
+pub use flags::{
+    BrokerFlags, Command, Flags, Flush, Given, Invocation, NamesrvFlags, Print, ServerFlags,
+};
 pub use host::Host;
-pub use server::{FlushMode, NameServerOptions, Notice, ServerConfig};
-pub use settings::Effective;
+pub use program::Program;
+pub use server::{FlushMode, NameServerOptions, NamesrvConfig, Notice, ServerConfig};
+pub use settings::{Effective, printed};
 pub use value::Endpoint;
 
 use limits::FILE_BYTES_MAX;
 use settings::Settings;
 
-/// Reads the file that the flags name, asks the machine, and resolves both.
+/// What to run, with everything decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Config {
+    /// A broker, perhaps with a NameServer beside it.
+    Server(Box<ServerConfig>),
+    /// A NameServer alone.
+    Namesrv(NamesrvConfig),
+}
+
+impl Config {
+    /// How much to log.
+    pub fn log_level(&self) -> tracing::Level {
+        match self {
+            Self::Server(config) => config.log_level,
+            Self::Namesrv(config) => config.log_level,
+        }
+    }
+
+    /// Every key as it holds.
+    pub fn effective(&self) -> &[Effective] {
+        match self {
+            Self::Server(config) => &config.effective,
+            Self::Namesrv(config) => &config.effective,
+        }
+    }
+
+    /// What the operator should hear at start.
+    pub fn notices(&self) -> &[Notice] {
+        match self {
+            Self::Server(config) => &config.notices,
+            Self::Namesrv(config) => &config.notices,
+        }
+    }
+}
+
+/// Reads the file that the command line names, asks the machine, and resolves both.
 ///
 /// # Errors
 /// All that is wrong, in the order of the file, then of the flags, then what does not go together.
-pub fn load(flags: &ServerFlags) -> Result<ServerConfig, Vec<ConfigError>> {
+pub fn load(invocation: &Invocation) -> Result<Config, Vec<ConfigError>> {
     let host = Host::observe();
-    match &flags.config {
-        None => resolve(flags, None, &host),
+    match &invocation.config {
+        None => resolve(invocation, None, &host),
         Some(path) => {
             let bytes = read(path).map_err(|error| vec![error])?;
-            resolve(flags, Some((path, &bytes)), &host)
+            resolve(invocation, Some((path, &bytes)), &host)
         }
     }
 }
@@ -64,11 +104,16 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn resolve(
-    flags: &ServerFlags,
+    invocation: &Invocation,
     file: Option<(&Path, &[u8])>,
     host: &Host,
-) -> Result<ServerConfig, Vec<ConfigError>> {
-    ServerConfig::resolve(Settings::gather(file, &flags.given()), host)
+) -> Result<Config, Vec<ConfigError>> {
+    let settings = Settings::gather(invocation.program, file, &invocation.given);
+    if invocation.program.has_broker() {
+        return ServerConfig::resolve(settings, host)
+            .map(|config| Config::Server(Box::new(config)));
+    }
+    NamesrvConfig::resolve(settings).map(Config::Namesrv)
 }
 
 #[cfg(test)]

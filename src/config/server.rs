@@ -1,11 +1,12 @@
-//! The configuration of `ringmq server`: plain data, and the relations that its values keep.
+//! The configuration of each program: plain data, and the relations that its values keep.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Place};
-use super::host::Host;
+use super::host::{Host, NAME_SERVERS_VARIABLE};
+use super::program::Program;
 use engine::retention::Retention;
 
 use super::keys::Class;
@@ -39,7 +40,7 @@ pub struct NameServerOptions {
     pub settings: NameServerConfig,
 }
 
-/// Everything that `ringmq server` can be told.
+/// Everything that `ringmq server` and `ringmq broker` can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
     /// `brokerName`.
@@ -123,7 +124,20 @@ pub struct ServerConfig {
     /// `ringmqLogLevel`.
     pub log_level: tracing::Level,
 
-    /// Every honoured key as it holds, to be logged.
+    /// Every key as it holds.
+    pub effective: Vec<Effective>,
+    /// What the operator should hear at start.
+    pub notices: Vec<Notice>,
+}
+
+/// Everything that `ringmq namesrv` can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamesrvConfig {
+    /// The NameServer.
+    pub name_server: NameServerOptions,
+    /// `ringmqLogLevel`.
+    pub log_level: tracing::Level,
+    /// Every key as it holds.
     pub effective: Vec<Effective>,
     /// What the operator should hear at start.
     pub notices: Vec<Notice>,
@@ -152,6 +166,15 @@ pub enum Notice {
         /// Where the server listens.
         listen: IpAddr,
     },
+    /// A NameServer elsewhere is told an address that only this machine can dial.
+    LocalAddressElsewhere {
+        /// What it is told.
+        advertise: IpAddr,
+        /// The NameServer.
+        name_server: Endpoint,
+    },
+    /// A broker without NameServers.
+    NoNameServer,
 }
 
 impl fmt::Display for Notice {
@@ -169,6 +192,16 @@ impl fmt::Display for Notice {
                 "clients are told to connect to {advertise}, but the server listens on {listen} \
                  only; set --listen 0.0.0.0 (bindAddress) unless something forwards to it",
             ),
+            Self::LocalAddressElsewhere { advertise, name_server } => write!(
+                out,
+                "the NameServer {name_server} is told that this broker is at {advertise}, where \
+                 clients on other machines find themselves; set --listen 0.0.0.0 (bindAddress) or \
+                 --advertise (brokerIP1) unless all of them run here",
+            ),
+            Self::NoNameServer => out.write_str(
+                "this broker registers with no NameServer, so no client finds it by a topic; set \
+                 -n (namesrvAddr)",
+            ),
         }
     }
 }
@@ -177,6 +210,7 @@ impl ServerConfig {
     /// Judges the settings together and makes plain data of them.
     pub fn resolve(mut settings: Settings, host: &Host) -> Result<Self, Vec<ConfigError>> {
         name_broker(&mut settings, host);
+        find_name_servers(&mut settings, host);
         advertise(&mut settings, host);
         keep_cores(&mut settings);
         keep_commit_log_path(&mut settings);
@@ -185,6 +219,30 @@ impl ServerConfig {
             return Err(settings.into_errors());
         }
         Ok(build(&settings))
+    }
+}
+
+impl NamesrvConfig {
+    /// Judges the settings together and makes plain data of them.
+    pub fn resolve(settings: Settings) -> Result<Self, Vec<ConfigError>> {
+        if settings.has_errors() {
+            return Err(settings.into_errors());
+        }
+        Ok(Self {
+            name_server: name_server(&settings, "listenPort"),
+            log_level: log_level(&settings),
+            effective: settings.effective(),
+            notices: without_effect(&settings),
+        })
+    }
+}
+
+/// A variable that perhaps means others must not send the server of a single machine to them.
+fn find_name_servers(settings: &mut Settings, host: &Host) {
+    if settings.program() == Program::Broker
+        && let Some(text) = &host.name_servers
+    {
+        settings.set_from_environment("namesrvAddr", NAME_SERVERS_VARIABLE, text);
     }
 }
 
@@ -258,7 +316,7 @@ fn keep_commit_log_path(settings: &mut Settings) {
 
 fn keep_ports(settings: &mut Settings) {
     let (broker, namesrv) = ("listenPort", "ringmqNamesrvPort");
-    if !settings.are_good(&[broker, namesrv]) {
+    if !settings.program().has_name_server() || !settings.are_good(&[broker, namesrv]) {
         return;
     }
     let port = integer(settings, broker);
@@ -280,7 +338,7 @@ fn build(settings: &Settings) -> ServerConfig {
     let port = |name| u16::try_from(number(name)).expect("the range of the key fits");
     let word = |name| text(settings, name);
     let shard_count = Some(port("ringmqShards")).filter(|count| *count != 0);
-    let log_level = word("ringmqLogLevel").parse().expect("the choices are tracing's levels");
+    let has_name_server = settings.program().has_name_server();
     ServerConfig {
         broker_name: word("brokerName"),
         cluster_name: word("brokerClusterName"),
@@ -288,8 +346,8 @@ fn build(settings: &Settings) -> ServerConfig {
         listen: address(settings, "bindAddress"),
         advertise: address(settings, "brokerIP1"),
         broker_port: port("listenPort"),
-        name_server: Some(name_server(settings)),
-        name_servers: further_name_servers(settings),
+        name_server: has_name_server.then(|| name_server(settings, "ringmqNamesrvPort")),
+        name_servers: name_servers(settings),
         register_period_ms: number("registerNameServerPeriod"),
         store: path(settings, "storePathRootDir"),
         shard_count,
@@ -318,18 +376,22 @@ fn build(settings: &Settings) -> ServerConfig {
         notify_consumer_ids_changed: flag("notifyConsumerIdsChangedEnable"),
         connections_max: small("ringmqConnectionsMax"),
         in_flight_bytes_per_core: number("ringmqInFlightBytesPerCore"),
-        log_level,
+        log_level: log_level(settings),
         effective: settings.effective(),
         retention: retention(settings),
         notices: notices(settings),
     }
 }
 
-fn name_server(settings: &Settings) -> NameServerOptions {
+fn log_level(settings: &Settings) -> tracing::Level {
+    text(settings, "ringmqLogLevel").parse().expect("the choices are tracing's levels")
+}
+
+fn name_server(settings: &Settings, port: &str) -> NameServerOptions {
     let number = |name| integer(settings, name);
     NameServerOptions {
         listen: address(settings, "bindAddress"),
-        port: u16::try_from(number("ringmqNamesrvPort")).expect("the range of the key fits"),
+        port: u16::try_from(number(port)).expect("the range of the key fits"),
         connections_max: u32::try_from(number("ringmqConnectionsMax"))
             .expect("the range of the key fits"),
         connection_idle_ms: number("serverChannelMaxIdleTimeSeconds") * 1000,
@@ -361,19 +423,31 @@ fn flush_mode(settings: &Settings) -> FlushMode {
     }
 }
 
-/// The NameServers given, without the one inside: the broker registers with that anyway.
-fn further_name_servers(settings: &Settings) -> Vec<Endpoint> {
-    let Value::Endpoints(mut endpoints) = settings.value("namesrvAddr") else {
+/// The NameServers given, each once, and without the one inside: the broker registers with that
+/// anyway.
+fn name_servers(settings: &Settings) -> Vec<Endpoint> {
+    let Value::Endpoints(endpoints) = settings.value("namesrvAddr") else {
         unreachable!("the table says endpoints")
     };
-    let port = integer(settings, "ringmqNamesrvPort");
+    let mut name_servers: Vec<Endpoint> = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        if !is_inside(settings, &endpoint) && !name_servers.contains(&endpoint) {
+            name_servers.push(endpoint);
+        }
+    }
+    name_servers
+}
+
+fn is_inside(settings: &Settings, endpoint: &Endpoint) -> bool {
+    if !settings.program().has_name_server() {
+        return false;
+    }
     let (listen, advertise) = (address(settings, "bindAddress"), address(settings, "brokerIP1"));
-    let is_here = |host: &str| match host.parse::<IpAddr>() {
+    let is_here = match endpoint.host.parse::<IpAddr>() {
         Ok(host) => host.is_loopback() || host == listen || host == advertise,
-        Err(_) => host == "localhost",
+        Err(_) => endpoint.host == "localhost",
     };
-    endpoints.retain(|endpoint| u64::from(endpoint.port) != port || !is_here(&endpoint.host));
-    endpoints
+    u64::from(endpoint.port) == integer(settings, "ringmqNamesrvPort") && is_here
 }
 
 fn notices(settings: &Settings) -> Vec<Notice> {
@@ -385,6 +459,28 @@ fn notices(settings: &Settings) -> Vec<Notice> {
     if boolean(settings, "transientStorePoolEnable") && flush_mode(settings) == FlushMode::Sync {
         notices.push(Notice::TransientPoolUnused);
     }
+    let name_servers = name_servers(settings);
+    if name_servers.is_empty() && !settings.program().has_name_server() {
+        notices.push(Notice::NoNameServer);
+    }
+    if advertise.is_loopback()
+        && let Some(name_server) = name_servers.into_iter().find(|it| !is_loopback(it))
+    {
+        notices.push(Notice::LocalAddressElsewhere { advertise, name_server });
+    }
+    notices.extend(without_effect(settings));
+    notices
+}
+
+fn is_loopback(endpoint: &Endpoint) -> bool {
+    match endpoint.host.parse::<IpAddr>() {
+        Ok(host) => host.is_loopback(),
+        Err(_) => endpoint.host == "localhost",
+    }
+}
+
+fn without_effect(settings: &Settings) -> Vec<Notice> {
+    let mut notices = Vec::new();
     for setting in settings.all() {
         let (Class::Harmless(reason) | Class::NotYet(reason)) = setting.key.class else { continue };
         let (place, key) = (setting.place.clone(), setting.key.name);

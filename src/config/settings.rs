@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::error::{ConfigError, Place};
 use super::file;
-use super::flags::Given;
+use super::flags::{Given, Print};
 use super::keys::{self, Class, Fallback, Key};
+use super::limits::MISTAKES_MAX;
+use super::program::Program;
 use super::value::{Value, Wrong};
 
 /// Values of promise-bearing keys that are kept beside the default.
@@ -26,11 +28,11 @@ pub struct Setting {
     pub overridden: Option<(Place, String)>,
 }
 
-/// An honoured key as it holds, for the log at start.
+/// A key as it holds, for the log at start and for `-p`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
     /// The key.
-    pub key: &'static str,
+    pub key: &'static Key,
     /// Its value.
     pub value: String,
     /// Where it was set.
@@ -41,7 +43,7 @@ pub struct Effective {
 
 impl fmt::Display for Effective {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} = {} ({}", self.key, self.value, self.place)?;
+        write!(out, "{} = {} ({}", self.key.name, self.value, self.place)?;
         match &self.overridden {
             Some((place, value)) => write!(out, ", overrides {value} of {place})"),
             None => out.write_str(")"),
@@ -49,9 +51,20 @@ impl fmt::Display for Effective {
     }
 }
 
+/// The lines that `-p` or `-m` prints, as `MixAll.printObjectProperties` has them.
+pub fn printed(effective: &[Effective], print: Print) -> String {
+    let is_wanted = |line: &&Effective| match print {
+        Print::All => true,
+        Print::Important => keys::is_important(line.key.name),
+    };
+    let wanted = effective.iter().filter(is_wanted);
+    wanted.map(|line| format!("{}={}\n", line.key.name, line.value)).collect()
+}
+
 /// All that is set, and which keys could not be read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Settings {
+    program: Program,
     set: Vec<Setting>,
     bad: Vec<&'static str>,
     errors: Vec<ConfigError>,
@@ -59,31 +72,40 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the text of a file, if there is one, and then the flags.
-    pub fn gather(file: Option<(&Path, &[u8])>, given: &[Given]) -> Self {
-        let mut settings = Self::default();
+    pub fn gather(program: Program, file: Option<(&Path, &[u8])>, given: &[Given]) -> Self {
+        let (set, bad, errors) = (Vec::new(), Vec::new(), Vec::new());
+        let mut settings = Self { program, set, bad, errors };
         if let Some((path, bytes)) = file {
             settings.read_file(&Arc::new(path.to_owned()), bytes);
         }
         for Given { flag, key, value } in given {
-            let key = keys::find(key).expect("every flag stands for a key");
+            let key = keys::find(program, key).expect("every flag stands for a key");
             settings.set(key, value, Place::Flag(flag));
         }
         settings
     }
 
+    /// What reads them.
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
     fn read_file(&mut self, path: &Arc<PathBuf>, bytes: &[u8]) {
         let place = |line| Place::File(Arc::clone(path), line);
         let (entries, malformed) = file::parse(bytes);
-        for (line, reason) in malformed {
+        for (line, reason) in malformed.into_iter().take(MISTAKES_MAX) {
             self.errors.push(ConfigError::Malformed { place: place(line), reason });
         }
         let mut seen: Vec<(&str, u32)> = Vec::new();
         for entry in &entries {
             let place = place(entry.line);
-            let Some(key) = keys::find(&entry.key) else {
-                let nearest = keys::nearest(&entry.key);
-                let key = shortened(&entry.key);
-                self.errors.push(ConfigError::UnknownKey { place, key, nearest });
+            if self.errors.len() >= MISTAKES_MAX {
+                let count = self.errors.len();
+                self.errors.push(ConfigError::TooMany { place, count });
+                return;
+            }
+            let Some(key) = keys::find(self.program, &entry.key) else {
+                self.errors.push(no_key(self.program, place, &entry.key));
                 continue;
             };
             if let Some((_, line)) = seen.iter().find(|(name, _)| *name == key.name) {
@@ -113,8 +135,18 @@ impl Settings {
 
     /// Gives a key that nobody set the value that was found out for it.
     pub fn compute(&mut self, name: &str, text: &str) {
-        let key = keys::find(name).expect("the key is in the table");
-        self.set(key, text, Place::Default);
+        self.set(self.key(name), text, Place::Default);
+    }
+
+    /// Takes a variable of the environment for a key that neither file nor flag sets.
+    pub fn set_from_environment(&mut self, name: &str, variable: &'static str, text: &str) {
+        if self.get(name).is_none() && self.are_good(&[name]) {
+            self.set(self.key(name), text, Place::Environment(variable));
+        }
+    }
+
+    fn key(&self, name: &str) -> &'static Key {
+        keys::find(self.program, name).expect("the program reads the key")
     }
 
     /// The setting of a key, if somebody set it well.
@@ -145,8 +177,7 @@ impl Settings {
         if let Some(setting) = self.get(name) {
             return setting.value.clone();
         }
-        let key = keys::find(name).expect("the key is in the table");
-        default_of(key).expect("a computed default is computed first")
+        default_of(self.key(name)).expect("a computed default is computed first")
     }
 
     /// Notes that two good values do not go together.
@@ -164,17 +195,24 @@ impl Settings {
         !self.errors.is_empty()
     }
 
-    /// Every honoured key as it holds.
+    /// Every key as it holds.
     pub fn effective(&self) -> Vec<Effective> {
-        let honoured = keys::all().iter().filter(|key| key.class == Class::Honoured);
-        let effective = honoured.map(|key| Effective {
-            key: key.name,
+        let effective = keys::of(self.program).iter().map(|key| Effective {
+            key,
             value: self.value(key.name).to_string(),
             place: self.place(key.name),
             overridden: self.get(key.name).and_then(|setting| setting.overridden.clone()),
         });
         effective.collect()
     }
+}
+
+fn no_key(program: Program, place: Place, name: &str) -> ConfigError {
+    if let Some((key, home)) = keys::home(name) {
+        return ConfigError::OtherPrograms { place, key: key.name, program, home };
+    }
+    let nearest = keys::nearest(program, name);
+    ConfigError::UnknownKey { place, key: shortened(name), nearest }
 }
 
 /// A value of the right type and range, and, of a promise, one that is kept.

@@ -8,12 +8,30 @@ use engine::retention::Retention;
 use super::*;
 
 fn host() -> Host {
-    Host { name: Some("node-7".to_owned()), outward: Some(IpAddr::from([10, 1, 2, 3])) }
+    let outward = Some(IpAddr::from([10, 1, 2, 3]));
+    Host { name: Some("node-7".to_owned()), outward, name_servers: None }
+}
+
+/// The configuration of `ringmq server` or `ringmq broker`.
+fn broker(
+    invocation: &Invocation,
+    text: Option<&str>,
+    host: &Host,
+) -> Result<ServerConfig, Vec<ConfigError>> {
+    let file = text.map(|text| (Path::new("broker.conf"), text.as_bytes()));
+    match resolve(invocation, file, host)? {
+        Config::Server(config) => Ok(*config),
+        Config::Namesrv(_) => panic!("{} has a broker", invocation.program),
+    }
 }
 
 fn from_file(text: &str) -> Result<ServerConfig, Vec<ConfigError>> {
-    let file = (Path::new("broker.conf"), text.as_bytes());
-    resolve(&ServerFlags::default(), Some(file), &host())
+    broker(&Invocation::plain(Program::Server), Some(text), &host())
+}
+
+fn with_flags(program: Program, flags: &[(&'static str, &'static str, &str)]) -> Invocation {
+    let given = flags.iter().map(|(flag, key, value)| Given { flag, key, value: (*value).into() });
+    Invocation { given: given.collect(), ..Invocation::plain(program) }
 }
 
 /// The messages for a file, one by one.
@@ -26,7 +44,7 @@ fn check(text: &str, expect: &[&str]) {
 
 #[test]
 fn without_file_and_flags_the_defaults_are_safe() {
-    let config = resolve(&ServerFlags::default(), None, &host()).unwrap();
+    let config = broker(&Invocation::plain(Program::Server), None, &host()).unwrap();
     assert_eq!(config.broker_name, "node-7");
     assert_eq!(config.cluster_name, "DefaultCluster");
     assert!(config.listen.is_loopback());
@@ -72,15 +90,13 @@ fn a_file_of_rocketmq_is_taken_with_its_blanks() {
 
 #[test]
 fn a_flag_wins_over_the_file_and_the_log_shows_both() {
-    let flags = ServerFlags {
-        broker_port: Some("11911".to_owned()),
-        flush: Some(Flush::Async),
-        ..ServerFlags::default()
-    };
-    let file = (Path::new("broker.conf"), "\nlistenPort=20911\n".as_bytes());
-    let config = resolve(&flags, Some(file), &host()).unwrap();
+    let flags = with_flags(
+        Program::Server,
+        &[("--broker-port", "listenPort", "11911"), ("--flush", "flushDiskType", "ASYNC_FLUSH")],
+    );
+    let config = broker(&flags, Some("\nlistenPort=20911\n"), &host()).unwrap();
     assert_eq!((config.broker_port, config.flush), (11911, FlushMode::Async));
-    let line = |key| config.effective.iter().find(|line| line.key == key).unwrap().to_string();
+    let line = |key| config.effective.iter().find(|line| line.key.name == key).unwrap().to_string();
     assert_eq!(
         line("listenPort"),
         "listenPort = 11911 (--broker-port, overrides 20911 of broker.conf:2)"
@@ -91,12 +107,11 @@ fn a_flag_wins_over_the_file_and_the_log_shows_both() {
 
 #[test]
 fn a_wrong_flag_is_told_like_a_wrong_line() {
-    let flags = ServerFlags {
-        listen: Some("localhost".to_owned()),
-        cores: Some("2".to_owned()),
-        ..ServerFlags::default()
-    };
-    let errors = resolve(&flags, None, &host()).unwrap_err();
+    let flags = with_flags(
+        Program::Server,
+        &[("--listen", "bindAddress", "localhost"), ("--cores", "ringmqCores", "2")],
+    );
+    let errors = broker(&flags, None, &host()).unwrap_err();
     let found: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
     let expect = [
         "--listen: bindAddress = localhost: expected an IP address such as 192.0.2.1",
@@ -275,9 +290,9 @@ fn an_address_that_clients_can_dial_is_found_or_asked_for() {
     let told = from_file("brokerIP1=192.0.2.9").unwrap().notices;
     assert!(told.iter().any(|notice| matches!(notice, Notice::OnlyLocal { .. })));
 
-    let alone = Host { name: None, outward: None };
-    let flags = ServerFlags { listen: Some("0.0.0.0".to_owned()), ..ServerFlags::default() };
-    let errors = resolve(&flags, None, &alone).unwrap_err();
+    let alone = Host { name: None, outward: None, name_servers: None };
+    let flags = with_flags(Program::Server, &[("--listen", "bindAddress", "0.0.0.0")]);
+    let errors = broker(&flags, None, &alone).unwrap_err();
     assert_eq!(errors.len(), 2, "neither a name nor an address: {errors:?}");
     assert!(errors.iter().any(|error| error.to_string().contains("--advertise (brokerIP1)")));
 }
@@ -296,15 +311,17 @@ fn ports_have_to_go_together() {
 fn a_file_is_read_up_to_its_limit_and_a_missing_one_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("broker.conf");
-    let flags = ServerFlags { config: Some(path.clone()), ..ServerFlags::default() };
+    let plain = Invocation::plain(Program::Server);
+    let invocation = Invocation { config: Some(path.clone()), ..plain };
 
-    let errors = load(&flags).unwrap_err();
+    let errors = load(&invocation).unwrap_err();
     assert!(matches!(errors.as_slice(), [ConfigError::Unreadable { .. }]), "{errors:?}");
 
     std::fs::write(&path, "brokerName = from-file\n").unwrap();
-    assert_eq!(load(&flags).unwrap().broker_name, "from-file");
+    let Config::Server(config) = load(&invocation).unwrap() else { panic!("a server") };
+    assert_eq!(config.broker_name, "from-file");
 
     std::fs::write(&path, vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
-    let errors = load(&flags).unwrap_err();
+    let errors = load(&invocation).unwrap_err();
     assert!(matches!(errors.as_slice(), [ConfigError::TooLong { .. }]), "{errors:?}");
 }

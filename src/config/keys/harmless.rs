@@ -58,6 +58,8 @@ pub(super) const GROUPS: &[Group] = &[
             "serverSelectorThreads=3",
             "clientWorkerThreads=4",
             "clientCallbackExecutorThreads=4",
+            "disableCallbackExecutor=false",
+            "disableNettyWorkerGroup=false",
         ],
     },
     Group {
@@ -99,6 +101,9 @@ pub(super) const GROUPS: &[Group] = &[
             "clientCloseSocketIfTimeout=true",
             "connectTimeoutMillis=3000",
             "channelNotActiveInterval=60000",
+            "maxReconnectIntervalTimeSeconds=60",
+            "enableReconnectForGoAway=true",
+            "scanAvailableNameSrv=true",
             "enableNetWorkFlowControl=false",
             "enableFastChannelEventProcess=false",
             "transferMsgByHeap=true",
@@ -341,7 +346,12 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         class: Harmless("nothing is looked up there"),
-        keys: &["brokerConfigPath=", "rocketmqHome=", "rmqAddressServerDomain="],
+        keys: &[
+            "brokerConfigPath=",
+            "rocketmqHome=",
+            "rmqAddressServerDomain=",
+            "rmqAddressServerSubGroup=",
+        ],
     },
     Group {
         class: Harmless("it is in many example files, but RocketMQ 5.3.3 has no such key either"),

@@ -3,7 +3,7 @@
 use engine::limits::{BODY_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
 
 use super::super::limits::PULL_BYTES_MAX;
-use super::{Class, Fallback, Key, Kind, Step, Unit};
+use super::{Class, Fallback, Key, Kind, Section, Step, Unit};
 
 const MIB: i64 = 1024 * 1024;
 const GIB: i64 = 1024 * MIB;
@@ -27,9 +27,13 @@ const fn computed(name: &'static str, kind: Kind, how: &'static str, doc: &'stat
     Key { name, class: Class::Honoured, kind, default: Fallback::Computed(how), doc }
 }
 
+/// `listenPort` where there is no broker.
+pub(super) const NAMESRV_PORT: Key =
+    key("listenPort", PORT, "9876", "TCP port of the NameServer; 0 takes a free one");
+
 #[rustfmt::skip] // A table: one row a key, its sentence below.
-pub(super) const KEYS: &[Key] = &[
-    // Who the broker is and where it is found.
+pub(super) const SECTIONS: &[Section] = &[
+    Section { title: "Names and addresses", keys: &[
     computed("brokerName", Kind::Name, "the host name",
         "name under which clients know this broker; part of every route"),
     key("brokerClusterName", Kind::Name, "DefaultCluster",
@@ -45,11 +49,12 @@ pub(super) const KEYS: &[Key] = &[
     key("ringmqNamesrvPort", PORT, "9876",
         "TCP port of the NameServer inside; 0 takes a free one"),
     key("namesrvAddr", Kind::Endpoints, "",
-        "further NameServers to register with, beside the one inside"),
+        "NameServers to register with, beside the one inside if there is one; NAMESRV_ADDR for ringmq broker"),
     key("registerNameServerPeriod", integer(10_000, 60_000, Unit::Milliseconds), "30000",
         "time between registrations with the NameServers"),
+    ] },
 
-    // The store.
+    Section { title: "The store", keys: &[
     key("storePathRootDir", Kind::Path, "./ringmq-store",
         "directory of the store (RocketMQ: ~/store)"),
     key("storePathCommitLog", Kind::Text, "",
@@ -73,8 +78,9 @@ pub(super) const KEYS: &[Key] = &[
         "size of the in-memory tail of each shard's commit log; consumers near the tail read it"),
     key("ringmqReadCacheBytes", bytes(8 << 20, 1024 * GIB, Step::Of(MIB)), "67108864",
         "size of each core's cache for consumers behind the tail"),
+    ] },
 
-    // What is removed, and when.
+    Section { title: "What is removed, and when", keys: &[
     key("fileReservedTime", integer(1, 1_000_000, Unit::Hours), "72",
         "age at which a segment may be removed: that of its newest message"),
     key("deleteWhen", Kind::Hours, "04",
@@ -89,8 +95,9 @@ pub(super) const KEYS: &[Key] = &[
         "use of the disk above which sends are refused (code 14), until it is at diskSpaceCleanForciblyRatio"),
     key("ringmqLogBytesMax", bytes(0, 1 << 50, Step::One), "0",
         "size of a shard's log above which its oldest segments are removed; 0 is no limit"),
+    ] },
 
-    // Messages.
+    Section { title: "Messages", keys: &[
     key("maxMessageSize", bytes(1024, BODY_BYTES_MAX as i64, Step::One), "4194304",
         "longest message body; a longer one is answered code 13"),
     key("messageDelayLevel", Kind::Delays,
@@ -104,8 +111,9 @@ pub(super) const KEYS: &[Key] = &[
         "let a pull wait for messages as long as its client asks"),
     key("shortPollingTimeMills", integer(1, 60_000, Unit::Milliseconds), "1000",
         "how long a pull waits when longPollingEnable is false"),
+    ] },
 
-    // Topics and groups.
+    Section { title: "Topics and groups", keys: &[
     key("autoCreateTopicEnable", Kind::Boolean, "true",
         "create a topic when the first message for it arrives"),
     key("autoCreateSubscriptionGroup", Kind::Boolean, "true",
@@ -120,8 +128,9 @@ pub(super) const KEYS: &[Key] = &[
         "topic for message traces"),
     key("traceOn", Kind::Boolean, "true",
         "tell producers to write traces (TRACE_ON)"),
+    ] },
 
-    // Connections and clients.
+    Section { title: "Connections and clients", keys: &[
     key("serverChannelMaxIdleTimeSeconds", integer(1, 86_400, Unit::Seconds), "120",
         "close a connection on which nothing happened for so long"),
     key("channelExpiredTimeout", integer(1000, 24 * HOUR_MS, Unit::Milliseconds), "120000",
@@ -134,8 +143,9 @@ pub(super) const KEYS: &[Key] = &[
         "request bytes arrived in part, of all connections, above which one that brings more is closed"),
     key("ringmqLogLevel", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), "info",
         "how much to log"),
+    ] },
 
-    // The NameServer inside.
+    Section { title: "The NameServer", keys: &[
     key("scanNotActiveBrokerInterval", integer(100, 600_000, Unit::Milliseconds), "5000",
         "time between looks for brokers that have gone silent"),
     key("orderMessageEnable", Kind::Boolean, "false",
@@ -154,4 +164,5 @@ pub(super) const KEYS: &[Key] = &[
         "answer route requests with code 1 for the first waitSecondsForService"),
     key("waitSecondsForService", integer(0, 3600, Unit::Seconds), "45",
         "how long needWaitForService holds"),
+    ] },
 ];

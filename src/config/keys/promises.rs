@@ -94,6 +94,11 @@ pub(super) const GROUPS: &[Group] = &[
         class: Promise("light message queues are not there yet"),
         keys: &["enableLmq=false", "enableMultiDispatch=false"],
     },
+    Group {
+        class: Promise("connections to NameServers go straight there"),
+        keys: &["socksProxyConfig={}"],
+    },
+    Group { class: Promise("a process runs one broker"), keys: &["inBrokerContainer=false"] },
     Group { class: Promise("no foreign code is loaded"), keys: &["messageStorePlugIn="] },
     Group {
         class: Promise("the whole commit log lies under storePathRootDir"),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use holdback::files::HeldFiles;
 use holdback::ring::{Bug, HeldRing};
-use ringmq::config::{self, Command, Flags};
+use ringmq::config::{self, Command, Config, Flags};
 use ringmq::server;
 
 fn main() -> ExitCode {
@@ -22,8 +22,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let config = match config::load(&flags) {
-        Ok(config) => config,
+    let config = match config::load(&flags.invocation()) {
+        Ok(Config::Server(config)) => *config,
+        Ok(Config::Namesrv(_)) => unreachable!("flags of a server"),
         Err(errors) => {
             errors.iter().for_each(|error| eprintln!("holdback: {error}"));
             return ExitCode::from(2);
