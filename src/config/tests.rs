@@ -1,5 +1,9 @@
 //! Whole files and command lines, and each way in which they can be wrong.
 
+mod mistakes;
+mod programs;
+mod reference;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -154,51 +158,6 @@ fn an_unknown_key_is_named_with_the_nearest_one_if_there_is_one() {
     let long = "k".repeat(500);
     let expect = format!("broker.conf:1: {}… is not a key", "k".repeat(80));
     check(&long, &[&expect]);
-}
-
-#[test]
-fn each_type_refuses_what_is_not_of_it() {
-    for (line, expected) in [
-        ("brokerName = a/b", "1 to 127 of the letters, digits and . _ - % |"),
-        ("traceOn = 1", "true or false"),
-        ("listenPort = a", "a whole number from 0 to 65535"),
-        ("listenPort = ", "a whole number from 0 to 65535"),
-        ("flushDiskType = SYNC", "one of SYNC_FLUSH, ASYNC_FLUSH"),
-        ("brokerIP1 = broker-a", "an IP address such as 192.0.2.1"),
-        ("namesrvAddr = ns", "at most 16 host:port joined by ;"),
-        ("storePathRootDir = ~/store", "a path; ~ is not replaced"),
-        ("messageDelayLevel = 5x", "1 to 64 delays such as 30s 5m 2h 1d joined by blanks"),
-        ("sendMessageThreadPoolNums = many", "a whole number"),
-        ("brokerFastFailureEnable = on", "true or false"),
-        ("fileReservedTime = 3d", "a whole number from 1 to 1000000 h"),
-        ("deleteWhen = 4am", "hours of the day from 0 to 23 joined by ;"),
-        ("inSyncReplicas = two", "a whole number"),
-    ] {
-        let (name, value) = line.split_once(" = ").unwrap();
-        check(line, &[&format!("broker.conf:1: {name} = {value}: expected {expected}")]);
-    }
-}
-
-#[test]
-fn each_range_has_two_ends() {
-    for (line, expected) in [
-        ("registerNameServerPeriod = 9999", "a whole number from 10000 to 60000 ms"),
-        ("registerNameServerPeriod = 60001", "a whole number from 10000 to 60000 ms"),
-        ("serverChannelMaxIdleTimeSeconds = 0", "a whole number from 1 to 86400 s"),
-        (
-            "mappedFileSizeCommitLog = 16777217",
-            "a whole number from 16777216 to 2147483648 bytes in steps of 1048576",
-        ),
-        (
-            "ringmqWriteBufferBytes = 50331648",
-            "a whole number from 16777216 to 68719476736 bytes, a power of two",
-        ),
-        ("brokerPermission = 8", "a whole number from 0 to 7"),
-        ("ringmqShards = 257", "a whole number from 0 to 256"),
-    ] {
-        let (name, value) = line.split_once(" = ").unwrap();
-        check(line, &[&format!("broker.conf:1: {name} = {value}: expected {expected}")]);
-    }
 }
 
 #[test]

@@ -20,9 +20,79 @@ use proto::reply::{
 /// How long anything may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A running program that said that it is ready; killed when it is dropped.
+pub struct Process {
+    child: Child,
+    /// What it said on stdout until then.
+    lines: Vec<String>,
+}
+
+impl Process {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ended before it was ready; with which status.
+    pub fn start(command: &mut Command) -> Result<Process, ExitStatus> {
+        let command = command.stdout(Stdio::piped()).stdin(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut lines = Vec::new();
+        for line in stdout.lines() {
+            lines.push(line.expect("the program's output is text"));
+            if lines.last().is_some_and(|line| line.starts_with("ready")) {
+                return Ok(Process { child, lines });
+            }
+        }
+        Err(child.wait().expect("it ends"))
+    }
+
+    /// The address in the line that begins with this word.
+    pub fn address(&self, word: &str) -> Option<SocketAddr> {
+        let words = |line: &str| -> Vec<String> {
+            line.split([' ', ',']).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+        };
+        let line = self.lines.iter().map(|line| words(line)).find(|line| line[0] == word)?;
+        line.get(1)?.parse().ok()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Sends a signal; it must end by itself, with success.
+    pub fn stop(mut self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(status.expect("kill runs").success());
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                assert!(status.success(), "a clean stop ends with success, not {status}");
+                return;
+            }
+            assert!(Instant::now() < until, "the program does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
 /// A running `ringmq server`; killed when it is dropped.
 pub struct Server {
-    child: Child,
+    process: Process,
     /// Where the broker listens.
     pub broker: SocketAddr,
     /// Where the NameServer listens.
@@ -55,76 +125,38 @@ impl Server {
         flags: &[&str],
         log: Stdio,
     ) -> Result<Server, ExitStatus> {
-        let mut child = program
+        program
             .arg("server")
             .args(["--broker-port", "0", "--namesrv-port", "0", "--store"])
             .arg(store)
             .args(flags)
-            .stdout(Stdio::piped())
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (mut broker, mut name_server, mut is_ready) = (None, None, false);
-        for line in lines.by_ref() {
-            let line = line.expect("the program's output is text");
-            let word =
-                |number: usize| line.split([' ', ',']).filter(|it| !it.is_empty()).nth(number);
-            match word(0) {
-                Some("NameServer") => name_server = word(1).and_then(|it| it.parse().ok()),
-                Some("broker") => broker = word(1).and_then(|it| it.parse().ok()),
-                Some("ready") => {
-                    is_ready = true;
-                    break;
-                }
-                _ => {}
-            }
-        }
-        if !is_ready {
-            return Err(child.wait().expect("it ends"));
-        }
+            .stderr(log);
+        let process = Process::start(&mut program)?;
+        let broker = process.address("broker");
         let broker = broker.expect("the program says where the broker listens before it is ready");
+        let name_server = process.address("NameServer");
         let name_server = name_server.expect("the program says where the NameServer listens");
-        Ok(Server { child, broker, name_server })
+        Ok(Server { process, broker, name_server })
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// kill -9.
-    pub fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+    pub fn kill(self) {
+        self.process.kill();
     }
 
     /// SIGTERM; it must end by itself, with success.
-    pub fn stop(mut self) {
-        let status = Command::new("kill").arg(self.child.id().to_string()).status();
-        assert!(status.expect("kill runs").success());
-        let until = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it can be asked") {
-                assert!(status.success(), "a clean stop ends with success, not {status}");
-                return;
-            }
-            assert!(Instant::now() < until, "the program does not stop");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+    pub fn stop(self) {
+        self.process.stop("TERM");
     }
 }
 
 /// The program under test. Only tests of the package that it belongs to know where it is.
-fn ringmq() -> Command {
+pub fn ringmq() -> Command {
     match option_env!("CARGO_BIN_EXE_ringmq") {
         Some(path) => Command::new(path),
         None => panic!("another package's tests name their program: Server::spawn"),
