@@ -37,7 +37,8 @@ fn start(command: &mut Command) -> Process {
 
 fn name_server(port: u16) -> (Process, SocketAddr) {
     let port = port.to_string();
-    let process = start(&mut program(&["namesrv", "--namesrv-port", &port]));
+    let process =
+        start(&mut program(&["namesrv", "--namesrv-port", &port, "--log-level", "error"]));
     let address = process.address("NameServer").expect("it says where it listens");
     (process, address)
 }
@@ -45,7 +46,7 @@ fn name_server(port: u16) -> (Process, SocketAddr) {
 fn broker(directory: &tempfile::TempDir, name_servers: &str, further: &str) -> Command {
     let text = format!("mappedFileSizeCommitLog = 67108864\nbrokerName = broker-a\n{further}");
     let config = file(directory, "broker.conf", &text);
-    let mut command = program(&["broker", "--broker-port", "0"]);
+    let mut command = program(&["broker", "--broker-port", "0", "--log-level", "error"]);
     command.arg("-c").arg(config).arg("--store").arg(directory.path().join("store"));
     if !name_servers.is_empty() {
         command.args(["-n", name_servers]);
@@ -150,8 +151,8 @@ fn a_server_registers_with_its_own_name_server_and_with_others() {
     let directory = folder();
     let config = file(&directory, "broker.conf", "mappedFileSizeCommitLog = 67108864\n");
     let (process, address) = name_server(0);
-    let mut command = program(&["server", "--broker-port", "0", "--namesrv-port", "0", "-n"]);
-    command.arg(address.to_string()).arg("-c").arg(config);
+    let mut command = program(&["server", "--broker-port", "0", "--namesrv-port", "0"]);
+    command.args(["--log-level", "error", "-n"]).arg(address.to_string()).arg("-c").arg(config);
     let running = start(command.arg("--store").arg(directory.path().join("store")));
     let broker = running.address("broker").expect("it listens").to_string();
     let own = running.address("NameServer").expect("it has one");
@@ -164,7 +165,7 @@ fn a_server_registers_with_its_own_name_server_and_with_others() {
 fn a_name_server_alone_takes_its_port_from_its_file_and_leaves_no_file() {
     let (directory, empty) = (folder(), folder());
     let port = closed_port();
-    let text = format!("listenPort = {port}\nbindAddress = 127.0.0.1\n");
+    let text = format!("listenPort = {port}\nbindAddress = 127.0.0.1\nringmqLogLevel = error\n");
     let config = file(&directory, "namesrv.conf", &text);
     let mut command = program(&["namesrv", "-c"]);
     let process = start(command.arg(&config).current_dir(empty.path()));
