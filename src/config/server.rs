@@ -496,13 +496,15 @@ fn retention(settings: &Settings) -> Retention {
         unreachable!("the table says hours")
     };
     let force = percent("diskSpaceCleanForciblyRatio");
+    let full = percent("diskSpaceWarningLevelRatio");
     Retention {
         reserved_ms: integer(settings, "fileReservedTime") * 3_600_000,
         hours,
         delete_percent: percent("diskMaxUsedSpaceRatio"),
         force_percent: boolean(settings, "cleanFileForciblyEnable").then_some(force),
-        full_percent: percent("diskSpaceWarningLevelRatio"),
-        writable_percent: force,
+        full_percent: full,
+        // Else it would be full and writable at once.
+        writable_percent: force.min(full),
         bytes_max: Some(integer(settings, "ringmqLogBytesMax")).filter(|bytes| *bytes > 0),
     }
 }

@@ -224,6 +224,8 @@ fn retention_is_what_the_file_says() {
     assert_eq!(from_file(text).unwrap().retention, expect);
     let default = from_file("").unwrap().retention;
     assert_eq!((default.force_percent, default.bytes_max), (Some(85), None));
+    let low = from_file("diskSpaceWarningLevelRatio=60").unwrap().retention;
+    assert_eq!((low.full_percent, low.writable_percent), (60, 60), "never full and writable");
 }
 
 #[test]
