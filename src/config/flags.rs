@@ -288,11 +288,18 @@ mod tests {
         assert_eq!(invocation("broker -p -m").print, Some(Print::All), "as mqbroker looks at it");
         assert_eq!(invocation("broker -m").print, Some(Print::Important));
         assert_eq!(invocation("broker --printImportantConfig").print, Some(Print::Important));
+        assert_eq!(invocation("broker --printConfigItem").print, Some(Print::All));
         assert_eq!(invocation("broker").print, None);
 
         let namesrv = invocation("namesrv -c namesrv.conf -p");
         assert_eq!((namesrv.program, namesrv.print), (Program::Namesrv, Some(Print::All)));
         assert_eq!(namesrv.config, Some(PathBuf::from("namesrv.conf")));
+        for refused in
+            ["namesrv -n a:1", "namesrv -m", "broker -c a -c b", "broker --namesrv-port 1"]
+        {
+            let words = ["ringmq"].into_iter().chain(refused.split_whitespace());
+            assert!(Flags::try_parse_from(words).is_err(), "{refused}");
+        }
     }
 
     #[test]

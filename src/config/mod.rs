@@ -11,6 +11,7 @@ mod flags;
 mod host;
 pub mod keys;
 pub mod limits;
+mod notice;
 mod program;
 mod server;
 mod settings;
@@ -25,8 +26,9 @@ pub use flags::{
     BrokerFlags, Command, Flags, Flush, Given, Invocation, NamesrvFlags, Print, ServerFlags,
 };
 pub use host::Host;
+pub use notice::Notice;
 pub use program::Program;
-pub use server::{FlushMode, NameServerOptions, NamesrvConfig, Notice, ServerConfig};
+pub use server::{FlushMode, NameServerOptions, NamesrvConfig, ServerConfig};
 pub use settings::{Effective, printed};
 pub use value::Endpoint;
 
