@@ -44,9 +44,11 @@ fn name_server(port: u16) -> (Process, SocketAddr) {
 }
 
 fn broker(directory: &tempfile::TempDir, name_servers: &str, further: &str) -> Command {
-    let text = format!("mappedFileSizeCommitLog = 67108864\nbrokerName = broker-a\n{further}");
+    let text = format!(
+        "mappedFileSizeCommitLog = 67108864\nbrokerName = broker-a\n{further}ringmqLogLevel = error"
+    );
     let config = file(directory, "broker.conf", &text);
-    let mut command = program(&["broker", "--broker-port", "0", "--log-level", "error"]);
+    let mut command = program(&["broker", "--broker-port", "0"]);
     command.arg("-c").arg(config).arg("--store").arg(directory.path().join("store"));
     if !name_servers.is_empty() {
         command.args(["-n", name_servers]);
@@ -208,6 +210,23 @@ fn what_is_wrong_refuses_the_start_before_anything_is_touched() {
             assert!(line.starts_with(&expect), "{line}");
         }
         assert!(!store.exists());
+    }
+}
+
+#[test]
+fn what_is_set_and_what_has_no_effect_is_listed_at_start() {
+    let directory = folder();
+    let log = directory.path().join("log");
+    let mut command = broker(&directory, "", "sendMessageThreadPoolNums = 16\n");
+    let stderr = std::fs::File::create(&log).expect("a log file");
+    start(command.args(["--log-level", "info"]).stderr(stderr)).stop("TERM");
+    let said = std::fs::read_to_string(&log).expect("it is text");
+    for expect in [
+        "broker.conf:3: sendMessageThreadPoolNums = 16 has no effect: there are no thread pools",
+        "brokerName = broker-a (",
+        "this broker registers with no NameServer",
+    ] {
+        assert!(said.contains(expect), "{expect}: {said}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::error::{ConfigError, Place};
-use super::keys::{Class, Fallback};
+use super::keys::{self, Class, Fallback};
 use super::settings::{Setting, Settings};
 use super::value::expected;
 use super::{Host, Invocation, Notice, Program, read, resolve};
@@ -96,7 +96,8 @@ fn write_settings<'a>(text: &mut String, title: &str, settings: impl Iterator<It
     }
     for Setting { key, value, place, .. } in settings {
         let Place::File(_, line) = place else { continue };
-        let _ = writeln!(text, "  line {line}: {} = {value}", key.name);
+        let shown = keys::shown(key.name, &value.to_string());
+        let _ = writeln!(text, "  line {line}: {} = {shown}", key.name);
         let _ = match (key.class, key.default) {
             (Class::Honoured, Fallback::Fixed(default)) => {
                 let default = if default.is_empty() { "empty" } else { default };

@@ -14,7 +14,7 @@ mod readers;
 use std::sync::LazyLock;
 
 use super::Program;
-use super::limits::NEAREST_KEY_BYTES_MAX;
+use super::limits::{NEAREST_KEY_BYTES_MAX, SHOWN_CHARS_MAX};
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,6 +208,16 @@ pub fn home(name: &str) -> Option<(&'static Key, &'static str)> {
 /// Whether `-m` prints a key.
 pub fn is_important(name: &str) -> bool {
     readers::is_important(name)
+}
+
+/// The value of a key as a log or a message may show it: no secret, and enough to find it, not a
+/// page.
+pub fn shown(name: &str, value: &str) -> String {
+    match value.char_indices().nth(SHOWN_CHARS_MAX) {
+        _ if readers::is_secret(name) && !value.is_empty() => "(not shown)".to_owned(),
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
+    }
 }
 
 /// The key that somebody who wrote `name` probably meant: the one with the fewest edits, a wrong

@@ -7,6 +7,9 @@ pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// compared with all that there are.
 pub const MISTAKES_MAX: usize = 100;
 
+/// Characters of a value that a message repeats.
+pub const SHOWN_CHARS_MAX: usize = 80;
+
 /// Longest unknown key in bytes for which a nearest key is looked for; every key of the table is
 /// shorter, and the comparison costs the product of both lengths.
 pub const NEAREST_KEY_BYTES_MAX: usize = 64;

@@ -8,7 +8,7 @@ use super::host::{Host, NAME_SERVERS_VARIABLE};
 use super::program::Program;
 use engine::retention::Retention;
 
-use super::keys::Class;
+use super::keys::{self, Class};
 use super::notice::Notice;
 use super::settings::{Effective, Settings};
 use super::value::{Endpoint, Value};
@@ -257,14 +257,20 @@ fn keep_ports(settings: &mut Settings) {
         return;
     }
     let port = integer(settings, broker);
-    if port != 0 && port == integer(settings, namesrv) {
-        settings.refuse(ConfigError::Conflict {
-            place: settings.place(broker),
-            key: broker,
-            found: port.to_string(),
-            reason: format!("{namesrv} is the same; broker and NameServer need a port each"),
-        });
+    if port == 0 || port != integer(settings, namesrv) {
+        return;
     }
+    // To be changed is what somebody set, not a default.
+    let (key, other) = match settings.get(broker) {
+        Some(_) => (broker, namesrv),
+        None => (namesrv, broker),
+    };
+    settings.refuse(ConfigError::Conflict {
+        place: settings.place(key),
+        key,
+        found: port.to_string(),
+        reason: format!("{other} is the same; broker and NameServer need a port each"),
+    });
 }
 
 fn build(settings: &Settings) -> ServerConfig {
@@ -421,7 +427,7 @@ fn without_effect(settings: &Settings) -> Vec<Notice> {
     for setting in settings.all() {
         let (Class::Harmless(reason) | Class::NotYet(reason)) = setting.key.class else { continue };
         let (place, key) = (setting.place.clone(), setting.key.name);
-        let value = setting.value.to_string();
+        let value = keys::shown(key, &setting.value.to_string());
         notices.push(Notice::WithoutEffect { place, key, value, reason });
     }
     notices

@@ -43,9 +43,10 @@ pub struct Effective {
 
 impl fmt::Display for Effective {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} = {} ({}", self.key.name, self.value, self.place)?;
+        let shown = |value| keys::shown(self.key.name, value);
+        write!(out, "{} = {} ({}", self.key.name, shown(&self.value), self.place)?;
         match &self.overridden {
-            Some((place, value)) => write!(out, ", overrides {value} of {place})"),
+            Some((place, value)) => write!(out, ", overrides {} of {place})", shown(value)),
             None => out.write_str(")"),
         }
     }
@@ -212,12 +213,12 @@ fn no_key(program: Program, place: Place, name: &str) -> ConfigError {
         return ConfigError::OtherPrograms { place, key: key.name, program, home };
     }
     let nearest = keys::nearest(program, name);
-    ConfigError::UnknownKey { place, key: shortened(name), nearest }
+    ConfigError::UnknownKey { place, key: keys::shown(name, name), nearest }
 }
 
 /// A value of the right type and range, and, of a promise, one that is kept.
 fn check(key: &'static Key, text: &str, place: &Place) -> Result<Value, ConfigError> {
-    let (place, name, found) = (place.clone(), key.name, shortened(text));
+    let (place, name, found) = (place.clone(), key.name, keys::shown(key.name, text));
     let value = match Value::parse(key.kind, text) {
         Ok(value) => value,
         Err(Wrong::Type(expected)) => {
@@ -239,12 +240,4 @@ fn check(key: &'static Key, text: &str, place: &Place) -> Result<Value, ConfigEr
 fn default_of(key: &Key) -> Option<Value> {
     let Fallback::Fixed(text) = key.default else { return None };
     Some(Value::parse(key.kind, text).expect("a test reads every default of the table"))
-}
-
-/// What is repeated in a message: enough to find it, not a page.
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

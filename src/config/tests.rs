@@ -265,6 +265,11 @@ fn ports_have_to_go_together() {
         &["broker.conf:1: listenPort = 9876: ringmqNamesrvPort is the same; broker and \
            NameServer need a port each"],
     );
+    check(
+        "ringmqNamesrvPort=10911",
+        &["broker.conf:1: ringmqNamesrvPort = 10911: listenPort is the same; broker and \
+           NameServer need a port each"],
+    );
     check("listenPort=0\nringmqNamesrvPort=0", &[]);
 }
 

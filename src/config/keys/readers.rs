@@ -1,4 +1,4 @@
-//! Who reads a key: the broker, unless it stands here.
+//! Who reads a key: the broker, unless it stands here; and whose value is shown.
 
 use crate::config::Program;
 
@@ -132,6 +132,15 @@ const IMPORTANT: &[&str] = &[
     "haFlowControlEnable",
 ];
 
+/// Keys whose values are nobody's business who reads a log.
+const SECRET: &[&str] = &[
+    "initAuthenticationUser",
+    "innerClientAuthenticationCredentials",
+    "metricsGrpcExporterHeader",
+    "tls.client.keyPassword",
+    "tls.server.keyPassword",
+];
+
 /// Whether a program reads a key of the table.
 pub(super) fn reads(program: Program, key: &str) -> bool {
     if key == SERVER {
@@ -157,6 +166,11 @@ pub(super) fn is_important(key: &str) -> bool {
     IMPORTANT.contains(&key) || key.starts_with("ringmq")
 }
 
+/// Whether the value of a key stays out of logs and messages.
+pub(super) fn is_secret(key: &str) -> bool {
+    SECRET.contains(&key)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -171,7 +185,7 @@ mod tests {
             assert!(find(Program::Server, name).is_some(), "{name}");
             assert!(readers.insert(name), "{name} stands twice");
         }
-        for name in IMPORTANT {
+        for name in IMPORTANT.iter().chain(SECRET) {
             assert!(find(Program::Broker, name).is_some(), "{name}");
         }
     }

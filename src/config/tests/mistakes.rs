@@ -1,6 +1,8 @@
 //! Each mistake in each type of key: unknown, twice there, of the wrong type, out of range; in a
 //! file and, where there is a flag, on the command line.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A key of some type, and what it does not take.
@@ -199,10 +201,7 @@ fn told(text: &str) -> Vec<String> {
 }
 
 fn shown(value: &str) -> String {
-    match value.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &value[..end]),
-        None => value.to_owned(),
-    }
+    keys::shown("", value)
 }
 
 #[test]
@@ -271,6 +270,75 @@ fn the_kind_of_mistake_can_be_told_apart() {
         for value in row.out_of_range {
             let error = error(row, value);
             assert!(matches!(error, ConfigError::OutOfRange { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn every_promise_that_is_not_kept_refuses_and_its_default_does_not() {
+    for program in [Program::Server, Program::Namesrv] {
+        let told = |text: String| -> Vec<ConfigError> {
+            let file = Some((Path::new("it.conf"), text.as_bytes()));
+            resolve(&Invocation::plain(program), file, &host()).err().unwrap_or_default()
+        };
+        for key in keys::of(program) {
+            let keys::Class::Promise(reason) = key.class else { continue };
+            let keys::Fallback::Fixed(default) = key.default else { panic!("{}", key.name) };
+            assert_eq!(told(format!("{} = {default}", key.name)), [], "{}", key.name);
+            let other = match key.kind {
+                keys::Kind::Boolean if default == "true" => "false",
+                keys::Kind::Boolean => "true",
+                _ => "7",
+            };
+            match told(format!("{} = {other}", key.name)).as_slice() {
+                [ConfigError::NotThere { key: found, expected, reason: told, .. }] => {
+                    assert_eq!((*found, expected.as_str(), *told), (key.name, default, reason));
+                }
+                others => panic!("{}: {others:?}", key.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_message() {
+    let secret = "tls.server.keyPassword = hunter2\ninitAuthenticationUser = hunter2\n";
+    let told = told(secret).join("\n");
+    assert!(told.contains("tls.server.keyPassword = (not shown): TLS is not there yet"), "{told}");
+    assert!(!told.contains("hunter2"));
+    let header = "metricsGrpcExporterHeader = token:hunter2\nnamesrvAddr=localhost:1";
+    let config = broker(&Invocation::plain(Program::Broker), Some(header), &host()).unwrap();
+    let shown = config.effective.iter().map(Effective::to_string);
+    let all: Vec<String> = shown.chain(config.notices.iter().map(Notice::to_string)).collect();
+    assert!(all.iter().any(|line| line.contains("(not shown)")));
+    assert!(!all.iter().any(|line| line.contains("hunter2")));
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_file_sets_is_taken_or_told_and_never_ends_the_program(
+        picked in prop::collection::vec((any::<prop::sample::Index>(), "[ -~]{0,12}"), 0..30),
+    ) {
+        for program in [Program::Server, Program::Broker, Program::Namesrv] {
+            let names = keys::of(Program::Server);
+            let lines = picked.iter().map(|(index, value)| {
+                // Half of the values are good ones, so that files get as far as being resolved.
+                let key = index.get(names);
+                match key.default {
+                    keys::Fallback::Fixed(default) if value.len() % 2 == 0 => {
+                        format!("{}={default}\n", key.name)
+                    }
+                    _ => format!("{}={value}\n", key.name),
+                }
+            });
+            let text: String = lines.collect();
+            let file = Some((Path::new("it.conf"), text.as_bytes()));
+            if let Err(errors) = resolve(&Invocation::plain(program), file, &host()) {
+                prop_assert!(!errors.is_empty());
+                for error in errors {
+                    prop_assert!(error.to_string().starts_with("it.conf:"), "{}", error);
+                }
+            }
         }
     }
 }
