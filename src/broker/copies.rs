@@ -10,6 +10,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use engine::catalog::Placement;
+use engine::consumequeue::QueueKey;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -106,11 +108,22 @@ impl Broker {
         }
     }
 
-    /// Whether messages of a topic may go into a shard: they must not outlive the record that made it.
+    /// The place here of the shard that takes a queue's messages, which must not outlive the record that
+    /// made their topic.
     ///
     /// # Errors
-    /// They have to wait, or the record will never be confirmed.
-    pub(super) fn check_confirmed(&mut self, incarnation: u32, shard: usize) -> Result<(), Stop> {
+    /// They have to wait for it, or it will never be confirmed, or the shard is elsewhere.
+    pub(super) fn place_to_append(
+        &mut self,
+        queue: QueueKey,
+        placement: Placement,
+    ) -> Result<usize, Stop> {
+        // Before anything goes to another core, which would not know the topic.
+        self.check_confirmed(queue.topic, placement.shard(queue.queue))?;
+        self.place_of(placement, queue.queue)
+    }
+
+    fn check_confirmed(&mut self, incarnation: u32, shard: u8) -> Result<(), Stop> {
         let is_of = |(_, copy): &(u64, HomeCopy)| matches!(copy, HomeCopy::Catalog { incarnation: it, .. } if *it == incarnation);
         if shard == 0 || !self.copies.unconfirmed.iter().any(is_of) {
             return Ok(());

@@ -69,11 +69,12 @@ pub struct BrokerFlags {
     #[arg(long, value_name = "N")]
     pub broker_port: Option<String>,
 
-    /// Number of shards of a new store; an existing store keeps its own [default: 1, the only number so far]
+    /// Number of shards of the store: more can be added, none taken away [default: those that it has, of a
+    /// new one as many as cores]
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
 
-    /// Number of threads that run shards; only 1 so far [default: 1]
+    /// Number of threads that run shards [default: CPUs but one]
     #[arg(long, value_name = "N")]
     pub cores: Option<String>,
 

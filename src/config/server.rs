@@ -13,6 +13,7 @@ use super::notice::Notice;
 use super::settings::{Effective, Settings};
 use super::value::{Endpoint, Value};
 use crate::namesrv::NameServerConfig;
+use crate::router::limits::CORES_MAX;
 
 /// When a send is acknowledged, and what that survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct ServerConfig {
     pub shard_count: Option<u16>,
     /// Threads that run shards.
     pub core_count: u16,
+    /// How long a core without work looks for some before it parks, µs.
+    pub spin_us: u64,
     /// Size of a segment; a multiple of 1 MiB.
     pub segment_bytes: u64,
     /// When a send is acknowledged.
@@ -149,7 +152,6 @@ impl ServerConfig {
         name_broker(&mut settings, host);
         find_name_servers(&mut settings, host);
         advertise(&mut settings, host);
-        keep_cores(&mut settings);
         keep_commit_log_path(&mut settings);
         keep_ports(&mut settings);
         if settings.has_errors() {
@@ -219,16 +221,13 @@ fn advertise(settings: &mut Settings, host: &Host) {
     }
 }
 
-fn keep_cores(settings: &mut Settings) {
-    if settings.are_good(&["ringmqCores"]) && integer(settings, "ringmqCores") > 1 {
-        settings.refuse(ConfigError::NotThere {
-            place: settings.place("ringmqCores"),
-            key: "ringmqCores",
-            found: integer(settings, "ringmqCores").to_string(),
-            expected: "1".to_owned(),
-            reason: "requests cannot cross between cores yet",
-        });
+/// As many as asked for; 0: all CPUs that this process may use but one, which the control thread has.
+fn core_count(asked: u16) -> u16 {
+    if asked > 0 {
+        return asked;
     }
+    let usable = std::thread::available_parallelism().map_or(1, usize::from).min(CORES_MAX + 1);
+    u16::try_from(usable.saturating_sub(1).max(1)).expect("at most 64")
 }
 
 /// Example files name the directory that RocketMQ takes by default; ours is called the same.
@@ -294,7 +293,8 @@ fn build(settings: &Settings) -> ServerConfig {
         register_period_ms: number("registerNameServerPeriod"),
         store: path(settings, "storePathRootDir"),
         shard_count,
-        core_count: port("ringmqCores"),
+        core_count: core_count(port("ringmqCores")),
+        spin_us: integer(settings, "ringmqSpinMicros"),
         segment_bytes: number("mappedFileSizeCommitLog"),
         flush: flush_mode(settings),
         flush_interval_ms: number("flushIntervalCommitLog"),

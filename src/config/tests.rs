@@ -58,7 +58,8 @@ fn without_file_and_flags_the_defaults_are_safe() {
     assert_eq!(name_server.settings, crate::namesrv::NameServerConfig::default());
     assert_eq!(config.flush, FlushMode::Sync);
     assert_eq!(config.store, PathBuf::from("./ringmq-store"));
-    assert_eq!((config.shard_count, config.core_count), (None, 1));
+    assert_eq!((config.shard_count, config.spin_us), (None, 0));
+    assert!(config.core_count >= 1, "all CPUs but one");
     assert_eq!(config.segment_bytes, 1 << 30);
     assert_eq!(config.message_bytes_max, 4 << 20);
     assert_eq!(config.delay_levels_ms.len(), 18);
@@ -113,14 +114,13 @@ fn a_flag_wins_over_the_file_and_the_log_shows_both() {
 fn a_wrong_flag_is_told_like_a_wrong_line() {
     let flags = with_flags(
         Program::Server,
-        &[("--listen", "bindAddress", "localhost"), ("--cores", "ringmqCores", "2")],
+        &[("--listen", "bindAddress", "localhost"), ("--cores", "ringmqCores", "65")],
     );
     let errors = broker(&flags, None, &host()).unwrap_err();
     let found: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
     let expect = [
         "--listen: bindAddress = localhost: expected an IP address such as 192.0.2.1",
-        "--cores: ringmqCores = 2: requests cannot cross between cores yet; \
-         the only value so far is 1",
+        "--cores: ringmqCores = 65: expected a whole number from 0 to 64",
     ];
     assert_eq!(found, expect);
 }

@@ -19,7 +19,7 @@ use runtime::ConnectionId;
 use runtime::mesh::Port;
 
 use super::Origin;
-use super::limits::{CROSSING_BYTES_MAX, PARCEL_BYTES, PARCELS_KEPT};
+use super::limits::{CROSSING_BYTES_MAX, PARCELS_KEPT};
 use super::parcel::{Answers, Frames};
 
 /// How often a frame may cross. Almost all do at most once. A message sent back may need all: to the
@@ -97,6 +97,8 @@ struct Lane<S, C> {
     packing: [Frames; CROSSINGS_MAX],
     on_way_bytes: [usize; CROSSINGS_MAX],
     incoming: [VecDeque<Incoming>; CROSSINGS_MAX],
+    /// Connections that ended behind the frames that are packed.
+    ended: Vec<ConnectionId>,
     unsent: VecDeque<ToPeer<S, C>>,
     emptied_frames: Vec<Frames>,
     emptied_answers: Vec<Answers>,
@@ -115,6 +117,7 @@ impl<S, C> Default for Lane<S, C> {
             packing: Default::default(),
             on_way_bytes: [0; CROSSINGS_MAX],
             incoming: Default::default(),
+            ended: Vec::new(),
             unsent: VecDeque::new(),
             emptied_frames: Vec::new(),
             emptied_answers: Vec::new(),
@@ -151,11 +154,8 @@ impl<S, C: Clone> Exchange<S, C> {
             return false;
         }
         *on_way += bytes;
-        let packing = &mut lane.packing[crossings - 1];
-        packing.add_frame(connection, peer, frame);
-        if packing.size_bytes() >= PARCEL_BYTES {
-            lane.hand_over(crossings);
-        }
+        // Handed over at the turn's end, behind the copies of what the frame may need.
+        lane.packing[crossings - 1].add_frame(connection, peer, frame);
         true
     }
 
@@ -167,10 +167,7 @@ impl<S, C: Clone> Exchange<S, C> {
     /// A connection of this core ended that others have frames of.
     pub fn ended(&mut self, connection: ConnectionId) {
         for core in self.others() {
-            let lane = &mut self.lanes[core];
-            // Behind what was packed before it.
-            lane.hand_over(1);
-            lane.unsent.push_back(ToPeer::Ended(connection));
+            self.lanes[core].ended.push(connection);
         }
     }
 
@@ -199,6 +196,7 @@ impl<S, C: Clone> Exchange<S, C> {
             for crossings in 1..=CROSSINGS_MAX {
                 lane.hand_over(crossings);
             }
+            lane.unsent.extend(lane.ended.drain(..).map(ToPeer::Ended));
             if !lane.unsent.is_empty() {
                 let peer = self.port.peer(core);
                 peer.push_batch(&mut lane.unsent);

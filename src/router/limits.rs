@@ -4,10 +4,6 @@
 /// size. What a core has read off its sockets in a turn or two: more would only wait there.
 pub const CROSSING_BYTES_MAX: usize = 1 << 20;
 
-/// A parcel is handed over when it has so many bytes, not only at the turn's end: the other core
-/// can begin.
-pub const PARCEL_BYTES: usize = 128 * 1024;
-
 /// Emptied parcels that are kept for each core.
 pub const PARCELS_KEPT: usize = 16;
 
@@ -20,5 +16,4 @@ pub const RING_MESSAGES: usize = 256;
 /// Cores of a process, at the most.
 pub const CORES_MAX: usize = 64;
 
-const _: () = assert!(PARCEL_BYTES <= CROSSING_BYTES_MAX);
 const _: () = assert!(CORES_MAX <= 1 << 8, "a connection's id has 8 bits for its core");

@@ -153,6 +153,7 @@ fn store_settings(config: &ServerConfig) -> StoreSettings {
         directory: config.store.clone(),
         segment_bytes: config.segment_bytes,
         shard_count: config.shard_count,
+        new_shard_count: config.core_count,
         flush: flush_mode(config.flush),
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
         write_buffer_bytes: config.write_buffer_bytes,
@@ -292,7 +293,7 @@ where
     };
     let core_config = CoreConfig {
         connections_max: config.connections_max,
-        spin_us: 0,
+        spin_us: config.spin_us,
         idle_ms: config.connection_idle_ms,
         assembling_bytes_max: usize::try_from(config.in_flight_bytes_per_core)
             .unwrap_or(usize::MAX),

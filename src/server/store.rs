@@ -126,8 +126,10 @@ pub struct StoreSettings {
     pub directory: PathBuf,
     /// Bytes of a segment, for a new store.
     pub segment_bytes: u64,
-    /// Shards, for a new store; `None`: one.
+    /// Shards; more than the store has are added. `None`: those that it has.
     pub shard_count: Option<u16>,
+    /// Shards of a new store for which no number is asked.
+    pub new_shard_count: u16,
     /// When a message counts as stored.
     pub flush: FlushMode,
     /// With SYNC_FLUSH, how long a send waits for the disk, ms.
@@ -352,7 +354,7 @@ fn find_or_make(
                 seed: u32::from_le_bytes(seed),
                 block_bytes: disk_bytes.max(BLOCK_BYTES),
                 segment_bytes: settings.segment_bytes,
-                shards: settings.shard_count.unwrap_or(1),
+                shards: settings.shard_count.unwrap_or(settings.new_shard_count),
             };
             write_checked(files, &path, &about)?;
             Ok(about)

@@ -89,8 +89,7 @@ impl Broker {
             let (_, _, place) = self.dead_letter_queue(now, &topic)?;
             return self.send_single(now, asker, header, &topic, (place, queue), true, body);
         }
-        let place = self.place_of(target.placement, queue.queue)?;
-        self.check_confirmed(target.incarnation, self.router.number(place))?;
+        let place = self.place_to_append(queue, target.placement)?;
         if header.batch {
             return self.send_batch(now, asker, header, &topic, (place, queue), body);
         }
@@ -331,9 +330,9 @@ impl Broker {
         self.ensure_group_topic(now, &name, 1)?;
         let topic = self.catalog.topic(&name).expect("made sure above");
         let (incarnation, placement) = (topic.incarnation, topic.placement);
-        let place = self.place_of(placement, 0)?;
-        self.check_confirmed(incarnation, self.router.number(place))?;
-        Ok((name, QueueKey { topic: incarnation, queue: 0 }, place))
+        let queue = QueueKey { topic: incarnation, queue: 0 };
+        let place = self.place_to_append(queue, placement)?;
+        Ok((name, queue, place))
     }
 
     /// A key like the ones clients make (`MessageClientIDSetter`), unique to this process.

@@ -182,8 +182,7 @@ impl Broker {
             properties::set(&mut text, name::DELAY, b"0");
             self.dead_letter_queue(now, &retry_topic)?
         } else {
-            let (place, retry_queue) = self.retry_queue(&retry_topic)?;
-            self.check_confirmed(retry_queue.topic, self.router.number(place))?;
+            let place = self.place_of_retries(&retry_topic)?;
             let level = match send_back.delay_level {
                 0 => 3 + i64::from(fields.reconsume_times),
                 level => i64::from(level),
@@ -216,11 +215,13 @@ impl Broker {
         Ok(())
     }
 
-    /// The queue that a message sent back comes to when its time has come.
-    fn retry_queue(&self, retry_topic: &str) -> Result<(usize, QueueKey), Stop> {
-        let found = self.queue_here(retry_topic, 0)?;
-        let gone = || Refusal::no_topic(retry_topic, self.settings.advertised);
-        found.ok_or_else(|| gone().into())
+    /// The place of the shard whose queue a message sent back comes to when its time has come.
+    fn place_of_retries(&mut self, retry_topic: &str) -> Result<usize, Stop> {
+        let Some(topic) = self.catalog.topic(retry_topic) else {
+            return Err(Refusal::no_topic(retry_topic, self.settings.advertised).into());
+        };
+        let (queue, placement) = (QueueKey { topic: topic.incarnation, queue: 0 }, topic.placement);
+        self.place_to_append(queue, placement)
     }
 }
 

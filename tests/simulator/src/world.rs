@@ -473,6 +473,7 @@ impl World {
             directory: directory.clone(),
             segment_bytes: 16 << 20,
             shard_count: Some(self.plan.shards),
+            new_shard_count: self.plan.shards,
             flush: self.plan.flush,
             sync_flush_timeout_ms: 5_000,
             write_buffer_bytes: 16 << 20,
