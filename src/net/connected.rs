@@ -19,6 +19,8 @@ pub struct Connected {
     pub active_ms: u64,
     /// It is not read from while its backlog is large.
     pub is_paused: bool,
+    /// The core that accepted it, if not this one.
+    pub accepted_by: Option<usize>,
     /// Other cores had frames of it, and are to know of its end.
     pub crossed: bool,
 }

@@ -65,8 +65,8 @@ pub enum ToPeer<S, C> {
 /// What came from another core and is for the caller to handle at once.
 #[derive(Debug)]
 pub enum Arrived<S, C> {
-    /// See [`ToPeer::Connection`].
-    Connection(S, SocketAddr),
+    /// See [`ToPeer::Connection`]; from this core.
+    Connection(usize, S, SocketAddr),
     /// See [`ToPeer::ConnectionEnded`]; of this core.
     ConnectionEnded(usize),
     /// See [`ToPeer::Answers`]; from this core, to which they go back when they were sent.
@@ -226,7 +226,7 @@ impl<S, C: Clone> Exchange<S, C> {
                     }
                     ToPeer::Sent(emptied) => keep(&mut lane.emptied_answers, emptied),
                     ToPeer::Connection { socket, peer } => {
-                        arrived.push(Arrived::Connection(socket, peer));
+                        arrived.push(Arrived::Connection(from, socket, peer));
                     }
                     ToPeer::ConnectionEnded => arrived.push(Arrived::ConnectionEnded(from)),
                     ToPeer::Answers(answers) => arrived.push(Arrived::Answers(from, answers)),

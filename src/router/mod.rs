@@ -78,11 +78,6 @@ impl Router {
         0
     }
 
-    /// The core that accepts connections for all.
-    pub fn accepts(&self) -> usize {
-        0
-    }
-
     /// Whether this core is the home.
     pub fn is_home(&self) -> bool {
         self.core == self.home()

@@ -58,6 +58,8 @@ pub struct CoreParts<R: Ring> {
 pub struct CoreConfig {
     /// Connections of all cores together, at the most.
     pub connections_max: u32,
+    /// Whether this core accepts connections for all, and gives each to the core with the fewest.
+    pub accepts_for_all: bool,
     /// How long a core without work looks for some before it parks, µs.
     pub spin_us: u64,
     /// Connections that have sent nothing for longer are closed, ms.
@@ -446,7 +448,7 @@ impl<R: Ring> Core<R> {
     /// Gives a new connection to the core that has the fewest.
     fn accept(&mut self, now: Now, connection: ConnectionId, peer: SocketAddr) {
         let own = self.broker.router().core();
-        self.connection_counts[own] = self.ring.open_connections() - 1;
+        self.connection_counts[own] = self.ring.open_connections().saturating_sub(1);
         let open: u32 = self.connection_counts.iter().sum();
         if open >= self.config.connections_max {
             tracing::warn!(
@@ -459,7 +461,7 @@ impl<R: Ring> Core<R> {
         }
         let cores = self.connection_counts.iter().enumerate();
         let (core, _) = cores.min_by_key(|(_, count)| **count).expect("there is this one");
-        if core == own {
+        if core == own || !self.config.accepts_for_all {
             self.open(now, connection, peer);
             return;
         }
@@ -596,13 +598,12 @@ impl<R: Ring> Core<R> {
             if connected.crossed {
                 self.exchange.ended(connection);
             }
+            if let Some(core) = connected.accepted_by {
+                self.exchange.tell(core, ToPeer::ConnectionEnded);
+            }
             *connected = Connected::default();
             self.outboxes.close(connection);
             self.broker.closed(connection, &mut self.outboxes);
-            let router = self.broker.router();
-            if router.core() != router.accepts() {
-                self.exchange.tell(router.accepts(), ToPeer::ConnectionEnded);
-            }
         }
     }
 
@@ -642,9 +643,10 @@ impl<R: Ring> Core<R> {
         let worked = !arrived.is_empty();
         for arrived in arrived.drain(..) {
             match arrived {
-                Arrived::Connection(socket, peer) => {
+                Arrived::Connection(from, socket, peer) => {
                     let connection = self.ring.adopt(socket, peer);
                     self.open(now, connection, peer);
+                    self.connections[connection.index()].accepted_by = Some(from);
                 }
                 Arrived::ConnectionEnded(core) => self.connection_counts[core] -= 1,
                 Arrived::Answers(core, mut answers) => {

@@ -292,6 +292,7 @@ where
         ha_address: SocketAddr::new(advertised.ip(), advertised.port().wrapping_add(1)).to_string(),
     };
     let core_config = CoreConfig {
+        accepts_for_all: true,
         connections_max: config.connections_max,
         spin_us: config.spin_us,
         idle_ms: config.connection_idle_ms,
@@ -316,7 +317,7 @@ where
         core_parts.push(CoreParts {
             broker: Broker::new(settings.clone(), router, dealt.shards, catalog.clone(), now),
             files: dealt.files,
-            listeners: std::mem::take(&mut listeners), // the first core accepts for all
+            listeners: std::mem::take(&mut listeners), // the first core accepts
             exchange: Exchange::new(port),
             control: to_control,
             inbox: from_control,

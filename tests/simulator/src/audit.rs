@@ -41,7 +41,7 @@ impl World {
 
     /// A log that was just opened: behind its end is nothing that a later start could take for records.
     pub(crate) fn audit_open(&self, life: &Life) -> Result<(), Finding> {
-        for (shard, directory) in life.core.broker().shards.iter().zip(life.directories()) {
+        for (shard, directory) in life.shards().zip(life.directories()) {
             let end = shard.log().appended();
             if let Some(used) = self.disk.first_used(directory, end) {
                 return Err(format!("the log was opened at {end} and is not zero at {used}"));
@@ -59,7 +59,7 @@ impl World {
             self.ledger.sends(Item::sent(first), intent);
             let answer = self.ask(life, &mut client, asked, &[&body])?;
             self.answered(life, &answer)?;
-            life.core.ring().client_closes(client.connection, None);
+            life.ring(client.connection).client_closes(client.connection, None);
             if let Answered::Stored { .. } = answer.answered {
                 return Ok(());
             }
@@ -90,7 +90,7 @@ impl World {
                 Answered::Messages { code: response::PULL_OFFSET_MOVED, next, .. }
                     if self.plan.retains && next > from =>
                 {
-                    let log_start = life.core.broker().shards[0].start();
+                    let log_start = life.shard(0).start();
                     self.ledger.begins(place, next, log_start)?;
                     from = next;
                     all.clear(); // what was read before has gone meanwhile
@@ -108,20 +108,21 @@ impl World {
                     if !has_gaps {
                         self.answered(life, &answer)?;
                     }
-                    life.core.ring().client_closes(client.connection, None);
+                    life.ring(client.connection).client_closes(client.connection, None);
                     return Ok(None);
                 }
                 other => return Err(format!("{place} from {from}: {other:?}")),
             }
         }
-        life.core.ring().client_closes(client.connection, None);
+        life.ring(client.connection).client_closes(client.connection, None);
         Ok(Some(all))
     }
 
     pub(crate) fn connect_auditor(&mut self, life: &mut Life) -> Result<Client, Finding> {
         let window = 1 << 26;
         let peer = SocketAddr::from(([127, 0, 0, 1], 999));
-        let connection = life.core.ring().connect(peer, window).ok_or("nobody listens")?;
+        let connection =
+            life.any_ring(&mut self.rng).connect(peer, window).ok_or("nobody listens")?;
         Ok(Client::new(connection, Encoding::Json))
     }
 
@@ -141,13 +142,13 @@ impl World {
             let answer = self.ask(life, &mut client, asked, &[])?;
             self.answered(life, &answer)?;
         }
-        life.core.ring().client_closes(client.connection, None);
+        life.ring(client.connection).client_closes(client.connection, None);
         self.audit_catalog(life)
     }
 
     /// Topics that were made are there, with as many queues as were acknowledged.
     fn audit_catalog(&mut self, life: &mut Life) -> Result<(), Finding> {
-        let catalog = life.core.broker().catalog();
+        let catalog = life.home().catalog();
         for topic in (0..MADE_TOPICS).map(Topic::Made) {
             let (least, most) = self.ledger.queues_of(topic);
             let queues = catalog.topic(&topic.name()).map_or(0, |it| it.config.write_queue_nums);
@@ -168,10 +169,10 @@ impl World {
     ) -> Result<Answer, Finding> {
         let is_there = asked.place().is_some_and(|place| self.ledger.must_exist(place));
         let bytes = client.ask(asked, is_there, bodies);
-        life.core.ring().client_writes(client.connection, &bytes);
+        life.ring(client.connection).client_writes(client.connection, &bytes);
         for _ in 0..QUIET_STEPS_MAX {
             self.step(life, false)?;
-            match life.core.ring().client_reads(client.connection) {
+            match life.ring(client.connection).client_reads(client.connection) {
                 Some(bytes) => client.receive(&bytes),
                 None => return Err(format!("the connection of {asked:?} was closed")),
             }
@@ -186,8 +187,8 @@ impl World {
     pub(crate) fn deliver_all(&mut self, life: &mut Life) -> Result<(), Finding> {
         let mut steps = 0;
         loop {
-            let due_ms = life.core.broker().shards.iter().filter_map(|it| it.due_at_ms()).min();
-            let is_settled = life.core.broker().shards.iter().all(|it| it.is_settled());
+            let due_ms = life.shards().filter_map(|it| it.due_at_ms()).min();
+            let is_settled = life.shards().all(|it| it.is_settled());
             match due_ms {
                 None if is_settled => break,
                 Some(due_ms) => self.now.wall_ms = self.now.wall_ms.max(due_ms),

@@ -17,9 +17,9 @@ impl World {
         match self.rng.u16(..2_000) {
             0..8 => {
                 let operations = self.rng.u32(10..300);
-                life.core.ring().stick(operations, &mut self.rng);
+                life.any_ring(&mut self.rng).stick(operations, &mut self.rng);
             }
-            8..20 => life.reads_failed |= life.core.ring().fail_read(&mut self.rng),
+            8..20 => life.reads_failed |= life.any_ring(&mut self.rng).fail_read(&mut self.rng),
             20..22 => {
                 let jump_ms = self.rng.i64(-CLOCK_JUMP_MS..CLOCK_JUMP_MS);
                 self.now.wall_ms = self.now.wall_ms.saturating_add_signed(jump_ms);
@@ -48,7 +48,7 @@ impl World {
     pub(crate) fn pass_time(&mut self, life: &mut Life, ns: u64) {
         self.now.monotonic_ns += ns;
         let now_ns = self.now.monotonic_ns;
-        life.core.ring().pass_time(now_ns);
+        life.cores.iter_mut().for_each(|core| core.ring().pass_time(now_ns));
     }
 
     /// Whatever the disk's space: a pull is answered.
@@ -57,7 +57,7 @@ impl World {
         let mut client = self.connect_auditor(life)?;
         let asked = Asked::Pull { group: 0, place, from: 0, commit: None, suspend_ms: 0 };
         let answer = self.ask(life, &mut client, asked, &[])?;
-        life.core.ring().client_closes(client.connection, None);
+        life.ring(client.connection).client_closes(client.connection, None);
         if answer.was_there
             && matches!(answer.answered, Answered::Code { .. })
             && !life.reads_failed

@@ -40,6 +40,9 @@ struct Arguments {
     /// Shards of the store.
     #[arg(long, default_value_t = 1)]
     shards: u16,
+    /// Cores that run them, at the most as many as shards.
+    #[arg(long, default_value_t = 1)]
+    cores: usize,
     /// Large messages, whose old segments go by a budget.
     #[arg(long)]
     retains: bool,
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         bug: arguments.bug,
         disk_fails: arguments.disk_fails,
         shards: arguments.shards,
+        cores: arguments.cores,
         retains: arguments.retains,
     };
     if let Some(count) = arguments.corruptions {

@@ -312,7 +312,7 @@ impl World {
     /// The NameServer's part of a step.
     pub(crate) fn mind_names(&mut self, life: &Life) -> Result<(), Finding> {
         let tables = || {
-            let (topics, version) = life.core.broker().registered_topics();
+            let (topics, version) = life.home().registered_topics();
             Tables { topics, version }
         };
         self.names.live(&mut self.rng, tables)
@@ -325,7 +325,7 @@ impl World {
 }
 
 fn server(now: Now) -> Loop<SimRing> {
-    let mut ring = SimRing::new(None);
+    let mut ring = SimRing::new(0, None);
     ring.listen(());
     let limits = ConnectionLimits { connections_max: 100, idle_ms: IDLE_MS };
     Loop::new(ring, now, NameServerConfig::default(), limits)

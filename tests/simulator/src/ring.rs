@@ -97,13 +97,14 @@ pub struct SimRing {
     ready: Events,
     deadline_ns: Option<u64>,
     listens: bool,
+    core: u8,
     bug: Option<Bug>,
 }
 
 impl SimRing {
-    /// A ring without sockets and files.
-    pub fn new(bug: Option<Bug>) -> SimRing {
-        SimRing { bug, ..SimRing::default() }
+    /// A core's ring without sockets and files.
+    pub fn new(core: u8, bug: Option<Bug>) -> SimRing {
+        SimRing { core, bug, ..SimRing::default() }
     }
 
     // ---- what the world does --------------------------------------------------------------------
@@ -125,7 +126,7 @@ impl SimRing {
         });
         let slot = &mut self.connections[index as usize];
         *slot = Connection { generation: slot.generation, ..connection };
-        id(index, slot.generation)
+        id(self.core, index, slot.generation)
     }
 
     /// A client writes; the bytes arrive later.
@@ -188,13 +189,13 @@ impl SimRing {
         let slot = &mut self.connections[*index];
         let whole = slot.to_server.len();
         if whole == 0 {
-            let connection = id(*index as u32, slot.generation);
+            let connection = id(self.core, *index as u32, slot.generation);
             self.client_closes(connection, None);
             return true;
         }
         let len = if rng.u8(..3) > 0 { whole } else { rng.usize(1..=whole) };
         let bytes: Vec<u8> = slot.to_server.drain(..len.min(64 * 1024)).collect();
-        let connection = id(*index as u32, slot.generation);
+        let connection = id(self.core, *index as u32, slot.generation);
         let buffer = self.free_buffers.pop().unwrap_or_else(|| {
             self.buffers.push(Vec::new());
             (self.buffers.len() - 1) as u16
@@ -321,8 +322,9 @@ impl SimRing {
     // ---- the rest -------------------------------------------------------------------------------
 
     fn slot(&mut self, connection: ConnectionId) -> Option<&mut Connection> {
+        let core = self.core;
         let slot = self.connections.get_mut(connection.index())?;
-        (slot.is_open && id(connection.index() as u32, slot.generation) == connection)
+        (slot.is_open && id(core, connection.index() as u32, slot.generation) == connection)
             .then_some(slot)
     }
 
@@ -338,8 +340,8 @@ impl SimRing {
     }
 }
 
-fn id(index: u32, generation: u32) -> ConnectionId {
-    ConnectionId::from_bits(u64::from(generation) << 32 | u64::from(index))
+fn id(core: u8, index: u32, generation: u32) -> ConnectionId {
+    ConnectionId::from_bits(u64::from(core) << 56 | u64::from(generation) << 32 | u64::from(index))
 }
 
 impl Ring for SimRing {

@@ -127,7 +127,7 @@ impl World {
             1 => Encoding::Flat,
             _ => Encoding::Json,
         };
-        let connection = life.core.ring().connect(peer, window)?;
+        let connection = life.any_ring(&mut self.rng).connect(peer, window)?;
         let mut client = Client::new(connection, encoding);
         client.is_deaf = is_deaf;
         Some(client)
@@ -139,14 +139,14 @@ impl World {
         match self.rng.u8(..150) {
             0 | 1 => {
                 let reset = self.rng.bool().then(|| std::io::ErrorKind::ConnectionReset.into());
-                life.core.ring().client_closes(client.connection, reset);
+                life.ring(client.connection).client_closes(client.connection, reset);
                 return self.forget(client).map(|()| None);
             }
             2 => {
                 client.is_leaving = true;
-                life.core.ring().client_half_closes(client.connection);
+                life.ring(client.connection).client_half_closes(client.connection);
             }
-            3..6 => life.core.ring().delay(client.connection, self.rng.u32(1..60)),
+            3..6 => life.ring(client.connection).delay(client.connection, self.rng.u32(1..60)),
             _ => {}
         }
         Ok(Some(client))
@@ -160,7 +160,7 @@ impl World {
     fn ask_from(&mut self, life: &mut Life, client: &mut Client, asked: Asked, bodies: &[&[u8]]) {
         let is_there = asked.place().is_some_and(|place| self.ledger.must_exist(place));
         let bytes = client.ask(asked, is_there, bodies);
-        life.core.ring().client_writes(client.connection, &bytes);
+        life.ring(client.connection).client_writes(client.connection, &bytes);
     }
 
     // ---- producers ------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ impl World {
             return Ok(());
         };
         if self.rng.u8(..20) == 0 {
-            life.core.ring().client_closes(client.connection, None);
+            life.ring(client.connection).client_closes(client.connection, None);
             return self.forget(client);
         }
         let topic = Topic::Made(self.rng.u8(..MADE_TOPICS));
@@ -319,7 +319,7 @@ impl World {
     fn flood(&mut self, life: &mut Life, client: &mut Client, number: usize) {
         let group = CONSUMERS[number].0;
         let bytes = client.flood(group, FLOOD_COMMITS);
-        life.core.ring().client_writes(client.connection, &bytes);
+        life.ring(client.connection).client_writes(client.connection, &bytes);
         let place = self.choose_queue(number);
         let offset = self.memory.next.get(&(number, place)).copied().unwrap_or(0);
         self.ledger.commits(group, place, offset);
@@ -380,10 +380,10 @@ impl World {
         mut client: Client,
         consumer: Option<usize>,
     ) -> Result<Option<Client>, Finding> {
-        if client.is_deaf && life.core.ring().is_connected(client.connection) {
+        if client.is_deaf && life.ring(client.connection).is_connected(client.connection) {
             return Ok(Some(client));
         }
-        match life.core.ring().client_reads(client.connection) {
+        match life.ring(client.connection).client_reads(client.connection) {
             Some(bytes) => client.receive(&bytes),
             None if client.is_leaving || life.is_poisoned() => {
                 return self.forget(client).map(|()| None);

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use engine::commitlog::{FlushMode, Kind, PREFIX_BYTES};
 use engine::retention::{DiskLook, Retention};
-use engine::shard::SealLimits;
+use engine::shard::{SealLimits, Shard};
 use fastrand::Rng;
 use ringmq::broker::{Broker, BrokerSettings};
 use ringmq::router::Router;
 use ringmq::router::exchange::Exchange;
+use ringmq::server::SplitShards;
 use ringmq::server::core::{Core, CoreConfig, CoreParts};
 use ringmq::server::messages::{ToControl, ToCore};
 use ringmq::server::recovery::Replayed;
@@ -19,11 +20,10 @@ use ringmq::server::runs::ShardPlace;
 use ringmq::server::space::zero_range;
 use ringmq::server::store::{StoreSettings, inspect, open_files};
 use ringmq::server::upkeep::{Upkeep, perform};
-use ringmq::server::{CoreShards, SplitShards};
-use runtime::DirectBuffer;
 use runtime::clock::Now;
 use runtime::eventfd::EventFd;
 use runtime::mesh::{Inbox, Peer, SleepFlag, mesh, pair};
+use runtime::{ConnectionId, DirectBuffer};
 
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
@@ -49,6 +49,8 @@ pub struct Plan {
     pub disk_fails: bool,
     /// Shards of the store.
     pub shards: u16,
+    /// Cores that run them.
+    pub cores: usize,
     /// Large messages, and a budget that their old segments go by.
     pub retains: bool,
 }
@@ -147,13 +149,15 @@ pub(crate) const QUIET_STEPS_MAX: u32 = 20_000;
 
 /// A broker between its start and its crash, and who is connected to it.
 pub(crate) struct Life {
-    pub(crate) core: Core<SimRing>,
-    to_core: Peer<ToCore<DiskFile>>,
-    from_core: Inbox<ToControl>,
+    pub(crate) cores: Vec<Core<SimRing>>,
+    /// Control's ends of the rings to and from each core.
+    control: Vec<(Peer<ToCore<DiskFile>>, Inbox<ToControl>)>,
+    /// Cores that have said that they serve, and that they are drained.
+    serving: usize,
+    drained: usize,
     places: Vec<ShardPlace>,
     wanted: VecDeque<(usize, std::ops::Range<u64>)>,
     upkeeps: VecDeque<(usize, Upkeep)>,
-    is_serving: bool,
     pub(crate) actors: Actors,
     /// The disk has no space now …
     pub(crate) is_full: bool,
@@ -175,8 +179,55 @@ impl Life {
 
     /// Whether a write or sync failed: nothing is acknowledged any more.
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.core.broker().shards.iter().any(|shard| shard.log().poisoned().is_some())
+        self.shards().any(|shard| shard.log().poisoned().is_some())
     }
+
+    /// A shard, by its number.
+    pub(crate) fn shard(&self, number: usize) -> &Shard {
+        let cores = self.cores.len();
+        &self.cores[number % cores].broker().shards[number / cores]
+    }
+
+    /// All shards, in the order of their numbers.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
+        (0..self.places.len()).map(|number| self.shard(number))
+    }
+
+    /// The broker of the core that makes topics.
+    pub(crate) fn home(&self) -> &Broker {
+        self.cores[0].broker()
+    }
+
+    /// The ring that has a connection.
+    pub(crate) fn ring(&mut self, connection: ConnectionId) -> &mut SimRing {
+        self.cores[connection.core()].ring()
+    }
+
+    /// The ring of any core.
+    pub(crate) fn any_ring(&mut self, rng: &mut Rng) -> &mut SimRing {
+        let core = any_core(self.cores.len(), rng);
+        self.cores[core].ring()
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving == self.cores.len()
+    }
+
+    fn tell(&mut self, shard: usize, message: ToCore<DiskFile>) {
+        let core = shard % self.cores.len();
+        self.control[core].0.send(message).ok();
+    }
+
+    fn tell_all(&mut self, message: impl Fn() -> ToCore<DiskFile>) {
+        for (to_core, _) in &mut self.control {
+            to_core.send(message()).ok();
+        }
+    }
+}
+
+/// One of so many cores. With one there is nothing to choose, and nothing is drawn.
+fn any_core(count: usize, rng: &mut Rng) -> usize {
+    if count == 1 { 0 } else { rng.usize(..count) }
 }
 
 /// See the module's first lines.
@@ -391,10 +442,10 @@ impl World {
 
     /// A clean stop.
     fn stop(&mut self, life: &mut Life) -> Result<(), Finding> {
-        life.to_core.send(ToCore::Stop).ok();
+        life.tell_all(|| ToCore::Stop);
         for _ in 0..QUIET_STEPS_MAX {
             self.step(life, false)?;
-            if life.core.is_stopped() {
+            if life.cores.iter().all(Core::is_stopped) {
                 return Ok(());
             }
         }
@@ -458,7 +509,9 @@ impl World {
         }
         self.disk.fill(false);
         self.names.broker_ends(self.plan.crash, &mut self.rng);
-        life.core.ring().crash(self.plan.crash, &mut self.rng);
+        for core in &mut life.cores {
+            core.ring().crash(self.plan.crash, &mut self.rng);
+        }
         self.disk.crash(self.plan.crash, &mut self.rng);
         self.summary.crashes += 1;
     }
@@ -489,17 +542,13 @@ impl World {
         let mut store = store.map_err(|error| format!("the store does not open: {error}"))?;
         store.catalog.opened(self.now.wall_ms);
         let shard_count = store.shards.len();
-        let SplitShards { mut cores, places, due } = SplitShards::new(store.shards, 1);
-        let CoreShards { shards, files } = cores.remove(0);
+        let core_count = self.plan.cores;
+        let SplitShards { cores: dealt, places, due } = SplitShards::new(store.shards, core_count);
         let flag = || SleepFlag::new(EventFd::new().expect("an eventfd"));
-        let (core_sleep, control_sleep) = (flag(), flag());
-        let (to_control, from_core) = pair(&core_sleep, &control_sleep, 256);
-        let (to_core, inbox) = pair(&control_sleep, &core_sleep, 256);
-        let router = Router::new(0, 1, shard_count);
-        let exchange = Exchange::new(mesh(std::slice::from_ref(&core_sleep), 256).remove(0));
-        let broker =
-            Broker::new(broker_settings(self.delay_ms), router, shards, store.catalog, self.now);
+        let control_sleep = flag();
+        let sleeps: Vec<_> = (0..core_count).map(|_| flag()).collect();
         let config = CoreConfig {
+            accepts_for_all: false, // clients connect to the core they like
             connections_max: 100,
             spin_us: 0,
             idle_ms: 3_600_000,
@@ -508,24 +557,36 @@ impl World {
             store: directory,
             retention: retention(self.plan.retains),
         };
-        let parts = CoreParts {
-            broker,
-            files,
-            listeners: vec![()],
-            exchange,
-            control: to_control,
-            inbox,
-            sleep: core_sleep,
-            config,
-        };
+        let (mut cores, mut control) = (Vec::new(), Vec::new());
+        // Small rings between cores, so that they are full now and then.
+        for (core, (dealt, port)) in dealt.into_iter().zip(mesh(&sleeps, 4)).enumerate() {
+            let sleep = sleeps[core].clone();
+            let (to_control, from_core) = pair(&sleep, &control_sleep, 256);
+            let (to_core, inbox) = pair(&control_sleep, &sleep, 256);
+            control.push((to_core, from_core));
+            let router = Router::new(core, core_count, shard_count);
+            let settings = broker_settings(self.delay_ms);
+            let catalog = store.catalog.clone();
+            let parts = CoreParts {
+                broker: Broker::new(settings, router, dealt.shards, catalog, self.now),
+                files: dealt.files,
+                listeners: vec![()],
+                exchange: Exchange::new(port),
+                control: to_control,
+                inbox,
+                sleep,
+                config: config.clone(),
+            };
+            cores.push(Core::new(SimRing::new(core as u8, self.plan.bug), parts));
+        }
         Ok(Life {
-            core: Core::new(SimRing::new(self.plan.bug), parts),
-            to_core,
-            from_core,
+            cores,
+            control,
+            serving: 0,
+            drained: 0,
             places,
             wanted: VecDeque::new(),
             upkeeps: due.into(),
-            is_serving: false,
             actors: Actors::new(&mut self.rng),
             is_full: false,
             was_full: false,
@@ -538,7 +599,7 @@ impl World {
     /// Steps until the broker accepts connections.
     fn serve(&mut self, life: &mut Life) -> Result<(), Finding> {
         for _ in 0..QUIET_STEPS_MAX {
-            if life.is_serving {
+            if life.is_serving() {
                 return Ok(());
             }
             self.step(life, false)?;
@@ -551,21 +612,21 @@ impl World {
         if with_load {
             self.disturb(life)?;
         }
-        if life.is_serving && self.rng.u8(..8) == 0 {
+        if life.is_serving() && self.rng.u8(..8) == 0 {
             self.mind_names(life)?;
         }
         match self.rng.u8(..100) {
             0..25 => {
                 // A receive is 64 KiB at the most; who sends much fills several at once.
                 for _ in 0..if life.actors.is_heavy { 6 } else { 1 } {
-                    life.core.ring().deliver(&mut self.rng);
+                    life.any_ring(&mut self.rng).deliver(&mut self.rng);
                 }
             }
             25..55 => {
                 if self.plan.disk_fails && with_load && self.rng.u16(..400) == 0 {
-                    life.reads_failed |= life.core.ring().fail(&mut self.rng);
+                    life.reads_failed |= life.any_ring(&mut self.rng).fail(&mut self.rng);
                 } else {
-                    life.core.ring().complete(&mut self.rng);
+                    life.any_ring(&mut self.rng).complete(&mut self.rng);
                 }
             }
             55..65 if with_load && life.control_is_late > 0 => {}
@@ -586,20 +647,26 @@ impl World {
     }
 
     fn turn(&mut self, life: &mut Life) -> Result<(), Finding> {
-        let worked = life.core.step(self.now).map_err(|error| error.to_string())?;
+        let core = any_core(life.cores.len(), &mut self.rng);
+        let core = &mut life.cores[core];
+        let worked = core.step(self.now).map_err(|error| error.to_string())?;
         if !worked {
-            life.core.arm_deadline(self.now);
+            core.arm_deadline(self.now);
         }
         Ok(())
     }
 
     /// The control thread's part.
     fn control(&mut self, life: &mut Life) {
-        while let Some(message) = life.from_core.pop() {
+        let messages = life
+            .control
+            .iter_mut()
+            .flat_map(|(_, from_core)| std::iter::from_fn(|| from_core.pop()).collect::<Vec<_>>());
+        for message in messages.collect::<Vec<_>>() {
             match message {
                 ToControl::PrepareSpace { shard, range } => life.wanted.push_back((shard, range)),
                 ToControl::RegisterTopics { number: Some(number), .. } => {
-                    life.to_core.send(ToCore::Registered { number }).ok();
+                    life.tell(0, ToCore::Registered { number });
                 }
                 ToControl::WriteRun { shard, slice } => {
                     life.upkeeps.push_back((shard, Upkeep::WriteRun(slice)));
@@ -610,15 +677,22 @@ impl World {
                 ToControl::RemakeRun { shard, range } => {
                     life.upkeeps.push_back((shard, Upkeep::RemakeRun(range)));
                 }
-                ToControl::Serving => life.is_serving = true,
-                ToControl::Drained => _ = life.to_core.send(ToCore::End),
+                ToControl::Serving => life.serving += 1,
+                ToControl::Drained => {
+                    life.drained += 1;
+                    if life.drained == life.cores.len() {
+                        life.tell_all(|| ToCore::End);
+                    }
+                }
                 ToControl::RegisterTopics { .. } | ToControl::Stopped => {}
             }
         }
         // Space is zeroed no earlier than it will soon be needed: the rest would only cost time.
-        let log = life.core.broker().shards[0].log();
-        let is_needed = log.prepared() < log.appended() + (4 << 20);
-        if is_needed && let Some((shard, range)) = life.wanted.pop_front() {
+        let needed = life.wanted.iter().position(|(shard, _)| {
+            let log = life.shard(*shard).log();
+            log.prepared() < log.appended() + (4 << 20)
+        });
+        if let Some((shard, range)) = needed.and_then(|at| life.wanted.remove(at)) {
             let zeroed = zero_range(&self.disk, &self.zeros, &life.places[shard], range.clone());
             let message = match zeroed {
                 Ok(segment) => ToCore::SpacePrepared { shard, range, segment },
@@ -627,16 +701,16 @@ impl World {
                     ToCore::SpaceDelayed { shard, reason: error.to_string() }
                 }
             };
-            life.to_core.send(message).ok();
+            life.tell(shard, message);
         }
         if self.plan.retains && self.rng.u8(..4) == 0 {
             let look = DiskLook { used_percent: 10.0, size_bytes: 1 << 40, hour: 0 };
-            life.to_core.send(ToCore::Disk(look)).ok();
+            life.tell_all(|| ToCore::Disk(look));
         }
         if let Some((shard, upkeep)) = life.upkeeps.pop_front() {
             let done = perform(&self.disk, &life.places[shard], shard, upkeep);
             for message in done.messages {
-                life.to_core.send(message).ok();
+                life.tell(shard, message);
             }
             life.upkeeps.extend(done.again.map(|(again, _)| (shard, again)));
         }

@@ -16,6 +16,7 @@ const SYNC: Plan = Plan {
     bug: None,
     disk_fails: false,
     shards: 1,
+    cores: 1,
     retains: false,
 };
 
