@@ -15,10 +15,9 @@ use super::value::expected;
 use super::{Host, Invocation, Notice, Program, read, resolve};
 
 /// Flags of `ringmq check-config`.
-///
-/// Exit status: 0 if the program would start with the file, 1 if it would refuse, 2 if the file
-/// cannot be read.
 #[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 if the program would start with the file, 1 if it would \
+                        refuse, 2 if the file cannot be read.")]
 pub struct CheckFlags {
     /// The file
     #[arg(value_name = "FILE")]

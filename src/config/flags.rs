@@ -49,7 +49,8 @@ pub struct ServerFlags {
 /// Flags of `ringmq broker`; each wins over its key in the file.
 #[derive(Debug, Default, Args)]
 pub struct BrokerFlags {
-    /// NameServers to register with, as 192.0.2.1:9876;192.0.2.2:9876
+    /// NameServers to register with, as '192.0.2.1:9876;192.0.2.2:9876'; any may be down. Of ringmq
+    /// broker, NAMESRV_ADDR of the environment if neither flag nor file names one
     #[arg(short = 'n', long = "namesrv", alias = "namesrvAddr", value_name = "HOST:PORT;…")]
     pub name_servers: Option<String>,
 

@@ -37,6 +37,8 @@ pub enum Unit {
     None,
     /// Bytes.
     Bytes,
+    /// Microseconds.
+    Microseconds,
     /// Milliseconds.
     Milliseconds,
     /// Seconds.

@@ -128,6 +128,7 @@ pub fn expected(kind: Kind) -> String {
             let unit = match unit {
                 Unit::None => "",
                 Unit::Bytes => " bytes",
+                Unit::Microseconds => " µs",
                 Unit::Milliseconds => " ms",
                 Unit::Seconds => " s",
                 Unit::Hours => " h",

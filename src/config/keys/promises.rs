@@ -98,7 +98,10 @@ pub(super) const GROUPS: &[Group] = &[
         class: Promise("connections to NameServers go straight there"),
         keys: &["socksProxyConfig={}"],
     },
-    Group { class: Promise("a process runs one broker"), keys: &["inBrokerContainer=false"] },
+    Group {
+        class: Promise("a process runs one broker"),
+        keys: &["inBrokerContainer=false", "brokerConfigPaths="],
+    },
     Group { class: Promise("no foreign code is loaded"), keys: &["messageStorePlugIn="] },
     Group {
         class: Promise("the whole commit log lies under storePathRootDir"),

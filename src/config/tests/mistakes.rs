@@ -72,6 +72,15 @@ const ROWS: &[Row] = &[
         of_other_type: &["500ms", "0.5", ""],
         out_of_range: &["0", "-500", "60001"],
     },
+    // In microseconds.
+    Row {
+        key: "ringmqSpinMicros",
+        misspelt: "ringmqSpinMicro",
+        good: "50",
+        expected: "a whole number from 0 to 1000 µs",
+        of_other_type: &["50µs", "0.5"],
+        out_of_range: &["-1", "1001"],
+    },
     // In seconds.
     Row {
         key: "serverChannelMaxIdleTimeSeconds",

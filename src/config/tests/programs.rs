@@ -154,3 +154,31 @@ fn what_is_printed_is_every_key_as_it_holds_and_a_configuration_file() {
     let again = namesrv(&[], Some(&all)).unwrap();
     assert_eq!(printed(&again.effective, Print::All), all);
 }
+
+/// Files of the distribution, without their comments: what Apache's broker runs with, this runs with
+/// or says why not.
+#[test]
+fn example_files_of_the_distribution() {
+    let masters = "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerId=0\n\
+                   deleteWhen=04\nfileReservedTime=48\nbrokerRole=ASYNC_MASTER\n\
+                   flushDiskType=ASYNC_FLUSH\n";
+    let plain = Invocation::plain(Program::Broker);
+    assert!(broker(&plain, Some(masters), &host()).is_ok(), "conf/broker.conf");
+    let slave = masters.replace("brokerId=0", "brokerId=1").replace("ASYNC_MASTER", "SLAVE");
+    let errors = broker(&plain, Some(&slave), &host()).unwrap_err();
+    let refused = |key| move |error: &ConfigError| matches!(error, ConfigError::NotThere { key: found, .. } if *found == key);
+    assert_eq!(errors.len(), 2, "conf/2m-2s-async/broker-a-s.properties");
+    assert!(errors.iter().any(refused("brokerId")) && errors.iter().any(refused("brokerRole")));
+
+    let container = "listenPort=10811\nnamesrvAddr=192.0.2.1:9876\n\
+                     fetchNamesrvAddrByAddressServer=false\nbrokerConfigPaths=/a.conf:/b.conf\n";
+    let errors = broker(&plain, Some(container), &host()).unwrap_err();
+    assert_eq!(errors.len(), 1, "conf/container/2container-2m-2s/broker-container1.conf");
+    assert!(errors.iter().any(refused("brokerConfigPaths")));
+
+    let controller = "enableControllerInNamesrv = true\ncontrollerDLegerGroup = group1\n\
+                      controllerDLegerPeers = n0-127.0.0.1:9877\ncontrollerDLegerSelfId = n0\n";
+    let errors = namesrv(&[], Some(controller)).unwrap_err();
+    assert_eq!(errors.len(), 1, "conf/controller/quick-start/namesrv.conf");
+    assert!(errors.iter().any(refused("enableControllerInNamesrv")));
+}

@@ -63,6 +63,22 @@ fn committed(name: &str) -> String {
 const FILES: [(&str, Program); 2] =
     [("broker.conf", Program::Server), ("namesrv.conf", Program::Namesrv)];
 
+/// The number of the first line in which two texts differ, and both.
+fn first_difference(left: &str, right: &str) -> Option<(usize, String, String)> {
+    let (mut left, mut right, mut number) = (left.lines(), right.lines(), 0);
+    loop {
+        let lines = (left.next(), right.next());
+        number += 1;
+        if lines == (None, None) {
+            return None;
+        }
+        if lines.0 != lines.1 {
+            let text = |line: Option<&str>| line.unwrap_or("nothing").to_owned();
+            return Some((number, text(lines.0), text(lines.1)));
+        }
+    }
+}
+
 #[test]
 fn the_reference_files_are_what_the_table_says() {
     for (name, program) in FILES {
@@ -71,9 +87,9 @@ fn the_reference_files_are_what_the_table_says() {
             std::fs::write(path(name), &expect).unwrap();
         }
         let found = committed(name);
-        let differs = found.lines().zip(expect.lines()).find(|(found, expect)| found != expect);
+        let differs = first_difference(&found, &expect);
         assert!(
-            found == expect,
+            differs.is_none(),
             "deploy/config/{name} differs from the table of keys, first {differs:?}; \
              {WRITE}=1 cargo test -p ringmq reference writes it anew"
         );
@@ -107,7 +123,7 @@ fn a_reference_file_with_every_line_used_changes_nothing() {
         let (used, unused) = (resolve(&plain, file, &host()), resolve(&plain, None, &host()));
         let (used, unused) = (used.unwrap(), unused.unwrap());
         let printed = |config: &Config| printed(config.effective(), Print::All);
-        assert_eq!(printed(&used), printed(&unused), "{name}");
+        assert_eq!(first_difference(&printed(&used), &printed(&unused)), None, "{name}");
     }
 }
 
