@@ -10,6 +10,7 @@ pub mod recovery;
 pub mod runs;
 pub mod space;
 pub mod store;
+pub mod supervisor;
 pub mod upkeep;
 
 use std::net::{IpAddr, SocketAddr};
@@ -132,6 +133,7 @@ where
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
     let (name_listener, name_address) =
         listen(config.listen, config.namesrv_port, "the NameServer")?;
+    supervisor::tell_opening(&config.store);
     let (lock, store) = store::open(&files, &store_settings(&config))?;
     if store.shards.len() != 1 {
         return Err(ServerError::OneShard);
