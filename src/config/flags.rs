@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use crate::inspect::InspectFlags;
+use crate::ping::PingFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Apache RocketMQ rebuilt for Linux: NameServer and broker in one program.
@@ -24,6 +25,8 @@ pub enum Command {
     Server(ServerFlags),
     /// Look into a stopped store: verify it, explain a position, a queue or a segment.
     Inspect(InspectFlags),
+    /// Ask a running broker and its NameServer whether they answer.
+    Ping(PingFlags),
 }
 
 /// Flags of `ringmq server`; each wins over its key in the file.
