@@ -419,3 +419,62 @@ fn a_setting_that_cannot_be_written_is_said() {
     assert_eq!(status, 3, "{said}");
     assert!(said.contains("cannot be written"), "{said}");
 }
+
+// ---- the book -----------------------------------------------------------------------------------
+
+/// docs/operating.md quotes messages in the first column of its tables, `…` for what differs.
+#[test]
+fn the_messages_that_operators_look_up_are_said() {
+    let mut sources = String::new();
+    let mut folders = vec![file("src"), file("shards")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                sources.push_str(&text);
+            }
+        }
+    }
+    // A string that goes on in the next line, as it is said.
+    let sources: Vec<_> = sources.split("\\\n").map(str::trim_start).collect();
+    let sources = sources.concat();
+    let book = fs::read_to_string(file("docs/operating.md")).expect("the book");
+    let quotes: Vec<_> = book
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(quotes.len() > 30, "the tables are not where they were: {quotes:?}");
+    for quote in quotes {
+        for piece in quote.split('…').map(str::trim).filter(|piece| piece.len() > 2) {
+            assert!(sources.contains(piece), "nothing says {piece:?} ({quote:?})");
+        }
+    }
+}
+
+#[test]
+fn the_units_are_what_systemd_understands() {
+    let Ok(version) = Command::new("systemd-analyze").arg("--version").output() else {
+        return; // another init, or a container
+    };
+    assert!(version.status.success());
+    let directory = folder();
+    let units = ["ringmq.service", "ringmq-tune.service"];
+    for unit in units {
+        let text = fs::read_to_string(file("deploy/systemd").join(unit)).expect("a unit");
+        // The programs must be there.
+        let text = text
+            .replace("/usr/bin/ringmq ", concat!(env!("CARGO_BIN_EXE_ringmq"), " "))
+            .replace("/usr/libexec/ringmq/tune", file("deploy/tune").to_str().expect("text"));
+        fs::write(directory.path().join(unit), text).expect("a file");
+    }
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--recursive-errors=no"])
+        .args(units.map(|unit| directory.path().join(unit)))
+        .output()
+        .expect("it was there before");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output), "");
+}
