@@ -13,6 +13,11 @@ pub fn tell_opening(store: &Path) {
     tell(&[NotifyState::Status(&format!("opening {}", store.display()))]);
 }
 
+/// How far the log was read, as log offsets.
+pub fn tell_replaying(position: u64, end: u64) {
+    tell(&[NotifyState::Status(&format!("replaying the log, {position} of {end}"))]);
+}
+
 /// The broker listens and is registered, as far as the NameServers could be reached.
 pub fn tell_ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
