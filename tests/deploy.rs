@@ -409,6 +409,33 @@ fn what_no_setting_mends_has_its_exit_status() {
 }
 
 #[test]
+fn network_interrupts_on_one_processor_are_told() {
+    let machine = Machine::good();
+    for irq in ["24", "25"] {
+        machine.write(&format!("sys/class/net/eth0/device/msi_irqs/{irq}"), "msix");
+        machine.write(&format!("proc/irq/{irq}/effective_affinity_list"), "3");
+    }
+    let (said, status) = machine.tune(&[]);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("network interrupts = all 2 on CPU 3"), "{said}");
+    assert!(said.contains("ethtool -L eth0"), "{said}");
+    machine.write("proc/irq/25/effective_affinity_list", "0");
+    assert_eq!(machine.tune(&["--quiet"]), (String::new(), 0));
+}
+
+#[test]
+fn a_group_that_io_uring_is_kept_for_is_no_reason_to_open_it_to_all() {
+    let machine = Machine::good();
+    machine.write("proc/sys/kernel/io_uring_disabled", "1");
+    assert_eq!(machine.tune(&[]).1, 2, "for nobody but the superuser");
+    machine.write("proc/sys/kernel/io_uring_group", "991");
+    let (said, status) = machine.tune(&["--apply"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("SupplementaryGroups=991"), "{said}");
+    assert_eq!(machine.read("proc/sys/kernel/io_uring_disabled"), "1");
+}
+
+#[test]
 fn a_setting_that_cannot_be_written_is_said() {
     let machine = Machine::good();
     let path = machine.root.path().join("proc/sys/vm/swappiness");
