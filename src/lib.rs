@@ -8,5 +8,6 @@ pub mod config;
 pub mod inspect;
 pub mod namesrv;
 pub mod net;
+pub mod ping;
 pub mod router;
 pub mod server;

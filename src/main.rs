@@ -1,12 +1,12 @@
 //! The program `ringmq`: reads the command line, sets up the log, runs what was asked for.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use ringmq::config::{self, Command, Config, Effective, Flags, Notice, Place, check, printed};
 use ringmq::server::name_server_thread;
-use ringmq::{inspect, server};
+use ringmq::{inspect, ping, server};
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Namesrv(flags) => flags.invocation(),
         Command::CheckConfig(flags) => return check::run(&flags),
         Command::Inspect(flags) => return inspect::run(&flags),
+        Command::Ping(flags) => return ping::run(&flags),
     };
     let config = match config::load(&invocation) {
         Ok(config) => config,
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_max_level(config.log_level())
         .with_writer(std::io::stderr)
+        // Colours in a file or in the journal are noise that no search finds its way through.
+        .with_ansi(is_coloured())
         .with_target(false)
         .init();
     say(&config);
@@ -64,4 +67,9 @@ fn say(config: &Config) {
             _ => tracing::warn!("{notice}"),
         }
     }
+}
+
+/// On a terminal, unless NO_COLOR is set (no-color.org).
+fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Documents whose paths are checked.
-const DOCUMENTS: [&str; 3] = ["ARCHITECTURE.md", "README.md", "docs/questions.md"];
+const DOCUMENTS: [&str; 5] =
+    ["ARCHITECTURE.md", "README.md", "deploy/README.md", "docs/operating.md", "docs/questions.md"];
 
 /// What each crate may import of the workspace.
 const CRATES: [(&str, &[&str]); 5] = [

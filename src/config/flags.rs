@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::Program;
 use super::check::CheckFlags;
 use crate::inspect::InspectFlags;
+use crate::ping::PingFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Apache RocketMQ rebuilt for Linux: NameServer and broker in one program.
@@ -32,6 +33,8 @@ pub enum Command {
     CheckConfig(CheckFlags),
     /// Look into a stopped store: verify it, explain a position, a queue or a segment.
     Inspect(InspectFlags),
+    /// Ask a running broker and its NameServer whether they answer.
+    Ping(PingFlags),
 }
 
 /// Flags of `ringmq server`; each wins over its key in the file.

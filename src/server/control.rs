@@ -22,6 +22,7 @@ use runtime::mesh::{Inbox, Peer, SleepFlag};
 use super::messages::{ToControl, ToCore};
 use super::runs::ShardPlace;
 use super::space::{self, Preparer};
+use super::supervisor;
 use super::upkeep::{self, Upkeep};
 use crate::broker::registration::{
     BrokerIdentity, Coverage, Registrar, RegistrationError, RegistrationFailure,
@@ -228,6 +229,7 @@ async fn dispatch<F>(mut this: Dispatch<'_, F>) -> io::Result<()> {
         }
         let is_asked = this.stop.load(std::sync::atomic::Ordering::Acquire);
         if is_asked && !this.is_stopping.replace(true) {
+            supervisor::tell_stopping();
             this.cores.tell_all(|| ToCore::Stop);
         }
         this.sleep.prepare_to_sleep();
@@ -397,6 +399,7 @@ async fn register<F>(
             for line in &ready.lines {
                 println!("{line}");
             }
+            supervisor::tell_ready();
             glommio::spawn_local(check_advertised(ready.advertised)).detach();
         }
     }

@@ -12,6 +12,7 @@ pub mod recovery;
 pub mod runs;
 pub mod space;
 pub mod store;
+pub mod supervisor;
 pub mod upkeep;
 
 use std::net::{IpAddr, SocketAddr};
@@ -128,6 +129,7 @@ where
     // Ports before the store: a second start by mistake must not touch anything.
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
     let name_server = config.name_server.clone().map(BoundNameServer::listen).transpose()?;
+    supervisor::tell_opening(&config.store);
     let (lock, store) = store::open(&files, &store_settings(&config))?;
     let advertised = SocketAddr::new(config.advertise, broker_address.port());
     let settings = broker_settings(&config, advertised);

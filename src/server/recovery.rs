@@ -26,6 +26,7 @@ use super::store::{
     FORMAT, StoreError, StoreSettings, check_segments, io_error, list_segments, read_epochs,
     segment_path, write_epochs,
 };
+use super::supervisor;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
@@ -438,6 +439,7 @@ pub(super) fn replay(
             told = Instant::now();
             let total = segments.last().map_or(0, |(first, _)| first + shape.segment_bytes);
             tracing::info!(at = replay.position(), of = total, "replaying the log");
+            supervisor::tell_replaying(replay.position(), total);
         }
         match replay.step() {
             ReplayStep::Need { offset, bytes } => {

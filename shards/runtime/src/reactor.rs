@@ -265,6 +265,10 @@ impl Reactor {
     /// # Errors
     /// EPERM or ENOSYS when io_uring is switched off (sysctl, seccomp), ENOMEM below the memlock limit.
     pub fn new(config: ReactorConfig) -> io::Result<Reactor> {
+        Reactor::make(config).map_err(with_advice)
+    }
+
+    fn make(config: ReactorConfig) -> io::Result<Reactor> {
         let mut fallbacks = Fallbacks::default();
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -955,6 +959,20 @@ fn send_slices(socket: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             return Err(error);
         }
     }
+}
+
+/// The limits that a ring meets first, in the operator's words.
+fn with_advice(error: io::Error) -> io::Error {
+    let advice = match error.raw_os_error() {
+        Some(libc::ENOMEM) => {
+            "raise the limit of locked memory: systemd LimitMEMLOCK=infinity, docker --ulimit memlock=-1"
+        }
+        Some(libc::EMFILE) => {
+            "raise the limit of open files: systemd LimitNOFILE=65536, docker --ulimit nofile=65536"
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("make the ring of a thread: {error}; {advice}"))
 }
 
 #[cfg(test)]

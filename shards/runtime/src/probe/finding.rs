@@ -40,8 +40,9 @@ pub enum Finding {
     /// A seccomp filter stands before it: the default in Docker, containerd and Podman.
     #[error(
         "a seccomp filter denies io_uring_setup ({errno}), as the default profile of containers does: \
-         allow io_uring_setup, io_uring_enter and io_uring_register (docker: --security-opt \
-         seccomp=profile.json; kubernetes: securityContext.seccompProfile of type Localhost)"
+         allow io_uring_setup, io_uring_enter and io_uring_register with deploy/container/seccomp.json \
+         (docker: --security-opt seccomp=FILE; kubernetes: securityContext.seccompProfile of type \
+         Localhost)"
     )]
     IoUringFiltered {
         /// What io_uring_setup answered.
