@@ -123,9 +123,28 @@ impl Broker {
         self.place_of(placement, queue.queue)
     }
 
+    /// Other cores know a topic, so that a request that needs it may go there.
+    ///
+    /// # Errors
+    /// It has to wait, or they never will.
+    pub(super) fn check_copied(&mut self, topic: &str) -> Result<(), Stop> {
+        let topic = self.catalog.topic(topic).map(|topic| topic.incarnation);
+        topic.map_or(Ok(()), |topic| self.check_incarnation(topic))
+    }
+
+    /// Whether other cores know all topics.
+    pub fn is_copied(&self) -> bool {
+        self.copies.unconfirmed.is_empty()
+    }
+
     fn check_confirmed(&mut self, incarnation: u32, shard: u8) -> Result<(), Stop> {
+        // What lies behind the topic's record in the same log cannot outlive it.
+        if shard == 0 { Ok(()) } else { self.check_incarnation(incarnation) }
+    }
+
+    fn check_incarnation(&mut self, incarnation: u32) -> Result<(), Stop> {
         let is_of = |(_, copy): &(u64, HomeCopy)| matches!(copy, HomeCopy::Catalog { incarnation: it, .. } if *it == incarnation);
-        if shard == 0 || !self.copies.unconfirmed.iter().any(is_of) {
+        if !self.copies.unconfirmed.iter().any(is_of) {
             return Ok(());
         }
         self.shards[0].has_room(0)?; // says so if the log is poisoned

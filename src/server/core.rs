@@ -881,7 +881,9 @@ impl<R: Ring> Core<R> {
         }
         match self.phase {
             Phase::Starting => {
-                if !self.broker.router().is_home() || self.broker.create_system_topics(now) {
+                let is_home = self.broker.router().is_home();
+                // All cores know the topics that every broker has before anybody can ask.
+                if !is_home || self.broker.create_system_topics(now) && self.broker.is_copied() {
                     for listener in self.listeners.drain(..) {
                         self.ring.listen(listener);
                     }

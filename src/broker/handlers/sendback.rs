@@ -64,7 +64,8 @@ impl Broker {
             answer(asker, response::SUCCESS, None, None, &[], outboxes);
             return Ok(());
         }
-        self.ensure_group_topic(now, &names::retry_topic(&group), rules.retry_queue_nums)?;
+        let retry_topic = names::retry_topic(&group);
+        self.ensure_group_topic(now, &retry_topic, rules.retry_queue_nums)?;
         let asked_max = header.max_reconsume_times.filter(|_| asker.version >= version::V3_4_9);
         let Some(position) = Position::from_i64(header.offset) else {
             return Err(not_found(header.offset));
@@ -79,7 +80,10 @@ impl Broker {
             // The owner of the message read it; here is the queue that it comes to.
             return self.append_send_back(now, asker, &send_back, body);
         }
-        here(self.router.of_position(position))?;
+        if let Err(elsewhere) = here(self.router.of_position(position)) {
+            self.check_copied(&retry_topic)?;
+            return Err(elsewhere);
+        }
         self.try_or_park(now, asker, Request::SendBack(send_back), outboxes)
     }
 

@@ -128,7 +128,7 @@ impl World {
 
     /// Reads all queues from their start, and the committed offsets.
     pub(crate) fn audit(&mut self, life: &mut Life) -> Result<(), Finding> {
-        for place in all_places() {
+        for place in all_places(self.plan.shards) {
             let is_made = matches!(place.topic, Topic::Made(_));
             if is_made && place.queue >= self.ledger.queues_of(place.topic).1 {
                 continue; // nobody ever asked for it

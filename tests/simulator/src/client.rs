@@ -17,7 +17,7 @@ use proto::reply::{
 use runtime::ConnectionId;
 
 use crate::ledger::{Found, Item, MessageKey};
-use crate::place::{Place, RETRIES_MAX, SCHEDULE, Topic, group_name};
+use crate::place::{Place, RETRIES_MAX, Topic, group_name};
 
 /// What a request was for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -417,7 +417,9 @@ fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
             return Err("a pull answer holds a body with a wrong checksum".to_owned());
         }
         let fields = record.fields();
-        if fields.topic != place.topic.name().as_bytes() || fields.queue_id != place.queue as i32 {
+        // A delayed message's record has its level.
+        let queue = if place.is_schedule() { 0 } else { place.queue as i32 };
+        if fields.topic != place.topic.name().as_bytes() || fields.queue_id != queue {
             let topic = String::from_utf8_lossy(fields.topic);
             return Err(format!("{place} holds a message of {topic} queue {}", fields.queue_id));
         }
@@ -426,7 +428,7 @@ fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
             position: fields.physic_offset,
             stored_ms: fields.store_timestamp as u64,
             times: fields.reconsume_times as u32,
-            meant_for: if place == SCHEDULE { meant_for(fields.properties) } else { None },
+            meant_for: if place.is_schedule() { meant_for(fields.properties) } else { None },
             body: fields.body.to_vec(),
         });
         body = &body[size..];

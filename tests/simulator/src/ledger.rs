@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use proto::ids::Position;
 
-use crate::place::{Place, SCHEDULE, Topic};
+use crate::place::{Place, Topic};
 
 /// A message by its producer and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -90,9 +90,10 @@ struct Sent {
 }
 
 impl Sent {
-    /// Where it goes first, which is what an answer speaks of.
-    fn first_place(&self) -> Place {
-        if self.intent.is_delayed { SCHEDULE } else { self.intent.place }
+    /// Where it went first, which is what an answer speaks of.
+    fn first_place(&self, stored: Stored) -> Place {
+        let shard = Position::from_i64(stored.position).map_or(0, |position| position.shard().0);
+        if self.intent.is_delayed { Place::schedule(shard) } else { self.intent.place }
     }
 }
 
@@ -200,7 +201,6 @@ impl Ledger {
             ));
         }
         sent.outcome = outcome;
-        let place = sent.first_place();
         let was_seen = match sent.intent.is_delayed {
             true => sent.scheduled.map(|(offset, _)| offset),
             false => sent.seen_at,
@@ -212,6 +212,7 @@ impl Ledger {
                 if was_seen.is_some_and(|seen| seen != stored.offset) {
                     return Err(format!("{item:?}: answered {stored:?}, was seen at {was_seen:?}"));
                 }
+                let place = sent.first_place(stored);
                 self.check_position(item, place, stored)?;
                 self.put(place, stored.offset, item)
             }
@@ -281,14 +282,14 @@ impl Ledger {
             }
             None => place,
         };
-        if sent.intent.place != meant_for || (place == SCHEDULE && !sent.intent.is_delayed) {
+        if sent.intent.place != meant_for || (place.is_schedule() && !sent.intent.is_delayed) {
             return Err(format!("{at}: {item:?} was sent to {}", sent.intent.place));
         }
         if sent.outcome == Outcome::Refused {
             return Err(format!("{at}: {item:?} was refused"));
         }
         if let Outcome::Stored(Some(stored)) = sent.outcome
-            && place == sent.first_place()
+            && place.is_schedule() == sent.intent.is_delayed
             && (stored.offset, stored.position) != (found.offset, found.position)
         {
             return Err(format!(
@@ -296,14 +297,14 @@ impl Ledger {
                 found.position
             ));
         }
-        let before = match place {
-            SCHEDULE => sent.scheduled.replace((found.offset, found.stored_ms)).map(|it| it.0),
-            _ => sent.seen_at.replace(found.offset),
+        let before = match place.is_schedule() {
+            true => sent.scheduled.replace((found.offset, found.stored_ms)).map(|it| it.0),
+            false => sent.seen_at.replace(found.offset),
         };
         if before.is_some_and(|before| before != found.offset) {
             return Err(format!("{at}: {item:?} was seen at {before:?} too"));
         }
-        if place != SCHEDULE {
+        if !place.is_schedule() {
             if let Some((_, scheduled_ms)) = sent.scheduled
                 && found.stored_ms < scheduled_ms + self.delay_ms
             {
@@ -388,7 +389,7 @@ impl Ledger {
         for (offset, item) in std::mem::replace(queue, kept) {
             let sent = &self.sent[&item];
             if let Outcome::Stored(Some(stored)) = sent.outcome
-                && place == sent.first_place()
+                && place.is_schedule() == sent.intent.is_delayed
                 && log_offset(stored.position) >= log_start
             {
                 return Err(format!(
@@ -565,7 +566,7 @@ impl Order {
             self.batch = Some((key, index + 1, count));
         }
         // Messages that waited come in the order in which they waited.
-        let waited = sent.intent.is_delayed && place != SCHEDULE;
+        let waited = sent.intent.is_delayed && !place.is_schedule();
         let number = match sent.scheduled.filter(|_| waited) {
             Some((offset, _)) => offset,
             None if waited => return Ok(()),

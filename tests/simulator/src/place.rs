@@ -30,7 +30,7 @@ pub enum Topic {
     Auto,
     /// Made, and later changed, by request.
     Made(u8),
-    /// Delayed messages wait here, one queue for each level.
+    /// Delayed messages wait here: each shard has one queue for the only level.
     Schedule,
     /// Messages that a group sent back.
     Retry(u8),
@@ -47,8 +47,17 @@ pub struct Place {
     pub queue: u32,
 }
 
-/// Where delayed messages wait.
-pub const SCHEDULE: Place = Place { topic: Topic::Schedule, queue: 0 };
+impl Place {
+    /// Where a shard's delayed messages wait.
+    pub fn schedule(shard: u8) -> Place {
+        Place { topic: Topic::Schedule, queue: u32::from(shard) }
+    }
+
+    /// Whether messages only wait here for their time.
+    pub fn is_schedule(self) -> bool {
+        self.topic == Topic::Schedule
+    }
+}
 
 impl Topic {
     /// Its name on the wire.
@@ -80,12 +89,13 @@ impl Topic {
         }
     }
 
-    /// Every queue that it may ever have.
-    pub fn places(self) -> impl Iterator<Item = Place> {
+    /// Every queue that it may ever have in a store of so many shards.
+    pub fn places(self, shards: u16) -> impl Iterator<Item = Place> {
         let queues = match self {
             Topic::Auto => AUTO_QUEUES,
             Topic::Made(_) => MADE_QUEUES_MAX,
-            Topic::Schedule | Topic::Retry(_) | Topic::Dead(_) => 1,
+            Topic::Schedule => u32::from(shards),
+            Topic::Retry(_) | Topic::Dead(_) => 1,
         };
         (0..queues).map(move |queue| Place { topic: self, queue })
     }
@@ -93,13 +103,13 @@ impl Topic {
 
 /// Every queue that there may be, those of delayed messages first: what is delivered meanwhile is then
 /// found where it was delivered to.
-pub fn all_places() -> impl Iterator<Item = Place> {
+pub fn all_places(shards: u16) -> impl Iterator<Item = Place> {
     let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
     [Topic::Schedule, Topic::Auto]
         .into_iter()
         .chain((0..MADE_TOPICS).map(Topic::Made))
         .chain(groups)
-        .flat_map(Topic::places)
+        .flat_map(move |topic| topic.places(shards))
 }
 
 /// Name of a group.

@@ -335,7 +335,8 @@ impl World {
         };
         let topics =
             [Topic::Auto, Topic::Auto, Topic::Made(0), Topic::Made(1), Topic::Retry(group)];
-        let places = topics.into_iter().flat_map(Topic::places);
+        let shards = self.plan.shards;
+        let places = topics.into_iter().flat_map(|topic| topic.places(shards));
         let own: Vec<_> =
             places.filter(|place| parity.is_none_or(|parity| place.queue % 2 == parity)).collect();
         self.rng.choice(own).expect("each has queues")

@@ -390,7 +390,7 @@ impl World {
         // A pull that comes upon a damaged run is refused until the run was made again.
         life.reads_failed = flips.derived > 0;
         let (mut gone, mut topics_gone) = (0, BTreeSet::new());
-        for place in all_places() {
+        for place in all_places(self.plan.shards) {
             match self.read_queue(&mut life, place, true)? {
                 Some(messages) => gone += self.ledger.audits_damaged(place, &messages)?,
                 // The record that made the topic, or gave it this queue.
