@@ -29,6 +29,8 @@ pub enum HomeCopy {
         /// As the log has it.
         payload: Arc<[u8]>,
     },
+    /// Until when a group's members hold queues, monotonic ms; 0: they hold none.
+    Locked(Arc<str>, u64),
     /// What a group of consumers wants; `None`: it has no members any more.
     Consumers(Arc<str>, Option<GroupWants>),
 }
@@ -37,12 +39,31 @@ pub enum HomeCopy {
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     wants: HashMap<Arc<str>, GroupWants, RandomState>,
+    /// Until when members of groups that consume in order hold queues, monotonic ms.
+    locked_until_ms: HashMap<Arc<str>, u64, RandomState>,
     /// Topics whose records are not confirmed, in the log's order: the record's end, and what it says.
     unconfirmed: VecDeque<(u64, HomeCopy)>,
     to_send: Vec<HomeCopy>,
+    sweep_at_ms: u64,
 }
 
+/// How often locks that ran out are forgotten, ms.
+const SWEEP_MS: u64 = 60_000;
+
 impl Copies {
+    /// Whether a member of a group holds a queue: it consumes in order.
+    pub fn is_locked(&self, now_ms: u64, group: &str) -> bool {
+        self.locked_until_ms.get(group).is_some_and(|until_ms| now_ms <= *until_ms)
+    }
+
+    /// Forgets locks that ran out.
+    pub fn tick(&mut self, now_ms: u64) {
+        if now_ms >= self.sweep_at_ms {
+            self.sweep_at_ms = now_ms + SWEEP_MS;
+            self.locked_until_ms.retain(|_, until_ms| now_ms <= *until_ms);
+        }
+    }
+
     /// What a group of consumers wants; `None`: it has no members.
     pub fn wants(&self, group: &str) -> Option<&GroupWants> {
         self.wants.get(group)
@@ -61,6 +82,10 @@ impl Broker {
             HomeCopy::Catalog { incarnation, payload } => {
                 let applied = self.catalog.replay(incarnation, &payload);
                 applied.expect("the home core encoded it");
+            }
+            HomeCopy::Locked(group, 0) => _ = self.copies.locked_until_ms.remove(&group),
+            HomeCopy::Locked(group, until_ms) => {
+                self.copies.locked_until_ms.insert(group, until_ms);
             }
             HomeCopy::Consumers(group, Some(wants)) => {
                 self.copies.wants.insert(group, wants);
@@ -90,6 +115,13 @@ impl Broker {
             self.apply_copy(copy.clone());
             self.send_copy(copy);
         }
+    }
+
+    /// Tells all cores until when a group's members hold queues.
+    pub(super) fn copy_locks(&mut self, group: &str) {
+        let copy = HomeCopy::Locked(group.into(), self.locks.held_until_ms(group));
+        self.apply_copy(copy.clone());
+        self.send_copy(copy);
     }
 
     /// Sends the topics whose records were confirmed.

@@ -8,6 +8,7 @@ use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Frame;
 use proto::header::{HeaderError, ScannedSend, SendHeader};
 use proto::reply::{ResponseHead, write_response};
+use proto::version;
 use runtime::clock::Now;
 
 use super::{Asker, Broker, Flow, Refusal};
@@ -84,6 +85,18 @@ impl Broker {
         self.handle_decoded(now, origin, frame, outboxes)
     }
 
+    /// The broker is about to stop: who can go elsewhere is told so. The others hear nothing, and their
+    /// connections end.
+    pub fn turn_away(&mut self, origin: Origin, frame: &Frame<'_>, outboxes: &mut Outboxes) {
+        let Ok(command) = Command::decode(frame) else { return };
+        if command.is_response() || command.version <= version::V5_3_1 {
+            return;
+        }
+        let request = (command.opaque, command.flag, command.version);
+        let asker = asker_of(origin, frame, request);
+        refuse(&asker, &Refusal::new(response::GO_AWAY, "please go away"), outboxes);
+    }
+
     /// Everything but sends in their usual form.
     fn handle_decoded(
         &mut self,
@@ -121,6 +134,9 @@ impl Broker {
             request::CONSUMER_SEND_MSG_BACK => {
                 self.send_back(now, &asker, &command, frame.body, outboxes)
             }
+            request::LOCK_BATCH_MQ => self.lock_queues(now, &asker, frame.body, outboxes),
+            request::UNLOCK_BATCH_MQ => self.unlock_queues(&asker, frame.body, outboxes),
+            request::CHECK_CLIENT_CONFIG => self.check_client_config(&asker, frame.body, outboxes),
             request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(&asker, &command, outboxes),
             request::UPDATE_AND_CREATE_TOPIC => self.create_topic(now, &asker, &command, outboxes),
             code => Err(Stop::Refuse(Refusal::new(

@@ -12,6 +12,7 @@ mod deliver;
 mod dispatch;
 mod handlers;
 pub mod limits;
+pub mod locks;
 pub mod membership;
 mod parked;
 mod refusal;
@@ -37,6 +38,7 @@ pub use settings::BrokerSettings;
 use crate::net::outbox::Outboxes;
 use crate::router::{Origin, Router};
 use copies::Copies;
+use locks::QueueLocks;
 use membership::Membership;
 use parked::Parked;
 
@@ -91,6 +93,8 @@ pub struct Broker {
     catalog: Catalog,
     /// Who is in which group: on the home core, empty elsewhere.
     membership: Membership,
+    /// Who consumes which queue in order: on the home core, empty elsewhere.
+    locks: QueueLocks,
     copies: Copies,
     /// What goes on to other cores, made here.
     onward: VecDeque<Onward>,
@@ -137,6 +141,7 @@ impl Broker {
             router,
             catalog,
             membership,
+            locks: QueueLocks::default(),
             copies: Copies::default(),
             onward: VecDeque::new(),
             parked: Vec::new(),
@@ -208,6 +213,8 @@ impl Broker {
         for shard in &mut self.shards {
             shard.tick(now.monotonic_ms());
         }
+        self.locks.tick(now.monotonic_ms());
+        self.copies.tick(now.monotonic_ms());
         let silent = self.membership.expire(now.monotonic_ms());
         self.closing.extend(silent.into_iter().map(ConnectionId::from_bits));
     }

@@ -477,14 +477,7 @@ impl<R: Ring> Core<R> {
 
     /// Frames that waited for room in the log, in order.
     fn resume_stalled(&mut self, now: Now) {
-        if self.is_stopping() {
-            // Not answered, so their senders do not count them as stored.
-            while let Some(stalled) = self.stalled.pop_front() {
-                self.ring.release(stalled.received);
-            }
-            return;
-        }
-        while self.phase == Phase::Serving
+        while self.phase != Phase::Starting
             && let Some(stalled) = self.stalled.pop_front()
         {
             let Stalled { connection, received, at } = stalled;
@@ -503,6 +496,7 @@ impl<R: Ring> Core<R> {
         received: Received,
         at: usize,
     ) -> Option<Stalled> {
+        let is_stopping = self.is_stopping();
         let connected = &mut self.connections[connection.index()];
         if connected.id != Some(connection) {
             self.ring.release(received);
@@ -528,6 +522,10 @@ impl<R: Ring> Core<R> {
                 Err(error) => break error.to_string(),
             };
             let origin = Origin { connection, peer, crossings: 0 };
+            if is_stopping {
+                self.broker.turn_away(origin, &frame, &mut self.outboxes);
+                continue;
+            }
             let is_taken = match self.broker.handle(now, origin, &frame, &mut self.outboxes) {
                 Ok(Flow::Done) => true,
                 Ok(Flow::Wait) => false,

@@ -128,6 +128,8 @@ where
     }
     // Ports before the store: a second start by mistake must not touch anything.
     let (listener, broker_address) = listen(config.listen, config.broker_port, "the broker")?;
+    let mut listeners = vec![listener];
+    listeners.extend(listen_vip(config.listen, config.broker_port));
     let name_server = config.name_server.clone().map(BoundNameServer::listen).transpose()?;
     supervisor::tell_opening(&config.store);
     let (lock, store) = store::open(&files, &store_settings(&config))?;
@@ -137,7 +139,7 @@ where
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
     let stop = watch_signals()?;
     let seam = (files, make_ring);
-    let served = serve(config, settings, seam, store, listener, name_server, lines, stop);
+    let served = serve(config, settings, seam, store, listeners, name_server, lines, stop);
     drop(lock);
     served
 }
@@ -148,6 +150,23 @@ fn listen(ip: IpAddr, port: u16, what: &'static str) -> Result<(OwnedFd, SocketA
     let listener = socket::listen(address).map_err(failed)?;
     let bound = socket::local_address(&listener).map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The port for clients that ask for the "VIP channel": two below the broker's (`fastListenPort`). It is
+/// no other than the broker's own, which has no queues to jump. Only a port that was chosen has one.
+fn listen_vip(ip: IpAddr, broker_port: u16) -> Option<OwnedFd> {
+    let port = broker_port.checked_sub(2).filter(|port| *port > 0)?;
+    match socket::listen(SocketAddr::new(ip, port)) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!(
+                port,
+                %error,
+                "the VIP port (listenPort - 2) cannot be listened on: clients with vipChannelEnabled=true, by default those before 4.5.1, cannot send"
+            );
+            None
+        }
+    }
 }
 
 fn store_settings(config: &ServerConfig) -> StoreSettings {
@@ -267,7 +286,7 @@ fn serve<S, R>(
     settings: BrokerSettings,
     (files, make_ring): (S, impl Fn(ReactorConfig) -> std::io::Result<R> + Clone + Send + 'static),
     store: Store<S::File>,
-    listener: OwnedFd,
+    mut listeners: Vec<OwnedFd>,
     name_server: Option<BoundNameServer>,
     lines: Vec<String>,
     (stop, stop_event): (StopFlag, EventFd),
@@ -310,7 +329,6 @@ where
         sleeps.map_err(|source| ServerError::Io { operation: "make an eventfd", source })?;
     let ports = mesh(&sleeps, RING_MESSAGES);
     let (mut core_parts, mut lines_of_control) = (Vec::new(), Vec::new());
-    let mut listeners = vec![listener];
     for ((core, (dealt, sleep)), port) in dealt.into_iter().zip(sleeps).enumerate().zip(ports) {
         let (to_control, from_core) = pair(&sleep, &control_sleep, CONTROL_RING);
         let (to_core, from_control) = pair(&control_sleep, &sleep, CONTROL_RING);

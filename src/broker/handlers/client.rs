@@ -3,7 +3,9 @@
 //!
 //! Source: ClientManageProcessor and ConsumerManager of 5.3.3.
 
-use proto::body::{ConsumerData, ConsumerList, HeartbeatData};
+use proto::body::{
+    CheckClientRequestBody, ConsumerData, ConsumerList, HeartbeatData, SubscriptionData,
+};
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Encoding;
@@ -134,6 +136,27 @@ impl Broker {
             self.notify_members(&group, outboxes);
         }
         self.copy_consumers();
+        answer(asker, response::SUCCESS, None, None, &[], outboxes);
+        Ok(())
+    }
+
+    /// Whether a subscription can be served: so far those to tags can.
+    pub(in crate::broker) fn check_client_config(
+        &mut self,
+        asker: &Asker,
+        body: &[u8],
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let asked = CheckClientRequestBody::parse(body).map_err(|error| {
+            Refusal::new(response::SYSTEM_ERROR, format!("client config: {error}"))
+        })?;
+        let other = asked.subscription_data.filter(|data| !data.is_tag_type());
+        if let Some(SubscriptionData { expression_type, .. }) = other {
+            let remark = format!(
+                "The broker does not support consumer to filter message by {expression_type}"
+            );
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+        }
         answer(asker, response::SUCCESS, None, None, &[], outboxes);
         Ok(())
     }

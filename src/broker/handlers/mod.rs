@@ -1,6 +1,7 @@
 //! One file per family of requests: checks against this core's catalog, then the shard that owns it.
 
 mod client;
+mod lock;
 mod offset;
 mod pull;
 mod send;

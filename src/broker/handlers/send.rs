@@ -316,7 +316,9 @@ impl Broker {
             .into());
         };
         let max = header.max_reconsume_times.unwrap_or(rules.retry_max_times);
-        Ok(header.reconsume_times > max)
+        // A consumer in order that sends to its retry topic has given up.
+        let gave_up = self.copies.is_locked(now.monotonic_ms(), group);
+        Ok(header.reconsume_times > max || gave_up)
     }
 
     /// Queue 0 of the dead-letter topic that belongs to a retry topic, and the place of its shard here.
