@@ -299,7 +299,7 @@ pub struct Span {
     /// Seconds to measure.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub duration: u64,
-    /// Messages to measure, instead of seconds.
+    /// Messages to measure, instead of seconds; each process sends whole batches.
     #[arg(long, conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }

@@ -112,6 +112,7 @@ pub fn run(arguments: &Misbehave) -> Result<(), Error> {
     let during = look_at(arguments.server_pid)?;
     let good = good.stop();
     let open_in_the_end = crowd.open_count();
+    crowd.bad.clear();
     let Crowd { connected, not_connected, closed, sent_bytes, .. } = crowd;
     let after = if before.is_some() {
         std::thread::sleep(Duration::from_secs(2));

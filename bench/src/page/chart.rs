@@ -15,6 +15,12 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 48.0;
 
+/// So near to the end a label of the x axis ends where its line is.
+const LAST: f64 = 20.0;
+
+/// Units of a letter at the size that a narrow screen gets.
+const LETTER: f64 = 9.5;
+
 /// Series have as many colours.
 pub const COLOURS: usize = 8;
 
@@ -199,10 +205,12 @@ impl Chart {
         }
         for (value, text) in &self.x.ticks {
             let x = self.x(*value);
+            // The last one would stick out.
+            let anchor = if x > right - LAST { "end" } else { "middle" };
             writeln!(
                 out,
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
-                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
                 bottom + 17.0,
                 escape(text)
             )?;
@@ -261,8 +269,7 @@ impl Chart {
                 x + 27.0,
                 escape(&series.name)
             )?;
-            // Seven units a letter is what a sans serif of 13 needs.
-            x += 43.0 + 7.0 * series.name.chars().count() as f64;
+            x += 43.0 + LETTER * series.name.chars().count() as f64;
         }
         Ok(())
     }

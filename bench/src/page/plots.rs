@@ -136,12 +136,16 @@ pub struct Times<'a> {
 
 /// Messages a second, from the start of the runs.
 pub fn throughput(id: &str, all: &[Times<'_>]) -> Chart {
-    over_time(id, all, "Throughput over time", "messages/s", |point| point.messages_per_second)
+    over_time(id, all, "Throughput over time", "messages/s", |point| {
+        Some(point.messages_per_second)
+    })
 }
 
 /// The 99th percentile of each second.
 pub fn latency_over_time(id: &str, all: &[Times<'_>]) -> Chart {
-    over_time(id, all, "99th percentile over time", "ms", |point| point.p99_us / 1000.0)
+    // Nothing is measured while the run warms up.
+    let ms = |point: &Point| (point.p99_us > 0.0).then_some(point.p99_us / 1000.0);
+    over_time(id, all, "99th percentile over time", "ms", ms)
 }
 
 fn over_time(
@@ -149,12 +153,12 @@ fn over_time(
     all: &[Times<'_>],
     title: &str,
     unit: &str,
-    value: impl Fn(&Point) -> f64,
+    value: impl Fn(&Point) -> Option<f64>,
 ) -> Chart {
     let line = |times: &Times<'_>| Series {
         name: times.name.clone(),
         mark: Mark::Line,
-        points: times.points.iter().map(|point| (point.end_seconds, value(point))).collect(),
+        points: times.points.iter().filter_map(|it| Some((it.end_seconds, value(it)?))).collect(),
     };
     let series: Vec<Series> = all.iter().map(line).collect();
     let points = || series.iter().flat_map(|it| &it.points);
