@@ -169,22 +169,26 @@ impl Ends {
         cost.end(self.consumer.tally.messages - received_before)
     }
 
-    /// Waits for what was sent to be answered and to arrive.
+    /// Sends what is late, and waits for all that was sent to be answered and to arrive.
     fn settle(&mut self) -> Result<(), Error> {
         let deadline_ns = clock::monotonic_ns() + ARRIVE_NS.max(produce::DRAIN_NS);
         let mut now_ns = clock::monotonic_ns();
         while now_ns < deadline_ns && self.is_waiting() {
+            self.producer.pump(&mut self.wire, now_ns)?;
             self.consumer.pump(&mut self.wire, now_ns)?;
             self.turn(deadline_ns.min(self.consumer.next_due_ns()))?;
             now_ns = clock::monotonic_ns();
         }
+        self.producer.give_up_rest();
         Ok(())
     }
 
     /// Counting is enough to know when to stop; whether they are the right ones the checker says.
     fn is_waiting(&self) -> bool {
         let arrived = self.consumer.ours();
-        self.producer.in_flight() > 0 || arrived < self.producer.tally.acked_in_all
+        self.producer.is_late()
+            || self.producer.in_flight() > 0
+            || arrived < self.producer.tally.acked_in_all
     }
 
     fn report_progress(&mut self, progress: &mut Progress, is_measuring: bool, now_ns: u64) {

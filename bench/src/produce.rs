@@ -176,12 +176,16 @@ pub fn measure(
     Ok(Sent { tally, unanswered, frame_bytes, client, server, began_ns, window })
 }
 
-/// Waits for the answers to what is in flight.
-pub fn drain(wire: &mut Wire, producer: &mut Producer) -> Result<(), Error> {
-    let deadline_ns = clock::monotonic_ns() + DRAIN_NS;
-    while producer.in_flight() > 0 && clock::monotonic_ns() < deadline_ns {
+/// Sends what is late, and waits for the answers.
+fn drain(wire: &mut Wire, producer: &mut Producer) -> Result<(), Error> {
+    let mut now_ns = clock::monotonic_ns();
+    let deadline_ns = now_ns + DRAIN_NS;
+    while (producer.in_flight() > 0 || producer.is_late()) && now_ns < deadline_ns {
+        producer.pump(wire, now_ns)?;
         wire.turn(deadline_ns, |link, frame, now_ns| producer.answer(link, frame, now_ns))?;
+        now_ns = clock::monotonic_ns();
     }
+    producer.give_up_rest();
     Ok(())
 }
 

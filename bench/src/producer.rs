@@ -385,9 +385,22 @@ impl Producer {
         Ok(())
     }
 
-    /// Gives up what was due and is not sent: the run is over.
+    /// Whether messages were due within the window and are not sent: what a stall at its end delays
+    /// must not be left out.
+    pub fn is_late(&self) -> bool {
+        match &self.pace {
+            Pace::Open { schedule, .. } => {
+                self.left > 0 && schedule.nth_ns(self.batch_count - 1) < self.window.end_ns
+            }
+            Pace::Closed => false,
+        }
+    }
+
+    /// Gives up what was due within the window and is not sent: the run is over.
     pub fn give_up_rest(&mut self) {
-        if let Pace::Open { schedule, .. } = &mut self.pace {
+        if let Pace::Open { schedule, .. } = &mut self.pace
+            && self.window.end_ns != u64::MAX
+        {
             self.tally.given_up += schedule.drop_before(self.window.end_ns, self.batch_count);
         }
     }
