@@ -81,10 +81,13 @@ pub struct Overload {
     /// Seconds for which the peak is measured, in a closed loop with all connections.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub peak_seconds: u64,
-    /// Milliseconds after which a message that no connection had room for is given up, and after
-    /// which an acknowledgement is of no use: the timeout of Java's client.
-    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    pub give_up_ms: u64,
+    /// Milliseconds that a message waits for a connection with room, before it is given up: longer,
+    /// and the figures are those of our own line.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub wait_ms: u64,
+    /// Milliseconds after which an acknowledgement is of no use: the timeout of Java's client.
+    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(1..=99_999))]
+    pub timeout_ms: u64,
     /// Seconds of overload.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub duration: u64,
@@ -413,7 +416,10 @@ mod tests {
         check("produce --broker a:1 --processes 0", false);
         check("produce --broker a:1 --give-up-ms 10", false);
         check("produce --broker a:1 --auto-create --no-create", false);
-        check("overload --broker a:1 --multiple 3 --duration 300", true);
+        check(
+            "overload --broker a:1 --multiple 3 --duration 300 --wait-ms 10 --timeout-ms 500",
+            true,
+        );
         check("overload --broker a:1 --multiple 0", false);
         check("misbehave --broker a:1 --how never-read", true);
         check("misbehave --broker a:1", false);

@@ -1,7 +1,8 @@
 //! `ringmq-bench overload`: more than a server can take, and whether it keeps what it promised.
 //!
-//! The schedule does not wait for the server. What no connection had room for in time is given up, as
-//! a client's timeout would; connections that end are made again, and counted by reason.
+//! The schedule does not wait for the server. What no connection has room for is given up soon, so that
+//! what is measured is the server's line and not ours; connections that end are made again, and
+//! counted by reason.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -65,7 +66,7 @@ pub fn run(arguments: &Overload) -> Result<Verdict, Error> {
     let run = produce::run_number();
     let (sent, ledgers) = send(arguments, &route, rate, run)?;
     produce::give_up_if_all_is_refused(&sent.tally, &route)?;
-    let in_time_ns = arguments.give_up_ms * 1_000_000;
+    let in_time_ns = arguments.timeout_ms * 1_000_000;
     let in_time = sent.tally.corrected.total().count_between(0, in_time_ns);
     let results = OverloadResults {
         peak_per_second,
@@ -137,7 +138,7 @@ fn send(
         in_flight: arguments.load.in_flight,
         pace: Pace::Open {
             schedule: Schedule::new(began_ns, rate),
-            give_up_ns: Some(arguments.give_up_ms * 1_000_000),
+            give_up_ns: Some(arguments.wait_ms * 1_000_000),
         },
         began_ns,
         window,

@@ -184,7 +184,7 @@ fn what_overload_acknowledged_is_there() {
     bench(
         0,
         "overload --topic over --topics 2 --queues 2 --connections 4 --in-flight 16 --size 200 --batch 2 \
-         --peak 1000 --multiple 50 --duration 1 --give-up-ms 200 --quiet",
+         --peak 1000 --multiple 50 --duration 1 --wait-ms 50 --quiet",
         &more,
     );
     let report_json = json(&report.join("report.json"));
@@ -204,14 +204,18 @@ fn what_overload_acknowledged_is_there() {
 fn a_good_client_is_answered_beside_bad_ones() {
     let server = Server::start();
     let report = server.path("found.json");
-    for how in ["half-open", "trickle", "silent", "flood", "garbage", "promise", "never-read"] {
+    // One that never reads is enough to look at; what many of them cost is no matter of a test.
+    let few =
+        ["half-open", "trickle", "silent", "flood", "garbage", "promise"].map(|how| (how, "3"));
+    for (how, count) in few.into_iter().chain([("never-read", "1")]) {
         let pid = server.pid();
         let more = ["--how", how, "--broker", &server.broker, "--server-pid", &pid];
-        let path = ["--json", report.to_str().expect("UTF-8")];
-        bench(0, "misbehave --connections 3 --duration 1", &[&more[..], &path].concat());
+        let path = ["--connections", count, "--json", report.to_str().expect("UTF-8")];
+        bench(0, "misbehave --duration 1", &[&more[..], &path].concat());
         let found = json(&report);
         assert_eq!(found["how"], how);
-        assert!(number(&found, "/connected") >= 3.0, "{how}");
+        let count: f64 = count.parse().expect("a number");
+        assert!(number(&found, "/connected") >= count, "{how}");
         assert!(number(&found, "/good/answered/count") > 0.0, "{how}");
     }
 }

@@ -15,7 +15,7 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 48.0;
 
-/// So near to the end a label of the x axis ends where its line is.
+/// So near to an end a label of the x axis ends, or begins, where its line is.
 const LAST: f64 = 20.0;
 
 /// Units of a letter at the size that a narrow screen gets.
@@ -205,8 +205,12 @@ impl Chart {
         }
         for (value, text) in &self.x.ticks {
             let x = self.x(*value);
-            // The last one would stick out.
-            let anchor = if x > right - LAST { "end" } else { "middle" };
+            // The last one would stick out, the first one lie on a label of the other axis.
+            let anchor = match x {
+                _ if x > right - LAST => "end",
+                _ if x < LEFT + LAST => "start",
+                _ => "middle",
+            };
             writeln!(
                 out,
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\

@@ -6,6 +6,7 @@ use super::html::{Unit, escape, number, page};
 use super::plots::{self, Latencies, Times};
 use super::run;
 use crate::compare::{Comparison, RATE, Scenario, Subject};
+use crate::usage::Machine;
 
 /// Headings of figures by their name in the JSON, in the order in which they are shown.
 const FIGURES: [(&str, &str, Unit); 12] = [
@@ -47,7 +48,9 @@ fn machines(comparison: &Comparison) -> String {
     let mut reports = subjects(comparison).flat_map(|subject| &subject.reports);
     let Some((first, json)) = reports.next() else { return String::new() };
     let mut out = run::machine(json);
-    if reports.any(|(report, _)| report.machine != first.machine) {
+    // Not every run is told where the store lies.
+    let bare = |machine: &Machine| Machine { file_system: None, ..machine.clone() };
+    if reports.any(|(report, _)| bare(&report.machine) != bare(&first.machine)) {
         out += "<p class=\"note\">The runs are of different machines: this one is that of the first.</p>\n";
     }
     out
