@@ -25,29 +25,17 @@ struct Server {
 impl Server {
     fn start() -> Server {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut child = Command::new(ringmq())
-            .args(["server", "--broker-port", "0", "--namesrv-port", "0", "--flush", "async"])
-            .args(["--log-level", "error", "--store"])
-            .arg(folder.path().join("store"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let (mut broker, mut name_server) = (None, None);
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        for line in lines {
-            let line = line.expect("text");
-            let mut words = line.split([' ', ',']).filter(|word| !word.is_empty());
-            match words.next() {
-                Some("broker") => broker = words.next().map(str::to_owned),
-                Some("NameServer") => name_server = words.next().map(str::to_owned),
-                Some("ready") => break,
-                _ => {}
-            }
-        }
-        let broker = broker.expect("it says where the broker listens");
-        let name_server = name_server.expect("it says where the NameServer listens");
+        let (child, broker, name_server) = spawn(folder.path(), ["0", "0"]);
         Server { child, broker, name_server, folder }
+    }
+
+    /// kill -9, and another one with its store and its addresses.
+    fn replace(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        let ports =
+            [&self.broker, &self.name_server].map(|it| it.rsplit(':').next().expect("port"));
+        self.child = spawn(self.folder.path(), ports).0;
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -57,6 +45,31 @@ impl Server {
     fn pid(&self) -> String {
         self.child.id().to_string()
     }
+}
+
+/// Starts a server on these ports, of broker and NameServer, and waits until it is ready.
+fn spawn(folder: &Path, ports: [&str; 2]) -> (Child, String, String) {
+    let mut child = Command::new(ringmq())
+        .args(["server", "--broker-port", ports[0], "--namesrv-port", ports[1]])
+        .args(["--flush", "async", "--log-level", "error", "--store"])
+        .arg(folder.join("store"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let (mut broker, mut name_server) = (None, None);
+    for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+        let line = line.expect("text");
+        let mut words = line.split([' ', ',']).filter(|word| !word.is_empty());
+        match words.next() {
+            Some("broker") => broker = words.next().map(str::to_owned),
+            Some("NameServer") => name_server = words.next().map(str::to_owned),
+            Some("ready") => break,
+            _ => {}
+        }
+    }
+    let broker = broker.expect("it says where the broker listens");
+    (child, broker, name_server.expect("it says where the NameServer listens"))
 }
 
 impl Drop for Server {
@@ -198,6 +211,37 @@ fn what_overload_acknowledged_is_there() {
         results("send/acknowledged_in_all") > 0.0 && results("send/acknowledged_in_all") <= sent
     );
     check_page(&report.join("report.html"), &report_json);
+}
+
+#[test]
+fn connections_come_back_and_what_was_acknowledged_survives_a_kill() {
+    let mut server = Server::start();
+    let report = server.path("report.json");
+    let mut load = Command::new(BENCH)
+        .args(["overload", "--topic", "killed", "--connections", "4", "--size", "100"])
+        .args(["--peak", "1000", "--multiple", "5", "--duration", "5", "--broker", &server.broker])
+        .arg("--json")
+        .arg(&report)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(load.stderr.take().expect("piped")).lines();
+    // The line of the first second says that messages flow.
+    let flows = lines.by_ref().map_while(Result::ok).any(|line| line.contains(" s overload"));
+    assert!(flows, "it ended before");
+    server.replace();
+    // Nobody may block on a full pipe.
+    lines.by_ref().map_while(Result::ok).for_each(drop);
+    let status = load.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0), "every acknowledged message is there");
+    let report = json(&report);
+    let closed = report.pointer("/results/send/closed").and_then(Value::as_object);
+    assert!(closed.is_some_and(|closed| !closed.is_empty()));
+    assert_eq!(number(&report, "/results/check/differences"), 0.0);
+    let sent = number(&report, "/results/send/sent_in_all");
+    let answered = number(&report, "/results/send/acknowledged_in_all");
+    assert!(answered > 0.0 && answered <= sent);
 }
 
 #[test]
