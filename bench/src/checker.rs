@@ -10,8 +10,8 @@ use std::fmt;
 
 use proto::record::{Record, RecordError};
 
+use crate::lane::{LANE_BITS, Refused};
 use crate::ledger::{Gap, Ledger};
-use crate::producer::{LANE_BITS, Refused};
 use crate::stamp::{Stamp, StampError};
 
 /// Differences that are kept to be printed; of the others only the number is.

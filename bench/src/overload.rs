@@ -20,10 +20,11 @@ use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::measure::{Cost, Progress};
 use crate::produce::{self, Loop, Sent};
-use crate::producer::{Memory, Pace, Producer, ProducerSettings, SendTally};
+use crate::producer::{Memory, Pace, Producer, ProducerSettings};
 use crate::report::{CheckResults, OverloadResults, Report};
 use crate::route::{self, Route};
 use crate::schedule::Schedule;
+use crate::tally::SendTally;
 use crate::window::Window;
 use crate::wire::{Endings, LinkIndex, Wire};
 

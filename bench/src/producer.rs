@@ -6,32 +6,26 @@
 //!   a message of an open loop has the time of the schedule, however late it leaves
 //!   sequences of a (producer, queue) leave in order on one connection
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use proto::command::Command;
 use proto::frame::Frame;
 use proto::header::SendAnswer;
-use serde::{Deserialize, Serialize};
 
 use crate::answer;
 use crate::arena::Arena;
 use crate::clock;
 use crate::error::Error;
-use crate::latency::Latency;
+use crate::lane::{LANE_BITS, Lane, Refused, Slot};
 use crate::ledger::Ledger;
-use crate::refusals::Refusals;
 use crate::schedule::Schedule;
 use crate::sizes::{Picker, Sizes};
 use crate::stamp::Stamp;
-use crate::template::{Fixed, Message, OPAQUE_END, OPAQUE_FIRST, SendTemplate, Shape};
-use crate::timeline::Timeline;
+use crate::tally::SendTally;
+use crate::template::{Fixed, Message, SendTemplate, Shape};
 use crate::topics::TopicNames;
 use crate::window::Window;
 use crate::wire::{LinkIndex, Wire};
-
-/// Bits of a producer's number that tell connections of a run apart; 4096 is their greatest count.
-pub const LANE_BITS: u32 = 12;
 
 /// Bits of a message's number in its process: 2^40 of them, in each of at most 256 processes.
 const UNIQUE_BITS: u32 = 40;
@@ -47,45 +41,6 @@ pub enum Pace {
         /// After how long a message is dropped for which there was no slot; `None`: never.
         give_up_ns: Option<u64>,
     },
-}
-
-/// What the sends of a run came to. Counts are of messages, however many share a request.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SendTally {
-    /// From the intended send time; only an open loop has one of its own.
-    pub corrected: Latency,
-    /// From the actual send time.
-    pub uncorrected: Latency,
-    /// Messages acknowledged within the window, and their bodies.
-    pub acked: u64,
-    pub body_bytes: u64,
-    /// When the last of them was.
-    pub last_ack_ns: u64,
-    /// Messages sent and acknowledged from the start to the end of the run.
-    pub sent_in_all: u64,
-    pub acked_in_all: u64,
-    pub refusals: Refusals,
-    /// Answers to questions that nobody asked, or asked once and had answered.
-    pub unknown_answers: u64,
-    /// Messages that were dropped because there was no slot for them in time.
-    pub given_up: u64,
-    /// Messages whose connection ended before their answer came: nobody knows their outcome.
-    pub cut_off: u64,
-    /// Connections that ended, by reason.
-    pub closed: BTreeMap<String, u64>,
-    /// All of the run, second by second.
-    pub timeline: Timeline,
-}
-
-/// Messages of one request that were not stored: nobody will consume them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    pub producer: u32,
-    pub topic: u32,
-    pub queue_id: u32,
-    /// Of the first.
-    pub sequence: u64,
-    pub count: u64,
 }
 
 /// What is remembered of single messages, for a checker.
@@ -134,33 +89,6 @@ pub struct Producer {
     told_messages: u64,
     told_errors: u64,
     pub tally: SendTally,
-}
-
-/// What one connection has in flight.
-struct Lane {
-    producer: u32,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    /// Next sequence of each queue of each topic.
-    sequences: Vec<u64>,
-    next_topic: u32,
-    next_queue: u32,
-    is_open: bool,
-    is_ready: bool,
-    has_answered: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// Of the request in flight, or of the one that will be next.
-    opaque: i32,
-    is_busy: bool,
-    topic: u32,
-    queue_id: u32,
-    sequence: u64,
-    body_bytes: u64,
-    intended_ns: u64,
-    sent_ns: u64,
 }
 
 /// Settings of a producer.
@@ -525,153 +453,5 @@ impl Producer {
             self.tally.sent_in_all += self.batch_count;
         }
         count
-    }
-}
-
-impl SendTally {
-    /// Nothing so far, of a run that begins at `began_ns`.
-    pub fn new(began_ns: u64, window: Window) -> SendTally {
-        SendTally {
-            corrected: Latency::new(),
-            uncorrected: Latency::new(),
-            acked: 0,
-            body_bytes: 0,
-            last_ack_ns: window.start_ns,
-            sent_in_all: 0,
-            acked_in_all: 0,
-            refusals: Refusals::default(),
-            unknown_answers: 0,
-            given_up: 0,
-            cut_off: 0,
-            closed: BTreeMap::new(),
-            timeline: Timeline::new(began_ns),
-        }
-    }
-
-    /// What went wrong so far.
-    pub fn error_count(&self) -> u64 {
-        self.refusals.total() + self.unknown_answers + self.cut_off + self.given_up
-    }
-
-    /// Adds that of another process of the same run. Exact, also the percentiles.
-    pub fn merge(&mut self, other: SendTally) {
-        self.corrected.merge(&other.corrected);
-        self.uncorrected.merge(&other.uncorrected);
-        self.acked += other.acked;
-        self.body_bytes += other.body_bytes;
-        self.last_ack_ns = self.last_ack_ns.max(other.last_ack_ns);
-        self.sent_in_all += other.sent_in_all;
-        self.acked_in_all += other.acked_in_all;
-        self.refusals.merge(other.refusals);
-        self.unknown_answers += other.unknown_answers;
-        self.given_up += other.given_up;
-        self.cut_off += other.cut_off;
-        for (reason, count) in other.closed {
-            *self.closed.entry(reason).or_default() += count;
-        }
-        self.timeline.merge(other.timeline);
-    }
-
-    fn acknowledge(&mut self, slot: &Slot, count: u64, window: Window, now_ns: u64) {
-        self.acked_in_all += count;
-        if window.counts(slot.intended_ns, now_ns) {
-            self.acked += count;
-            self.body_bytes += slot.body_bytes;
-            self.last_ack_ns = now_ns;
-        }
-        // A message belongs to the window it was meant for, however late its answer.
-        if window.contains(slot.intended_ns) {
-            self.corrected.record_many(now_ns - slot.intended_ns, count);
-            self.uncorrected.record_many(now_ns - slot.sent_ns, count);
-        }
-    }
-}
-
-impl Slot {
-    fn messages(&self, producer: u32, count: u64) -> Refused {
-        let Slot { topic, queue_id, sequence, .. } = *self;
-        Refused { producer, topic, queue_id, sequence, count }
-    }
-}
-
-impl Lane {
-    fn new(producer: u32, in_flight: u32, stream_count: usize) -> Lane {
-        let slot = |index: u32| Slot {
-            opaque: OPAQUE_FIRST + index as i32,
-            is_busy: false,
-            topic: 0,
-            queue_id: 0,
-            sequence: 0,
-            body_bytes: 0,
-            intended_ns: 0,
-            sent_ns: 0,
-        };
-        Lane {
-            producer,
-            slots: (0..in_flight).map(slot).collect(),
-            free: (0..in_flight).rev().collect(),
-            sequences: vec![0; stream_count],
-            next_topic: 0,
-            next_queue: 0,
-            is_open: true,
-            is_ready: true,
-            has_answered: false,
-        }
-    }
-
-    /// Requests that may be sent now.
-    fn open_slots(&self) -> usize {
-        if self.is_open { self.free.len() } else { 0 }
-    }
-
-    /// The topic and queue of the next request: all topics in turn, then the next queue of each.
-    fn next_stream(&mut self, topic_count: u32, queue_count: u32) -> (u32, u32) {
-        let stream = (self.next_topic, self.next_queue);
-        self.next_topic += 1;
-        if self.next_topic == topic_count {
-            self.next_topic = 0;
-            self.next_queue =
-                if self.next_queue + 1 == queue_count { 0 } else { self.next_queue + 1 };
-        }
-        stream
-    }
-
-    /// Takes a free slot for the next request of this lane and returns its opaque.
-    fn begin(&mut self, request: Slot) -> i32 {
-        let index = self.free.pop().expect("callers send no more than there are slots");
-        let slot = &mut self.slots[index as usize];
-        let opaque = slot.opaque;
-        *slot = Slot { opaque, ..request };
-        opaque
-    }
-
-    /// Frees the slot of an answer; `None` if no request waits for it.
-    fn finish(&mut self, opaque: i32) -> Option<Slot> {
-        let number = usize::try_from(opaque.checked_sub(OPAQUE_FIRST)?).ok()?;
-        let index = number % self.slots.len();
-        let slot = self.slots[index];
-        if slot.opaque != opaque || !slot.is_busy {
-            return None;
-        }
-        self.free(index);
-        Some(slot)
-    }
-
-    fn free(&mut self, index: usize) {
-        let slot_count = self.slots.len() as i32;
-        let slot = &mut self.slots[index];
-        slot.is_busy = false;
-        // The next request of the slot has another opaque: a late second answer is not taken for its.
-        let next = slot.opaque + slot_count;
-        slot.opaque = if next < OPAQUE_END { next } else { OPAQUE_FIRST + index as i32 };
-        self.free.push(index as u32);
-    }
-
-    /// Frees all slots without an answer; how many.
-    fn abandon(&mut self) -> u64 {
-        let busy: Vec<usize> =
-            (0..self.slots.len()).filter(|index| self.slots[*index].is_busy).collect();
-        busy.iter().for_each(|index| self.free(*index));
-        busy.len() as u64
     }
 }

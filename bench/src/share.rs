@@ -25,8 +25,8 @@ use crate::clock::{self, SECOND_NS};
 use crate::error::Error;
 use crate::measure::{ClientCost, Cost};
 use crate::produce::{self, Sent};
-use crate::producer::SendTally;
 use crate::route::Route;
+use crate::tally::SendTally;
 
 /// Between the order to begin and the beginning: more than any of them needs to be there.
 const LEAD_NS: u64 = SECOND_NS / 5;
