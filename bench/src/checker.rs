@@ -10,7 +10,8 @@ use std::fmt;
 
 use proto::record::{Record, RecordError};
 
-use crate::producer::{LANE_BITS, Refused};
+use crate::lane::{LANE_BITS, Refused};
+use crate::ledger::{Gap, Ledger};
 use crate::stamp::{Stamp, StampError};
 
 /// Differences that are kept to be printed; of the others only the number is.
@@ -130,6 +131,21 @@ pub struct Findings {
     pub late: u64,
     /// Messages of other runs, not looked at any further.
     pub foreign: u64,
+    /// Messages that came without having been acknowledged, where a ledger decides.
+    pub unasked: u64,
+}
+
+impl Findings {
+    /// Adds those of another topic.
+    pub fn merge(&mut self, other: Findings) {
+        let room = EXAMPLES_MAX.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.into_iter().take(room));
+        self.count += other.count;
+        self.lost += other.lost;
+        self.late += other.late;
+        self.foreign += other.foreign;
+        self.unasked += other.unasked;
+    }
 }
 
 /// See the module's first lines.
@@ -140,6 +156,8 @@ pub struct Checker {
     only_run: Option<u32>,
     next_offsets: Vec<i64>,
     streams: HashMap<(u32, u32), Stream>,
+    /// What was acknowledged, if that is what decides; then the streams stay empty.
+    ledger: Option<Ledger>,
     excused: HashSet<(u32, u32, u64)>,
     ours: u64,
     findings: Findings,
@@ -172,10 +190,18 @@ impl Checker {
             only_run,
             next_offsets,
             streams: HashMap::new(),
+            ledger: None,
             excused: HashSet::new(),
             ours: 0,
             findings: Findings::default(),
         }
+    }
+
+    /// Expects exactly what the ledger says was acknowledged, in any order; other messages of the run
+    /// may come too.
+    pub fn of_ledger(topic: &str, ledger: Ledger, run: u32, next_offsets: Vec<i64>) -> Checker {
+        let checker = Checker::new(topic, First::Any, Order::Any, Some(run), next_offsets);
+        Checker { ledger: Some(ledger), ..checker }
     }
 
     /// Differences so far.
@@ -228,6 +254,12 @@ impl Checker {
 
     fn sequence(&mut self, stamp: &Stamp, offset: i64) {
         let Stamp { producer, queue_id, sequence, .. } = *stamp;
+        if let Some(ledger) = &mut self.ledger {
+            if !ledger.see(producer, queue_id, sequence) {
+                self.differ(Difference::Duplicate { queue_id, offset, producer, sequence });
+            }
+            return;
+        }
         let start = if self.first == First::Zero { 0 } else { sequence };
         let stream = self.streams.entry((producer, queue_id)).or_insert_with(|| Stream {
             next: start,
@@ -271,9 +303,11 @@ impl Checker {
         self.differ(Difference::Undecodable { queue_id, offset, error });
     }
 
-    /// A message that the server refused need not come; it may all the same.
+    /// Messages that the server refused need not come; they may all the same.
     pub fn excuse(&mut self, refused: &Refused) {
-        self.excused.insert((refused.producer, refused.queue_id, refused.sequence));
+        let Refused { producer, queue_id, sequence, count, .. } = *refused;
+        let each = (sequence..sequence + count).map(|number| (producer, queue_id, number));
+        self.excused.extend(each);
     }
 
     /// All messages below `next` of this producer and queue were sent, whatever was received.
@@ -305,6 +339,14 @@ impl Checker {
         for ((producer, queue_id), stream) in streams {
             for (first, end) in stream.missing {
                 self.lose(producer, queue_id, first, end);
+            }
+        }
+        if let Some(ledger) = self.ledger.take() {
+            self.findings.unasked = ledger.unasked_count();
+            for Gap { producer, queue_id, first, last } in ledger.gaps() {
+                let lost = last - first + 1;
+                self.findings.lost += lost;
+                self.differ(Difference::Lost { queue_id, producer, first, last, lost });
             }
         }
         self.findings
@@ -544,9 +586,26 @@ mod tests {
         messages.remove(50);
         renumber(&mut messages);
         let mut checker = checker(First::Zero, Order::Kept);
-        checker.excuse(&Refused { producer: 7, queue_id: QUEUE, sequence: 25 });
+        let (producer, queue_id, sequence) = (7, QUEUE, 25);
+        checker.excuse(&Refused { producer, topic: 0, queue_id, sequence, count: 1 });
         feed(&mut checker, &messages);
         assert_eq!(checker.finish().count, 0);
+    }
+
+    #[test]
+    fn only_what_was_acknowledged_must_come() {
+        let mut ledger = Ledger::default();
+        ledger.acknowledge(7, QUEUE, 0, 50);
+        ledger.acknowledge(8, QUEUE, 0, 40);
+        let mut messages = sent(100);
+        // The 20th of producer 7 and, behind what of it was acknowledged, the 45th of producer 8.
+        messages.retain(|it| it.offset != 100 + 40 && it.offset != 100 + 91);
+        renumber(&mut messages);
+        let run = 7 >> LANE_BITS;
+        let mut checker = Checker::of_ledger("t", ledger, run, vec![0, 100]);
+        feed(&mut checker, &messages);
+        let findings = checker.finish();
+        assert_eq!((findings.count, findings.lost, findings.unasked), (1, 1, 9));
     }
 
     #[test]

@@ -6,12 +6,14 @@ use crate::Verdict;
 use crate::arguments::{Begin, Command, Consume, Pull, Target};
 use crate::checker::{Checker, Findings, First, Order};
 use crate::clock::{self, SECOND_NS};
-use crate::consumer::{Consumer, ConsumerSettings, PullTally};
+use crate::consumer::{Consumer, ConsumerSettings, PullTally, Shown};
 use crate::control::Control;
 use crate::error::Error;
 use crate::measure::{ClientCost, Cost, Progress, ServerCost};
 use crate::produce::idle;
-use crate::report::{self, CheckResults, Latencies, ReceiveResults, Report, Results};
+use crate::report::{
+    CheckResults, Distribution, Found, Latencies, ReceiveResults, Report, Results,
+};
 use crate::route::{self, Route};
 use crate::window::Window;
 use crate::wire::Wire;
@@ -31,10 +33,15 @@ pub fn run(arguments: &Consume) -> Result<Verdict, Error> {
     // A topic that is not there must not be made by looking for it.
     let route = route::find(&Target { no_create: true, ..arguments.target.clone() })?;
     let offsets = offsets(arguments, &route)?;
-    let is_whole = offsets.iter().all(|offset| *offset == 0);
-    let first = if is_whole { First::Zero } else { First::Any };
     let order = order(&arguments.pull);
-    let checker = Checker::new(&arguments.target.topic, first, order, None, offsets.clone());
+    let topics = arguments.target.topic_names();
+    let of_topics = topics.each().zip(offsets.chunks(route.queue_count as usize));
+    let checkers = of_topics.map(|(topic, offsets)| {
+        let is_whole = offsets.iter().all(|offset| *offset == 0);
+        let first = if is_whole { First::Zero } else { First::Any };
+        Checker::new(&topic, first, order, None, offsets.to_vec())
+    });
+    let checkers = checkers.collect();
     let mut wire = Wire::new(idle(&arguments.output))?;
     for _ in 0..arguments.pull.pull_connections {
         wire.connect(route.address)?;
@@ -42,7 +49,8 @@ pub fn run(arguments: &Consume) -> Result<Verdict, Error> {
     let began_ns = clock::monotonic_ns();
     let settings = ConsumerSettings {
         encoding: arguments.target.encoding.into(),
-        topic: arguments.target.topic.clone(),
+        topics,
+        queue_count: route.queue_count,
         group: arguments.pull.group.clone(),
         broker_name: route.broker_name.clone(),
         pull_count_max: arguments.pull.pull_count as i32,
@@ -54,31 +62,49 @@ pub fn run(arguments: &Consume) -> Result<Verdict, Error> {
         link_count: arguments.pull.pull_connections as usize,
         address: route.address,
     };
-    let mut consumer = Consumer::new(settings, &offsets, checker, began_ns);
+    let mut consumer = Consumer::new(settings, &offsets, checkers, began_ns);
     let (client, server) = pull_all(arguments, &route, &mut wire, &mut consumer)?;
     if arguments.commit {
         commit(arguments, &route, &consumer)?;
     }
-    let Consumer { mut checker, mut tally, .. } = consumer;
-    checker.expect_count(arguments.count.unwrap_or(0), tally.messages);
-    let findings = checker.finish();
+    consumer.end_interval(clock::monotonic_ns(), Shown::Pull);
+    let Consumer { checkers, tally, .. } = consumer;
+    let findings = findings(checkers, arguments.count, tally.messages);
     let window = Window { start_ns: began_ns, end_ns: tally.last_message_ns.max(began_ns + 1) };
     let PullTally { messages, body_bytes, .. } = tally;
     let received = Received { messages, body_bytes, end_to_end: None };
-    let receive = receive_results(&mut tally, window, received);
-    let results = Results {
-        wall_seconds: window.seconds(),
-        receive: Some(receive),
-        check: Some(CheckResults::from(&findings)),
-        client: Some(client),
-        server,
-        ..Results::default()
+    let wall_seconds = window.seconds();
+    let found = Found {
+        results: Results {
+            wall_seconds,
+            receive: Some(receive_results(&tally, window, received)),
+            check: Some(CheckResults::from(&findings)),
+            notes: client.notes(server.as_ref(), wall_seconds, idle(&arguments.output)),
+            client: Some(client),
+            server,
+            ..Results::default()
+        },
+        warm_up_seconds: 0.0,
+        timeline: tally.timeline.points(),
+        distribution: Distribution {
+            of: "of a pull, from request to answer".to_owned(),
+            corrected: None,
+            uncorrected: tally.pull,
+        },
     };
-    let report = Report::new(Command::Consume(arguments.clone()), results);
-    print!("{}", report.text());
-    report.write_json(&arguments.output)?;
-    report::write_hgrm(&arguments.output, None, &tally.pull)?;
+    let settings = Command::Consume(arguments.clone());
+    Report::new(&settings, &arguments.output, found).publish(&arguments.output)?;
     Ok(verdict(&findings))
+}
+
+/// What all checkers found; `expected` messages were to come of which `found` came.
+fn findings(checkers: Vec<Checker>, expected: Option<u64>, found: u64) -> Findings {
+    let mut checkers = checkers.into_iter();
+    let mut first = checkers.next().expect("there is a topic");
+    first.expect_count(expected.unwrap_or(0), found);
+    let mut findings = first.finish();
+    checkers.for_each(|checker| findings.merge(checker.finish()));
+    findings
 }
 
 fn pull_all(
@@ -106,8 +132,8 @@ fn pull_all(
         }
         consumer.pump(wire, now_ns)?;
         if progress.is_due(now_ns) {
-            let p99_ns = consumer.tally.pull.end_interval();
-            let errors = consumer.tally.refusals.total() + consumer.checker.difference_count();
+            let p99_ns = consumer.end_interval(now_ns, Shown::Pull);
+            let errors = consumer.tally.refusals.total() + consumer.difference_count();
             progress.write(now_ns, "pull", consumer.tally.messages, p99_ns, errors);
             give_up_if_all_is_refused(&consumer.tally, route)?;
         }
@@ -124,11 +150,14 @@ fn pull_all(
 /// queue is still to come.
 fn commit(arguments: &Consume, route: &Route, consumer: &Consumer) -> Result<(), Error> {
     let mut control = Control::connect(&route.address_text)?;
+    let topics = arguments.target.topic_names();
     for (queue, offset) in consumer.next_offsets().enumerate() {
+        let queue = queue as u32;
+        let (topic, queue_id) = (queue / route.queue_count, queue % route.queue_count);
         let ext = [
             ("consumerGroup", arguments.pull.group.as_str()),
-            ("topic", &arguments.target.topic),
-            ("queueId", &queue.to_string()),
+            ("topic", &topics.name(topic)),
+            ("queueId", &queue_id.to_string()),
             ("commitOffset", &offset.to_string()),
         ];
         control.demand(request::UPDATE_CONSUMER_OFFSET, &ext)?;
@@ -144,22 +173,24 @@ pub fn give_up_if_all_is_refused(tally: &PullTally, route: &Route) -> Result<(),
     tally.refusals.as_error(&route.address_text, "PULL_MESSAGE").map_or(Ok(()), Err)
 }
 
-/// Where each queue is to begin.
+/// Where each queue of each topic is to begin.
 fn offsets(arguments: &Consume, route: &Route) -> Result<Vec<i64>, Error> {
     let mut control = Control::connect(&route.address_text)?;
-    let topic = arguments.target.topic.as_str();
-    let of_queue = |queue: u32| {
-        let queue = queue.to_string();
-        let here = [("topic", topic), ("queueId", &queue)];
-        let min = control.offset(request::GET_MIN_OFFSET, &here)?.unwrap_or(0);
-        if arguments.from == Begin::Min {
-            return Ok(min);
+    let mut offsets = Vec::new();
+    for topic in arguments.target.topic_names().each() {
+        for queue in 0..route.queue_count {
+            let queue = queue.to_string();
+            let here = [("topic", topic.as_str()), ("queueId", &queue)];
+            let min = control.offset(request::GET_MIN_OFFSET, &here)?.unwrap_or(0);
+            let group = [("consumerGroup", arguments.pull.group.as_str()), here[0], here[1]];
+            let committed = match arguments.from {
+                Begin::Min => None,
+                Begin::Committed => control.offset(request::QUERY_CONSUMER_OFFSET, &group)?,
+            };
+            offsets.push(committed.unwrap_or(min).max(min));
         }
-        let group = [("consumerGroup", arguments.pull.group.as_str()), here[0], here[1]];
-        let committed = control.offset(request::QUERY_CONSUMER_OFFSET, &group)?;
-        Ok(committed.unwrap_or(min).max(min))
-    };
-    (0..route.queue_count).map(of_queue).collect()
+    }
+    Ok(offsets)
 }
 
 /// Whether order is checked.
@@ -180,13 +211,8 @@ pub struct Received {
     pub end_to_end: Option<Latencies>,
 }
 
-/// The figures of the receiving side.
-pub fn receive_results(
-    tally: &mut PullTally,
-    window: Window,
-    received: Received,
-) -> ReceiveResults {
-    tally.pull.end_interval();
+/// The figures of the receiving side, whose intervals ended.
+pub fn receive_results(tally: &PullTally, window: Window, received: Received) -> ReceiveResults {
     let Received { messages, body_bytes, end_to_end } = received;
     ReceiveResults {
         messages,

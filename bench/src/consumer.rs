@@ -20,6 +20,8 @@ use crate::error::Error;
 use crate::latency::Latency;
 use crate::refusals::Refusals;
 use crate::template::{OPAQUE_END, OPAQUE_FIRST};
+use crate::timeline::Timeline;
+use crate::topics::TopicNames;
 use crate::window::Window;
 use crate::wire::{LinkIndex, Wire};
 
@@ -30,7 +32,9 @@ const REFUSED_PAUSE_NS: u64 = SECOND_NS / 10;
 #[derive(Debug, Clone)]
 pub struct ConsumerSettings {
     pub encoding: Encoding,
-    pub topic: String,
+    pub topics: TopicNames,
+    /// Queues of each topic.
+    pub queue_count: u32,
     pub group: String,
     pub broker_name: Option<String>,
     /// Messages of one pull, at most.
@@ -62,13 +66,29 @@ pub struct PullTally {
     /// From intended and from actual send time to receipt, for messages of the window.
     pub corrected: Latency,
     pub uncorrected: Latency,
+    /// Bodies of messages of the window.
+    pub window_body_bytes: u64,
     pub refusals: Refusals,
     pub last_message_ns: u64,
+    /// All of the run, second by second.
+    pub timeline: Timeline,
+}
+
+/// The latencies that a timeline shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Of pulls.
+    Pull,
+    /// From intended send time to receipt.
+    EndToEnd,
 }
 
 /// See the module's first lines.
 pub struct Consumer {
     settings: ConsumerSettings,
+    /// Names of the topics, by index.
+    names: Vec<String>,
+    /// Of all topics: those of the first one, then those of the next.
     queues: Vec<Puller>,
     /// Queues whose next pull may go out.
     ready: Vec<usize>,
@@ -76,7 +96,11 @@ pub struct Consumer {
     resting: std::collections::VecDeque<(u64, usize)>,
     /// Requests of one turn for each link.
     out: Vec<Vec<u8>>,
-    pub checker: Checker,
+    /// Of each topic.
+    pub checkers: Vec<Checker>,
+    /// What the timeline has counted.
+    told_messages: u64,
+    told_errors: u64,
     pub tally: PullTally,
 }
 
@@ -90,13 +114,15 @@ struct Puller {
 }
 
 impl Consumer {
-    /// Will pull from these offsets, one for each queue.
+    /// Will pull from these offsets, one for each queue of each topic.
     pub fn new(
         settings: ConsumerSettings,
         offsets: &[i64],
-        checker: Checker,
+        checkers: Vec<Checker>,
         now_ns: u64,
     ) -> Consumer {
+        assert!(checkers.len() == settings.topics.count() as usize);
+        assert!(offsets.len() == checkers.len() * settings.queue_count as usize);
         let puller = |(index, offset): (usize, &i64)| Puller {
             next_offset: *offset,
             opaque: OPAQUE_FIRST + index as i32,
@@ -108,8 +134,11 @@ impl Consumer {
             ready: (0..offsets.len()).collect(),
             resting: std::collections::VecDeque::new(),
             out: vec![Vec::new(); settings.link_count],
+            names: settings.topics.each().collect(),
             settings,
-            checker,
+            checkers,
+            told_messages: 0,
+            told_errors: 0,
             tally: PullTally {
                 messages: 0,
                 body_bytes: 0,
@@ -118,10 +147,54 @@ impl Consumer {
                 pull: Latency::new(),
                 corrected: Latency::new(),
                 uncorrected: Latency::new(),
+                window_body_bytes: 0,
                 refusals: Refusals::default(),
                 last_message_ns: now_ns,
+                timeline: Timeline::new(now_ns),
             },
         }
+    }
+
+    /// Differences found so far, in all topics.
+    pub fn difference_count(&self) -> u64 {
+        self.checkers.iter().map(Checker::difference_count).sum()
+    }
+
+    /// Messages so far that have an intact stamp of a run that is looked at, duplicates included.
+    pub fn ours(&self) -> u64 {
+        self.checkers.iter().map(Checker::ours).sum()
+    }
+
+    /// Ends an interval of the latencies and enters it into the timeline; the 99th percentile of the
+    /// shown ones in ns.
+    pub fn end_interval(&mut self, now_ns: u64, shown: Shown) -> u64 {
+        let errors = self.tally.refusals.total() + self.difference_count();
+        let tally = &mut self.tally;
+        let latencies = match shown {
+            Shown::Pull => tally.pull.interval(),
+            Shown::EndToEnd => tally.corrected.interval(),
+        };
+        let messages = tally.messages - self.told_messages;
+        tally.timeline.add(now_ns, messages, errors - self.told_errors, latencies);
+        (self.told_messages, self.told_errors) = (tally.messages, errors);
+        let pull_ns = tally.pull.end_interval();
+        let corrected_ns = tally.corrected.end_interval();
+        tally.uncorrected.end_interval();
+        match shown {
+            Shown::Pull => pull_ns,
+            Shown::EndToEnd => corrected_ns,
+        }
+    }
+
+    /// The topic of a queue, and its id there.
+    fn place(&self, queue: usize) -> (usize, u32) {
+        let queue_count = self.settings.queue_count as usize;
+        (queue / queue_count, (queue % queue_count) as u32)
+    }
+
+    fn checker(&mut self, queue: usize) -> (&mut Checker, u32) {
+        let (topic, queue_id) = self.place(queue);
+        (&mut self.checkers[topic], queue_id)
     }
 
     /// Of each queue, the first offset that was not received.
@@ -160,6 +233,7 @@ impl Consumer {
     }
 
     fn write_pull(&mut self, queue: usize, now_ns: u64) {
+        let (topic, queue_id) = self.place(queue);
         let puller = &mut self.queues[queue];
         assert!(!puller.is_out);
         (puller.is_out, puller.sent_ns) = (true, now_ns);
@@ -167,8 +241,8 @@ impl Consumer {
         let commit = if settings.commits { PullHeader::FLAG_COMMIT } else { 0 };
         let pull = PullRequest {
             consumer_group: &settings.group,
-            topic: &settings.topic,
-            queue_id: queue as i32,
+            topic: &self.names[topic],
+            queue_id: queue_id as i32,
             queue_offset: puller.next_offset,
             message_count_max: settings.pull_count_max,
             sys_flag: commit | PullHeader::FLAG_SUSPEND | PullHeader::FLAG_SUBSCRIPTION,
@@ -201,26 +275,29 @@ impl Consumer {
             response::SUCCESS => {
                 let answer = PullAnswer::parse(&command).map_err(unreadable)?;
                 self.take_messages(queue, frame.body, now_ns);
-                self.checker.next_offset(queue as u32, answer.next_begin_offset);
+                let (checker, queue_id) = self.checker(queue);
+                checker.next_offset(queue_id, answer.next_begin_offset);
                 self.queues[queue].next_offset = answer.next_begin_offset;
                 self.ready.push(queue);
             }
             response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => {
                 let answer = PullAnswer::parse(&command).map_err(unreadable)?;
                 self.tally.empty += 1;
-                self.checker.next_offset(queue as u32, answer.next_begin_offset);
+                let (checker, queue_id) = self.checker(queue);
+                checker.next_offset(queue_id, answer.next_begin_offset);
                 self.queues[queue].next_offset = answer.next_begin_offset;
                 self.ready.push(queue);
             }
             response::PULL_OFFSET_MOVED => {
                 let answer = PullAnswer::parse(&command).map_err(unreadable)?;
                 self.tally.empty += 1;
-                self.checker.moved(queue as u32, answer.next_begin_offset);
+                let (checker, queue_id) = self.checker(queue);
+                checker.moved(queue_id, answer.next_begin_offset);
                 self.queues[queue].next_offset = answer.next_begin_offset;
                 self.resting.push_back((now_ns + REFUSED_PAUSE_NS, queue));
             }
             code => {
-                self.tally.refusals.count(code, frame);
+                self.tally.refusals.count(code, 1, frame);
                 self.resting.push_back((now_ns + REFUSED_PAUSE_NS, queue));
             }
         }
@@ -230,17 +307,21 @@ impl Consumer {
     fn take_messages(&mut self, queue: usize, body: &[u8], now_ns: u64) {
         self.tally.found += 1;
         self.tally.pull.record(now_ns - self.queues[queue].sent_ns);
+        let (topic, queue_id) = self.place(queue);
+        let checker = &mut self.checkers[topic];
         let mut rest = body;
         while !rest.is_empty() {
             let (record, size_bytes) = match Record::decode(rest) {
                 Ok(decoded) => decoded,
-                Err(error) => return self.checker.undecodable(queue as u32, error),
+                Err(error) => return checker.undecodable(queue_id, error),
             };
             rest = &rest[size_bytes..];
             self.tally.messages += 1;
-            self.tally.body_bytes += record.fields().body.len() as u64;
-            let Some(stamp) = self.checker.record(queue as u32, &record) else { continue };
+            let body_bytes = record.fields().body.len() as u64;
+            self.tally.body_bytes += body_bytes;
+            let Some(stamp) = checker.record(queue_id, &record) else { continue };
             if self.settings.window.contains(stamp.intended_ns) {
+                self.tally.window_body_bytes += body_bytes;
                 self.tally.corrected.record(now_ns.saturating_sub(stamp.intended_ns));
                 self.tally.uncorrected.record(now_ns.saturating_sub(stamp.sent_ns));
             }

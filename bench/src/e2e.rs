@@ -7,17 +7,17 @@ use crate::arguments::{Command, E2e};
 use crate::checker::{Checker, Findings, First};
 use crate::clock::{self, SECOND_NS};
 use crate::consume::{self, Received};
-use crate::consumer::{Consumer, ConsumerSettings};
+use crate::consumer::{Consumer, ConsumerSettings, Shown};
 use crate::control::Control;
 use crate::error::Error;
 use crate::measure::{ClientCost, Cost, Progress, ServerCost};
 use crate::produce;
 use crate::produce::Loop;
-use crate::producer::{Pace, Producer, ProducerSettings};
-use crate::report::{self, CheckResults, Latencies, Report, Results};
+use crate::producer::{Memory, Pace, Producer, ProducerSettings};
+use crate::report::{CheckResults, Distribution, Found, Latencies, Report, Results};
 use crate::route::{self, Route};
 use crate::schedule::Schedule;
-use crate::template::Fixed;
+use crate::topics::TopicNames;
 use crate::window::Window;
 use crate::wire::Wire;
 
@@ -42,9 +42,9 @@ struct Ends {
 /// # Errors
 /// Whatever prevents a result; differences are none.
 pub fn run(arguments: &E2e) -> Result<Verdict, Error> {
-    produce::check_bounds(&arguments.load)?;
+    produce::check_bounds(&arguments.target, &arguments.load)?;
     let route = route::find(&arguments.target)?;
-    let offsets = ends_of_queues(&route, &arguments.target.topic)?;
+    let offsets = ends_of_queues(&route, &arguments.target.topic_names())?;
     let mut wire = Wire::new(produce::idle(&arguments.output))?;
     for _ in 0..arguments.load.connections + arguments.pull.pull_connections {
         wire.connect(route.address)?;
@@ -61,35 +61,37 @@ pub fn run(arguments: &E2e) -> Result<Verdict, Error> {
 }
 
 fn producer(arguments: &E2e, route: &Route, run: u32, began_ns: u64, window: Window) -> Producer {
-    let fixed = Fixed {
-        encoding: arguments.target.encoding.into(),
-        topic: &arguments.target.topic,
-        group: produce::GROUP,
-        broker_name: route.broker_name.as_deref(),
-        queue_count: route.queue_count,
-        body_bytes: arguments.load.size as usize,
-        run,
-    };
+    let topics = arguments.target.topic_names();
+    let schedule = Schedule::new(began_ns, arguments.rate);
     Producer::new(ProducerSettings {
-        fixed,
+        fixed: produce::fixed(&arguments.target, &arguments.load, &topics, route, run),
+        sizes: &arguments.load.size,
         connections: arguments.load.connections,
         in_flight: arguments.load.in_flight,
-        pace: Pace::Open(Schedule::new(began_ns, arguments.rate)),
+        pace: Pace::Open { schedule, give_up_ns: None },
+        began_ns,
         window,
         count: arguments.span.count.unwrap_or(u64::MAX),
-        keep_refused: true,
+        memory: Memory::Refused(Vec::new()),
+        process: 0,
+        first_lane: 0,
         first_link: 0,
         address: route.address,
     })
 }
 
 fn consumer(arguments: &E2e, route: &Route, run: u32, window: Window, offsets: &[i64]) -> Consumer {
-    let topic = &arguments.target.topic;
+    let topics = arguments.target.topic_names();
     let order = consume::order(&arguments.pull);
-    let checker = Checker::new(topic, First::Zero, order, Some(run), offsets.to_vec());
+    let of_topics = topics.each().zip(offsets.chunks(route.queue_count as usize));
+    let checkers = of_topics.map(|(topic, offsets)| {
+        Checker::new(&topic, First::Zero, order, Some(run), offsets.to_vec())
+    });
+    let checkers = checkers.collect();
     let settings = ConsumerSettings {
         encoding: arguments.target.encoding.into(),
-        topic: topic.clone(),
+        topics,
+        queue_count: route.queue_count,
         group: arguments.pull.group.clone(),
         broker_name: route.broker_name.clone(),
         pull_count_max: arguments.pull.pull_count as i32,
@@ -100,17 +102,23 @@ fn consumer(arguments: &E2e, route: &Route, run: u32, window: Window, offsets: &
         link_count: arguments.pull.pull_connections as usize,
         address: route.address,
     };
-    Consumer::new(settings, offsets, checker, clock::monotonic_ns())
+    Consumer::new(settings, offsets, checkers, clock::monotonic_ns())
 }
 
-/// The offsets at which the messages of this run will begin.
-fn ends_of_queues(route: &Route, topic: &str) -> Result<Vec<i64>, Error> {
+/// The offset behind the last message of each queue of each topic: where messages of a run will begin.
+///
+/// # Errors
+/// What the broker says.
+pub fn ends_of_queues(route: &Route, topics: &TopicNames) -> Result<Vec<i64>, Error> {
     let mut control = Control::connect(&route.address_text)?;
-    let end_of = |queue: u32| {
-        let queue = [("topic", topic), ("queueId", &queue.to_string())];
-        Ok(control.offset(request::GET_MAX_OFFSET, &queue)?.unwrap_or(0))
-    };
-    (0..route.queue_count).map(end_of).collect()
+    let mut ends = Vec::new();
+    for topic in topics.each() {
+        for queue in 0..route.queue_count {
+            let queue = [("topic", topic.as_str()), ("queueId", &queue.to_string())];
+            ends.push(control.offset(request::GET_MAX_OFFSET, &queue)?.unwrap_or(0));
+        }
+    }
+    Ok(ends)
 }
 
 impl Ends {
@@ -150,7 +158,7 @@ impl Ends {
             self.producer.pump(&mut self.wire, now_ns)?;
             if progress.is_due(now_ns) {
                 self.report_progress(&mut progress, is_measuring, now_ns);
-                produce::give_up_if_all_is_refused(&self.producer, route)?;
+                produce::give_up_if_all_is_refused(&self.producer.tally, route)?;
                 consume::give_up_if_all_is_refused(&self.consumer.tally, route)?;
             }
             let edge_ns = if is_measuring { window.end_ns } else { window.start_ns };
@@ -161,34 +169,34 @@ impl Ends {
         cost.end(self.consumer.tally.messages - received_before)
     }
 
-    /// Waits for what was sent to be answered and to arrive.
+    /// Sends what is late, and waits for all that was sent to be answered and to arrive.
     fn settle(&mut self) -> Result<(), Error> {
         let deadline_ns = clock::monotonic_ns() + ARRIVE_NS.max(produce::DRAIN_NS);
         let mut now_ns = clock::monotonic_ns();
         while now_ns < deadline_ns && self.is_waiting() {
+            self.producer.pump(&mut self.wire, now_ns)?;
             self.consumer.pump(&mut self.wire, now_ns)?;
             self.turn(deadline_ns.min(self.consumer.next_due_ns()))?;
             now_ns = clock::monotonic_ns();
         }
+        self.producer.give_up_rest();
         Ok(())
     }
 
     /// Counting is enough to know when to stop; whether they are the right ones the checker says.
     fn is_waiting(&self) -> bool {
-        let arrived = self.consumer.checker.ours();
-        self.producer.in_flight() > 0 || arrived < self.producer.tally.acked_in_all
+        let arrived = self.consumer.ours();
+        self.producer.is_late()
+            || self.producer.in_flight() > 0
+            || arrived < self.producer.tally.acked_in_all
     }
 
     fn report_progress(&mut self, progress: &mut Progress, is_measuring: bool, now_ns: u64) {
-        let (sent, pulled) = (&mut self.producer.tally, &mut self.consumer.tally);
-        sent.corrected.end_interval();
-        sent.uncorrected.end_interval();
-        pulled.pull.end_interval();
-        pulled.uncorrected.end_interval();
-        let p99_ns = pulled.corrected.end_interval();
-        let errors = sent.refusals.total()
-            + pulled.refusals.total()
-            + self.consumer.checker.difference_count();
+        self.producer.end_interval(now_ns);
+        let p99_ns = self.consumer.end_interval(now_ns, Shown::EndToEnd);
+        let (sent, pulled) = (&self.producer.tally, &self.consumer.tally);
+        let errors =
+            sent.error_count() + pulled.refusals.total() + self.consumer.difference_count();
         let phase = if is_measuring { "measure" } else { "warm-up" };
         progress.write(now_ns, phase, pulled.messages, p99_ns, errors);
     }
@@ -201,45 +209,58 @@ fn report(
     client: ClientCost,
     server: Option<ServerCost>,
 ) -> Result<Verdict, Error> {
-    let Ends { mut producer, consumer: Consumer { checker, mut tally, .. }, .. } = ends;
+    let Ends { mut producer, mut consumer, .. } = ends;
     if arguments.span.count.is_some() {
         window.end_ns = producer.tally.last_ack_ns.max(window.start_ns + 1);
     }
-    let findings = finish(&mut producer, checker);
-    let send = produce::send_results(&mut producer, window, &arguments.load, Loop::Open);
-    tally.corrected.end_interval();
-    tally.uncorrected.end_interval();
+    let now_ns = clock::monotonic_ns();
+    producer.end_interval(now_ns);
+    consumer.end_interval(now_ns, Shown::EndToEnd);
+    let Consumer { checkers, tally, .. } = consumer;
+    let findings = finish(&mut producer, checkers);
+    let (unanswered, frame_bytes) = (producer.in_flight(), producer.frame_bytes());
     let uncorrected = tally.uncorrected.summary();
     let received = Received {
         messages: uncorrected.count,
-        body_bytes: uncorrected.count * u64::from(arguments.load.size),
+        body_bytes: tally.window_body_bytes,
         end_to_end: Some(Latencies { corrected: Some(tally.corrected.summary()), uncorrected }),
     };
-    let results = Results {
-        wall_seconds: window.seconds(),
-        send: Some(send),
-        receive: Some(consume::receive_results(&mut tally, window, received)),
-        check: Some(CheckResults::from(&findings)),
-        client: Some(client),
-        server,
+    let wall_seconds = window.seconds();
+    let send = produce::send_results(&producer.tally, window, Loop::Open, unanswered, frame_bytes);
+    let found = Found {
+        results: Results {
+            wall_seconds,
+            send: Some(send),
+            receive: Some(consume::receive_results(&tally, window, received)),
+            check: Some(CheckResults::from(&findings)),
+            notes: client.notes(server.as_ref(), wall_seconds, produce::idle(&arguments.output)),
+            client: Some(client),
+            server,
+            ..Results::default()
+        },
+        warm_up_seconds: (arguments.span.warm_up * SECOND_NS + SETTLE_NS) as f64 / 1e9,
+        timeline: tally.timeline.points(),
+        distribution: Distribution {
+            of: "from send to receipt".to_owned(),
+            corrected: Some(tally.corrected),
+            uncorrected: tally.uncorrected,
+        },
     };
-    let report = Report::new(Command::E2e(arguments.clone()), results);
-    print!("{}", report.text());
-    report.write_json(&arguments.output)?;
-    report::write_hgrm(&arguments.output, Some(&tally.corrected), &tally.uncorrected)?;
+    let settings = Command::E2e(arguments.clone());
+    Report::new(&settings, &arguments.output, found).publish(&arguments.output)?;
     Ok(consume::verdict(&findings))
 }
 
-/// Tells the checker what was sent, so that messages missing at the end of a queue are found too.
-fn finish(producer: &mut Producer, mut checker: Checker) -> Findings {
-    for refused in producer.take_refused() {
-        checker.excuse(&refused);
+/// Tells the checkers what was sent, so that messages missing at the end of a queue are found too.
+fn finish(producer: &mut Producer, mut checkers: Vec<Checker>) -> Findings {
+    if let Memory::Refused(refused) = producer.take_memory() {
+        refused.iter().for_each(|it| checkers[it.topic as usize].excuse(it));
     }
-    for unanswered in producer.unanswered() {
-        checker.excuse(&unanswered);
+    producer.unanswered().for_each(|it| checkers[it.topic as usize].excuse(&it));
+    for (producer, topic, queue_id, next) in producer.sequences().filter(|it| it.3 > 0) {
+        checkers[topic as usize].expect_until(producer, queue_id, next);
     }
-    for (producer, queue_id, next) in producer.sequences() {
-        checker.expect_until(producer, queue_id, next);
-    }
-    checker.finish()
+    let mut findings = Findings::default();
+    checkers.into_iter().for_each(|checker| findings.merge(checker.finish()));
+    findings
 }

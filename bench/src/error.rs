@@ -58,11 +58,38 @@ pub enum Error {
     Process { what: &'static str, pid: u32, source: io::Error },
     #[error("write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+    #[error("read {path}: {reason} (is it a directory that --report wrote?)")]
+    Read { path: PathBuf, reason: String },
     #[error(
-        "{connections} connections with {in_flight} messages of {size} bytes in flight would buffer \
-         {bytes} bytes, more than {max}: lower one of them"
+        "{connections} connections with {in_flight} requests of {bytes_each} bytes in flight would \
+         buffer {bytes} bytes, more than {max}: lower one of them"
     )]
-    TooMuchInFlight { connections: u32, in_flight: u32, size: u32, bytes: u64, max: u64 },
+    TooMuchInFlight { connections: u32, in_flight: u32, bytes_each: u64, bytes: u64, max: u64 },
+    #[error(
+        "a batch of {batch} messages of {size} bytes has more than {max} bytes, which no server takes: \
+         lower --batch or --size"
+    )]
+    BatchTooLong { batch: u32, size: u32, max: u64 },
+    #[error(
+        "{sizes} sizes of body in {topics} topics take {bytes} bytes of prepared requests, more than \
+         {max}: use fewer sizes or lower --batch"
+    )]
+    TooMuchPrepared { sizes: usize, topics: u32, bytes: u64, max: u64 },
+    #[error(
+        "{connections} connections that each count their messages in {topics} topics of {queues} queues \
+         need {streams} counters, more than {max}: lower one of them"
+    )]
+    TooManyStreams { connections: u32, topics: u32, queues: u32, streams: u64, max: u64 },
+    #[error(
+        "--topic {topic} with {count} topics makes names of more than {max} characters: shorten it"
+    )]
+    TopicTooLong { topic: String, count: u32, max: usize },
+    #[error("{processes} processes cannot share {amount} {what}: use at most {amount} processes")]
+    TooManyProcesses { processes: u32, amount: u64, what: &'static str },
+    #[error("process {index} of this run: {reason}")]
+    Share { index: u32, reason: String },
+    #[error("allow {wanted} open files: {source} (raise the limit: ulimit -n {wanted})")]
+    OpenFiles { wanted: u64, source: io::Error },
 }
 
 /// The name of a response code, for people.

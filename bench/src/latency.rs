@@ -6,8 +6,11 @@
 
 use std::io::{self, Write};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
 
 /// The least latency told apart from another; 64 ns, the power of two below, is its step.
 const LEAST_NS: u64 = 100;
@@ -21,8 +24,10 @@ const DIGITS: u8 = 3;
 /// Lines of an .hgrm file for each halving of the distance to 100 %, as HdrHistogram's tools write.
 const TICKS_PER_HALF: u32 = 5;
 
-/// A histogram that is collected in intervals.
-#[derive(Debug, Clone)]
+/// A histogram that is collected in intervals. Its text form is what HdrHistogram's tools exchange:
+/// V2, deflated, in base64.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Latency {
     total: Histogram<u64>,
     interval: Histogram<u64>,
@@ -41,12 +46,33 @@ impl Latency {
         self.interval.saturating_record(latency_ns);
     }
 
+    /// Counts the latency of as many messages.
+    pub fn record_many(&mut self, latency_ns: u64, count: u64) {
+        self.interval.saturating_record_n(latency_ns, count);
+    }
+
+    /// What was recorded since the last interval ended, in ns.
+    pub fn interval(&self) -> &Histogram<u64> {
+        &self.interval
+    }
+
+    /// What was recorded until the last interval ended, in ns.
+    pub fn total(&self) -> &Histogram<u64> {
+        &self.total
+    }
+
     /// Ends an interval and returns its 99th percentile in ns, 0 if it was empty.
     pub fn end_interval(&mut self) -> u64 {
         let p99_ns = self.interval.value_at_quantile(0.99);
         self.total.add(&self.interval).expect("both have the same bounds");
         self.interval.reset();
         p99_ns
+    }
+
+    /// Adds what another process or run found. Exact: both have the same buckets.
+    pub fn merge(&mut self, other: &Latency) {
+        self.total.add(&other.total).expect("both have the same bounds");
+        self.interval.add(&other.interval).expect("both have the same bounds");
     }
 
     /// The figures of all intervals that ended.
@@ -99,8 +125,48 @@ impl Latency {
     }
 }
 
+impl From<Latency> for String {
+    fn from(mut latency: Latency) -> String {
+        latency.end_interval();
+        encode(&latency.total)
+    }
+}
+
+impl TryFrom<String> for Latency {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Latency, String> {
+        let mut latency = Latency::new();
+        let total = decode(&text)?;
+        let (found, ours) = (&total, &latency.total);
+        // Another shape would be resampled, and the sum no longer exact.
+        if (found.low(), found.high(), found.sigfig()) != (ours.low(), ours.high(), ours.sigfig()) {
+            return Err("a histogram with other bounds than this program's".to_owned());
+        }
+        latency.total.add(&total).map_err(|error| error.to_string())?;
+        Ok(latency)
+    }
+}
+
+/// A histogram in HdrHistogram's V2 form, deflated, in base64.
+pub fn encode(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    let written = V2DeflateSerializer::new().serialize(histogram, &mut bytes);
+    written.expect("memory takes everything, and counts are below 2^63");
+    STANDARD.encode(bytes)
+}
+
+/// The inverse of [`encode`].
+///
+/// # Errors
+/// A text that is none of these, for people.
+pub fn decode(text: &str) -> Result<Histogram<u64>, String> {
+    let bytes = STANDARD.decode(text).map_err(|error| error.to_string())?;
+    Deserializer::new().deserialize(&mut &bytes[..]).map_err(|error| error.to_string())
+}
+
 /// The figures of a histogram.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub count: u64,
     pub mean_us: f64,
@@ -115,6 +181,8 @@ pub struct Summary {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn close(found_us: f64, expect_us: f64) {
@@ -167,6 +235,36 @@ mod tests {
         let last = rows.last().expect("rows");
         assert_eq!((last[1], last[2]), (1.0, 1000.0));
         assert!(text.contains("Total count    =         1000]"));
+    }
+
+    proptest! {
+        #[test]
+        fn merged_in_text_form_is_as_recorded_in_one(
+            values in prop::collection::vec((1u64..200_000_000_000, 1u64..100, 0usize..4), 0..300),
+        ) {
+            let mut one = Latency::new();
+            let mut parts = vec![Latency::new(); 4];
+            for (value, count, part) in values {
+                one.record_many(value, count);
+                parts[part].record_many(value, count);
+            }
+            one.end_interval();
+            let mut merged = Latency::new();
+            for part in parts {
+                let text = String::from(part);
+                merged.merge(&Latency::try_from(text).expect("a histogram"));
+            }
+            prop_assert_eq!(merged.total(), one.total());
+            prop_assert_eq!(merged.summary(), one.summary());
+        }
+    }
+
+    #[test]
+    fn what_is_no_histogram_of_ours_is_refused() {
+        let other = Histogram::new_with_bounds(1, 1000, 2).expect("bounds");
+        for text in ["", "!", "SEk=", &encode(&other)] {
+            assert!(Latency::try_from(text.to_owned()).is_err(), "{text}");
+        }
     }
 
     #[test]

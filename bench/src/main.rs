@@ -2,24 +2,37 @@
 //! delivers. See README.md.
 
 mod answer;
+mod arena;
 mod arguments;
 mod checker;
 mod clock;
+mod compare;
 mod consume;
 mod consumer;
 mod control;
 mod e2e;
 mod error;
+mod folder;
+mod lane;
 mod latency;
+mod ledger;
 mod measure;
+mod misbehave;
+mod overload;
+mod page;
 mod produce;
 mod producer;
 mod refusals;
 mod report;
 mod route;
 mod schedule;
+mod share;
+mod sizes;
 mod stamp;
+mod tally;
 mod template;
+mod timeline;
+mod topics;
 mod usage;
 mod window;
 mod wire;
@@ -51,6 +64,9 @@ fn main() -> ExitCode {
         Command::Produce(produce) => produce::run(produce).map(|()| Verdict::AsSent),
         Command::Consume(consume) => consume::run(consume),
         Command::E2e(e2e) => e2e::run(e2e),
+        Command::Overload(overload) => overload::run(overload),
+        Command::Misbehave(misbehave) => misbehave::run(misbehave).map(|()| Verdict::AsSent),
+        Command::Compare(compare) => compare::run(compare).map(|()| Verdict::AsSent),
     };
     match done {
         Ok(Verdict::AsSent) => ExitCode::SUCCESS,

@@ -2,27 +2,39 @@
 
 use std::io::{IsTerminal, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, SECOND_NS};
 use crate::error::Error;
 use crate::usage::{self, Usage};
+use crate::wire::Idle;
+
+/// From this share of a core on the load generator may have been what was measured.
+const BUSY_FROM: f64 = 0.9;
+
+/// From this share of all cores on generator and server may have waited for each other.
+const FULL_FROM: f64 = 0.9;
 
 /// CPU time and memory at the start of the measured window.
 pub struct Cost {
+    began_ns: u64,
     own_cpu_ns: u64,
     server: Option<(u32, Usage)>,
 }
 
 /// What the load generator itself used.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClientCost {
     pub cpu_seconds: f64,
     pub cpu_ns_per_message: f64,
+    /// Processes that sent, one thread each.
+    pub processes: u32,
+    /// What the busiest of them used of a core, from 0 to 1.
+    pub busiest_share: f64,
 }
 
 /// What the server used.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ServerCost {
     pub pid: u32,
     pub user_seconds: f64,
@@ -32,6 +44,44 @@ pub struct ServerCost {
     pub resident_peak_bytes: u64,
 }
 
+impl ClientCost {
+    /// That of all processes together.
+    pub fn merge(&mut self, other: ClientCost, messages: u64) {
+        self.cpu_seconds += other.cpu_seconds;
+        self.cpu_ns_per_message = self.cpu_seconds * 1e9 / messages.max(1) as f64;
+        self.processes += other.processes;
+        self.busiest_share = self.busiest_share.max(other.busiest_share);
+    }
+
+    /// What has to be known of the generator to believe its figures.
+    pub fn notes(&self, server: Option<&ServerCost>, wall_seconds: f64, idle: Idle) -> Vec<String> {
+        let mut notes = Vec::new();
+        let percent = self.busiest_share * 100.0;
+        if idle == Idle::Spin {
+            notes.push(
+                "the generator polled without a break (--spin), so its CPU time does not tell whether \
+                 it was the bottleneck"
+                    .to_owned(),
+            );
+        } else if self.busiest_share >= BUSY_FROM {
+            notes.push(format!(
+                "the generator used {percent:.0} % of a core: its figures are a lower bound (more \
+                 --processes tell, if there are free cores)"
+            ));
+        }
+        let core_count = usage::core_count() as f64;
+        let used = server.map_or(0.0, |it| it.user_seconds + it.system_seconds) + self.cpu_seconds;
+        if server.is_some() && used >= FULL_FROM * core_count * wall_seconds {
+            notes.push(format!(
+                "generator and server together used {:.2} of this machine's {core_count} cores: each \
+                 took time from the other, the server alone could do more",
+                used / wall_seconds
+            ));
+        }
+        notes
+    }
+}
+
 impl Cost {
     /// Begins to count.
     ///
@@ -39,7 +89,7 @@ impl Cost {
     /// [`Error::Process`]
     pub fn begin(server_pid: Option<u32>) -> Result<Cost, Error> {
         let server = server_pid.map(|pid| Ok((pid, usage::of_process(pid)?))).transpose()?;
-        Ok(Cost { own_cpu_ns: clock::own_cpu_ns(), server })
+        Ok(Cost { began_ns: clock::monotonic_ns(), own_cpu_ns: clock::own_cpu_ns(), server })
     }
 
     /// What was used since, for so many messages.
@@ -52,6 +102,8 @@ impl Cost {
         let client = ClientCost {
             cpu_seconds: own_cpu_ns / 1e9,
             cpu_ns_per_message: per_message(own_cpu_ns),
+            processes: 1,
+            busiest_share: own_cpu_ns / (clock::monotonic_ns() - self.began_ns).max(1) as f64,
         };
         let Some((pid, before)) = self.server else { return Ok((client, None)) };
         let after = usage::of_process(pid)?;
@@ -66,6 +118,15 @@ impl Cost {
             resident_peak_bytes: after.resident_peak_bytes,
         };
         Ok((client, Some(server)))
+    }
+}
+
+impl ServerCost {
+    /// The same for so many messages.
+    pub fn per(self, messages: u64) -> ServerCost {
+        let cpu_seconds = self.user_seconds + self.system_seconds;
+        let cpu_seconds_per_million = cpu_seconds * 1e6 / messages.max(1) as f64;
+        ServerCost { cpu_seconds_per_million, ..self }
     }
 }
 

@@ -1,39 +1,53 @@
 //! Answers that were no success, counted by code.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use proto::command::Command;
 use proto::frame::Frame;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, code_name, hint_for, one_line};
 
 /// What a server refused. A handful of codes exist, so the table stays small.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Refusals {
     by_code: BTreeMap<i32, Refusal>,
 }
 
 /// One response code.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub code: i32,
-    pub name: &'static str,
+    pub name: String,
+    /// Messages, or pulls.
     pub count: u64,
     /// Remark of the first one.
     pub remark: String,
 }
 
 impl Refusals {
-    /// Counts an answer.
-    pub fn count(&mut self, code: i32, frame: &Frame<'_>) {
+    /// Counts an answer to a request with so many messages.
+    pub fn count(&mut self, code: i32, count: u64, frame: &Frame<'_>) {
         let refusal = self.by_code.entry(code).or_insert_with(|| Refusal {
             code,
-            name: code_name(code),
+            name: code_name(code).to_owned(),
             count: 0,
             remark: remark_of(frame),
         });
-        refusal.count += 1;
+        refusal.count += count;
+    }
+
+    /// Adds those of another process.
+    pub fn merge(&mut self, other: Refusals) {
+        for (code, refusal) in other.by_code {
+            match self.by_code.entry(code) {
+                Entry::Occupied(mut mine) => mine.get_mut().count += refusal.count,
+                Entry::Vacant(place) => {
+                    place.insert(refusal);
+                }
+            }
+        }
     }
 
     /// How many there were.
@@ -53,7 +67,7 @@ impl Refusals {
             address: address.to_owned(),
             request: format!("every {request} ({} of them)", self.total()),
             code: most.code,
-            name: most.name,
+            name: code_name(most.code),
             remark: most.remark.clone(),
             hint: hint_for(most.code),
         })

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use proto::body::{BrokerData, ClusterInfo, TopicRouteData};
 use proto::code::{request, response};
+use serde::{Deserialize, Serialize};
 
 use crate::arguments::Target;
 use crate::control::Control;
@@ -21,7 +22,7 @@ const ROUTE_PAUSE: Duration = Duration::from_millis(100);
 const MASTER: i64 = 0;
 
 /// Where the load goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Route {
     pub address: SocketAddr,
     pub address_text: String,
@@ -37,8 +38,8 @@ pub struct Route {
 pub fn find(target: &Target) -> Result<Route, Error> {
     match (&target.broker, &target.namesrv) {
         (Some(broker), _) => {
-            if !target.no_create {
-                create_topic(broker, target)?;
+            if creates(target) {
+                create_topics(broker, target)?;
             }
             Ok(Route {
                 address: resolve(broker)?,
@@ -55,12 +56,12 @@ pub fn find(target: &Target) -> Result<Route, Error> {
 fn of_namesrv(namesrv: &str, target: &Target) -> Result<Route, Error> {
     let mut control = Control::connect(namesrv)?;
     if target.no_create {
-        let topic = [("topic", target.topic.as_str())];
-        let reply = control.demand(request::GET_ROUTEINFO_BY_TOPIC, &topic)?;
+        let first = target.topic_names().name(0);
+        let reply = control.demand(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", &first)])?;
         let route = parse_route(namesrv, &reply.body)?;
         let broker = choose(route.broker_datas.iter(), namesrv, target)?;
         return queues_of(&route, broker).ok_or_else(|| Error::NotServed {
-            topic: target.topic.clone(),
+            topic: first,
             broker: broker.broker_name.clone(),
         })?;
     }
@@ -71,8 +72,22 @@ fn of_namesrv(namesrv: &str, target: &Target) -> Result<Route, Error> {
         missing: format!("a readable body: {error}"),
     })?;
     let broker = choose(cluster.broker_addr_table.values(), namesrv, target)?;
-    create_topic(&broker.broker_addrs[&MASTER], target)?;
+    let address_text = broker.broker_addrs[&MASTER].clone();
+    if target.auto_create {
+        return Ok(Route {
+            address: resolve(&address_text)?,
+            address_text,
+            broker_name: Some(broker.broker_name.clone()),
+            queue_count: target.queues,
+        });
+    }
+    create_topics(&address_text, target)?;
     wait_for_route(&mut control, namesrv, target, broker)
+}
+
+/// Whether topics are created before anything is sent.
+fn creates(target: &Target) -> bool {
+    !target.no_create && !target.auto_create
 }
 
 /// The broker that was named, or the first one that has a master.
@@ -92,22 +107,27 @@ fn choose<'a>(
     })
 }
 
-fn create_topic(broker: &str, target: &Target) -> Result<(), Error> {
+/// One request for each topic, all over one connection.
+fn create_topics(broker: &str, target: &Target) -> Result<(), Error> {
     let queues = target.queues.to_string();
-    let ext = [
-        ("topic", target.topic.as_str()),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", &queues),
-        ("writeQueueNums", &queues),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("topicSysFlag", "0"),
-        ("order", "false"),
-    ];
-    Control::connect(broker)?.demand(request::UPDATE_AND_CREATE_TOPIC, &ext)?;
+    let mut control = Control::connect(broker)?;
+    for topic in target.topic_names().each() {
+        let ext = [
+            ("topic", topic.as_str()),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", &queues),
+            ("writeQueueNums", &queues),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "false"),
+        ];
+        control.demand(request::UPDATE_AND_CREATE_TOPIC, &ext)?;
+    }
     Ok(())
 }
 
+/// Waits for the route of the topic that was created last: those before it are known by then.
 fn wait_for_route(
     control: &mut Control,
     namesrv: &str,
@@ -115,7 +135,9 @@ fn wait_for_route(
     broker: &BrokerData,
 ) -> Result<Route, Error> {
     let deadline = Instant::now() + Duration::from_secs(ROUTE_SECONDS);
-    let topic = [("topic", target.topic.as_str())];
+    let names = target.topic_names();
+    let last = names.name(names.count() - 1);
+    let topic = [("topic", last.as_str())];
     while Instant::now() < deadline {
         let reply = control.call(request::GET_ROUTEINFO_BY_TOPIC, &topic)?;
         if reply.code == response::SUCCESS {
@@ -131,7 +153,7 @@ fn wait_for_route(
     }
     Err(Error::NoRoute {
         namesrv: namesrv.to_owned(),
-        topic: target.topic.clone(),
+        topic: last,
         queues: target.queues,
         broker: broker.broker_name.clone(),
         seconds: ROUTE_SECONDS,

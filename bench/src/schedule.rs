@@ -43,6 +43,34 @@ impl Schedule {
         }
     }
 
+    /// When the message is due that has `ahead` others before it.
+    pub fn nth_ns(&self, ahead: u64) -> u64 {
+        let parts = u128::from(ahead) * u128::from(SECOND_NS) + u128::from(self.rest);
+        self.next_ns + (parts / u128::from(self.rate)) as u64
+    }
+
+    /// Takes `count` messages from 1 on and returns when the last of them was due.
+    pub fn take_many(&mut self, count: u64) -> u64 {
+        if count == 1 {
+            return self.take();
+        }
+        let last_ns = self.nth_ns(count - 1);
+        let parts = u128::from(count) * u128::from(SECOND_NS) + u128::from(self.rest);
+        self.next_ns += (parts / u128::from(self.rate)) as u64;
+        self.rest = (parts % u128::from(self.rate)) as u64;
+        last_ns
+    }
+
+    /// Drops `count` messages at a time, as long as all of them were due before `ns`; how many.
+    pub fn drop_before(&mut self, ns: u64, count: u64) -> u64 {
+        let mut dropped = 0;
+        while self.nth_ns(count - 1) < ns {
+            self.take_many(count);
+            dropped += count;
+        }
+        dropped
+    }
+
     /// Takes the next message off the schedule and returns when it was due.
     pub fn take(&mut self) -> u64 {
         let due_ns = self.next_ns;
@@ -96,6 +124,32 @@ mod tests {
             }
             prop_assert!(due.abs_diff(counted) <= 1, "{} {}", due, counted);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn many_are_taken_as_one_after_the_other(
+            rate in 1u64..10_000_000,
+            counts in prop::collection::vec(1u64..50, 1..20),
+        ) {
+            let (mut many, mut single) = (Schedule::new(7, rate), Schedule::new(7, rate));
+            for count in counts {
+                prop_assert_eq!(many.nth_ns(0), many.next_ns());
+                let last = (0..count).map(|_| single.take()).last().expect("at least one");
+                prop_assert_eq!(many.nth_ns(count - 1), last);
+                prop_assert_eq!(many.take_many(count), last);
+                prop_assert_eq!(many.next_ns(), single.next_ns());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_is_dropped_in_whole_requests() {
+        let mut schedule = Schedule::new(0, 10);
+        assert_eq!(schedule.drop_before(SECOND_NS, 4), 8);
+        assert_eq!(schedule.next_ns(), SECOND_NS * 8 / 10);
+        assert_eq!(schedule.drop_before(SECOND_NS, 1), 2);
+        assert_eq!(schedule.drop_before(SECOND_NS, 1), 0);
     }
 
     #[test]

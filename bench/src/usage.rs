@@ -3,7 +3,9 @@
 use std::fs;
 use std::io;
 
-use serde::Serialize;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
@@ -57,24 +59,45 @@ fn kibibytes(status: &str, name: &str) -> u64 {
 }
 
 /// What figures are worth nothing without.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     pub cpu_model: String,
     pub core_count: usize,
     pub kernel: String,
     pub memory_bytes: u64,
+    /// Of the server's store, if it was named and lies on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<String>,
 }
 
-/// The machine this runs on.
-pub fn machine() -> Machine {
+/// CPUs that this process may use.
+pub fn core_count() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get())
+}
+
+/// The file system that a directory lies on, by the longest mount point above it.
+fn file_system(directory: &Path, mounts: &str) -> Option<String> {
+    let directory = fs::canonicalize(directory).ok()?;
+    // proc_pid_mountinfo(5): field 5 is the mount point, the type follows a lone hyphen.
+    let mount = |line: &str| {
+        let point = line.split(' ').nth(4)?.to_owned();
+        let kind = line.split_once(" - ")?.1.split(' ').next()?.to_owned();
+        directory.starts_with(&point).then_some((point.len(), kind))
+    };
+    mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
+}
+
+/// The machine this runs on, and the file system of the server's store.
+pub fn machine(store: Option<&Path>) -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     Machine {
         cpu_model: model.unwrap_or_default().trim_matches([' ', '\t', ':']).to_owned(),
-        core_count: std::thread::available_parallelism().map_or(0, |count| count.get()),
+        core_count: core_count(),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         memory_bytes: kibibytes(&read("/proc/meminfo"), "MemTotal:") * 1024,
+        file_system: store.and_then(|store| file_system(store, &read("/proc/self/mountinfo"))),
     }
 }
 
@@ -87,6 +110,15 @@ mod tests {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194304 9 0 0 0 1234 567 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu_ticks(stat), Some((1234, 567)));
         assert_eq!(cpu_ticks("42 (a"), None);
+    }
+
+    #[test]
+    fn the_nearest_mount_point_says_the_file_system() {
+        let mounts =
+            "21 1 8:1 / / rw - ext4 /dev/a rw\n22 21 0:5 / /proc rw shared:5 - proc proc rw\n";
+        assert_eq!(file_system(Path::new("/proc"), mounts).as_deref(), Some("proc"));
+        assert_eq!(file_system(Path::new("/"), mounts).as_deref(), Some("ext4"));
+        assert_eq!(file_system(Path::new("/no such directory"), mounts), None);
     }
 
     #[test]

@@ -34,8 +34,20 @@ pub enum Idle {
     Spin,
 }
 
+/// What it means that a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endings {
+    /// The run cannot go on.
+    Fail,
+    /// It is told by [`Wire::take_ended`]; until [`Wire::reopen`] its bytes go nowhere.
+    Note,
+}
+
 /// See the module's first lines.
 pub struct Wire {
+    endings: Endings,
+    /// Connections that ended, and why.
+    ended: Vec<(LinkIndex, String)>,
     reactor: Reactor,
     events: Events,
     links: Vec<Link>,
@@ -47,6 +59,7 @@ pub struct Wire {
 struct Link {
     connection: ConnectionId,
     address: SocketAddr,
+    is_open: bool,
     /// The beginning of a frame whose end has not arrived.
     partial: Vec<u8>,
     /// What the socket did not take yet.
@@ -62,7 +75,18 @@ impl Wire {
         let ring = |source| Error::Ring { source };
         let reactor = Reactor::new(ReactorConfig { core: 0, connections_max: 0 }).map_err(ring)?;
         let events = Events::default();
-        Ok(Wire { reactor, events, links: Vec::new(), link_of: Vec::new(), idle })
+        let (endings, ended, links, link_of) = (Endings::Fail, vec![], vec![], vec![]);
+        Ok(Wire { endings, ended, reactor, events, links, link_of, idle })
+    }
+
+    /// What is done about connections that end from now on.
+    pub fn set_endings(&mut self, endings: Endings) {
+        self.endings = endings;
+    }
+
+    /// Connections that ended since the last call, and why.
+    pub fn take_ended(&mut self) -> Vec<(LinkIndex, String)> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Connects once more to an address.
@@ -74,12 +98,27 @@ impl Wire {
             .map_err(|source| Error::Connect { address: address.to_string(), source })?;
         let connection = self.reactor.adopt(OwnedFd::from(socket), address);
         let link = LinkIndex(self.links.len());
-        self.links.push(Link { connection, address, partial: Vec::new(), unsent: Vec::new() });
+        let (partial, unsent) = (Vec::new(), Vec::new());
+        self.links.push(Link { connection, address, is_open: true, partial, unsent });
+        self.name(connection, link);
+        Ok(link)
+    }
+
+    /// A link that ended goes on over this connection.
+    pub fn reopen(&mut self, link: LinkIndex, socket: TcpStream) {
+        let it = &mut self.links[link.0];
+        assert!(!it.is_open);
+        it.connection = self.reactor.adopt(OwnedFd::from(socket), it.address);
+        it.is_open = true;
+        let connection = it.connection;
+        self.name(connection, link);
+    }
+
+    fn name(&mut self, connection: ConnectionId, link: LinkIndex) {
         if self.link_of.len() <= connection.index() {
             self.link_of.resize(connection.index() + 1, link);
         }
         self.link_of[connection.index()] = link;
-        Ok(link)
     }
 
     /// Sends bytes, now or as soon as the socket takes them.
@@ -87,15 +126,20 @@ impl Wire {
     /// # Errors
     /// [`Error::Send`]: the socket is broken.
     pub fn send(&mut self, link: LinkIndex, bytes: &[u8]) -> Result<(), Error> {
-        let Link { connection, address, unsent, .. } = &mut self.links[link.0];
+        let Link { connection, address, unsent, is_open, .. } = &mut self.links[link.0];
+        if !*is_open {
+            return Ok(());
+        }
         if !unsent.is_empty() {
             unsent.extend_from_slice(bytes);
             return Ok(());
         }
-        let sent = self
-            .reactor
-            .send(*connection, &[IoSlice::new(bytes)])
-            .map_err(|source| Error::Send { address: address.to_string(), source })?;
+        let sent = match self.reactor.send(*connection, &[IoSlice::new(bytes)]) {
+            Ok(sent) => sent,
+            // Its end follows as an event.
+            Err(_) if self.endings == Endings::Note => return Ok(()),
+            Err(source) => return Err(Error::Send { address: address.to_string(), source }),
+        };
         if sent < bytes.len() {
             unsent.extend_from_slice(&bytes[sent..]);
             self.reactor.await_writable(*connection);
@@ -155,9 +199,16 @@ impl Wire {
                 self.send(index, &unsent)?;
             }
             NetEvent::Closed { connection, error } => {
-                let address = self.links[self.link_of[connection.index()].0].address.to_string();
+                let index = self.link_of[connection.index()];
+                let link = &mut self.links[index.0];
                 let reason = error.map_or("in order".to_owned(), |error| error.to_string());
-                return Err(Error::Closed { address, reason });
+                if self.endings == Endings::Fail {
+                    return Err(Error::Closed { address: link.address.to_string(), reason });
+                }
+                link.is_open = false;
+                link.partial.clear();
+                link.unsent.clear();
+                self.ended.push((index, reason));
             }
             NetEvent::Deadline | NetEvent::Accepted { .. } => {}
         }
@@ -232,6 +283,7 @@ mod tests {
             let mut link = Link {
                 connection: ConnectionId::from_bits(0),
                 address: "127.0.0.1:1".parse().expect("address"),
+                is_open: true,
                 partial: Vec::new(),
                 unsent: Vec::new(),
             };

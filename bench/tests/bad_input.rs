@@ -82,3 +82,31 @@ fn a_server_process_that_is_not_there_is_named() {
     let arguments = ["produce", "--broker", &broker, "--server-pid", "4294967295", "--quiet"];
     check(&arguments, &["process 4294967295", "--server-pid"]);
 }
+
+#[test]
+fn a_load_that_nobody_can_send_is_told_with_its_limit() {
+    let broker = ["--broker", "127.0.0.1:1"];
+    let check_load = |load: &str, expect: &[&str]| {
+        let words: Vec<&str> = load.split(' ').chain(broker).collect();
+        check(&words, expect);
+    };
+    check_load("produce --connections 2 --processes 3", &["3 processes", "2 connections"]);
+    check_load("produce --rate 2 --processes 3", &["3 processes", "2 messages a second"]);
+    check_load("produce --batch 1000 --size 44..8192", &["8192", "4194304", "--batch"]);
+    check_load("produce --size 4194304 --connections 64", &["64 connections", "1073741824"]);
+    check_load("produce --topics 100000 --connections 64", &["100000 topics", "16777216"]);
+    let long = format!("produce --topics 10 --topic {}", "x".repeat(126));
+    check_load(&long, &["127 characters", "shorten"]);
+    check_load("overload --size 4194304 --connections 64", &["64 connections"]);
+}
+
+#[test]
+fn a_report_that_is_not_there_is_named() {
+    let page = std::env::temp_dir().join("never-written.html");
+    let page = page.to_str().expect("UTF-8");
+    check(
+        &["compare", "/no/such/report", "--report", page],
+        &["/no/such/report", "--report wrote"],
+    );
+    check(&["compare", "=x", "--report", page], &["SCENARIO/NAME="]);
+}

@@ -99,6 +99,8 @@ impl Broker {
             // The log takes nothing now (full disk, failed write), and pulls go on all the same: a
             // group that may be created counts as if it were, a later pull creates it.
             Err(Stop::Refuse(refusal)) if refusal.code == response::SERVICE_NOT_AVAILABLE => {}
+            // The home core let it pass for that reason.
+            Err(Stop::Elsewhere(_)) if asker.crossings > 1 => {}
             Err(stop) => return Err(stop),
         }
         let Some(found) = self.catalog.topic(topic) else {

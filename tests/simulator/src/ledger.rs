@@ -74,6 +74,9 @@ pub struct Intent {
     pub place: Place,
     /// It waits first.
     pub is_delayed: bool,
+    /// It may make its topic. Of such sends those in flight at the same time may change places if
+    /// there are several cores: the first ones go over the home core, later ones directly.
+    pub is_early: bool,
     /// Its place in its batch and how many that has; (0, 1) without one.
     pub batch: (u32, u32),
     /// Its bytes.
@@ -564,6 +567,9 @@ impl Order {
         if index + 1 < count {
             let key = MessageKey { sequence: item.key.sequence + 1, ..item.key };
             self.batch = Some((key, index + 1, count));
+        }
+        if sent.intent.is_early {
+            return Ok(());
         }
         // Messages that waited come in the order in which they waited.
         let waited = sent.intent.is_delayed && !place.is_schedule();

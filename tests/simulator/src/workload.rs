@@ -198,7 +198,8 @@ impl World {
                     true => self.rng.usize(..200_000),
                     false => self.choose_len(life.actors.is_heavy),
                 };
-                Intent { place, is_delayed, batch: (index, count), body: body_of(key, len) }
+                let (batch, body) = ((index, count), body_of(key, len));
+                Intent { place, is_delayed, is_early, batch, body }
             })
             .collect();
         let bodies: Vec<&[u8]> = intents.iter().map(|intent| &*intent.body).collect();
@@ -289,7 +290,7 @@ impl World {
         if let Some((item, place, position)) = self.memory.backs[number].pop_front() {
             let is_delayed = matches!(place.topic, Topic::Retry(_));
             let body = self.ledger.body(Item::sent(item.key));
-            self.ledger.sends(item, Intent { place, is_delayed, batch: (0, 1), body });
+            self.ledger.sends(item, Intent { place, is_delayed, is_early: false, batch: (0, 1), body });
             self.ask_from(life, client, Asked::SendBack { item, place, position }, &[]);
             return;
         }
@@ -533,7 +534,7 @@ impl World {
         let place = Place { topic: Topic::Auto, queue: first.sequence % AUTO_QUEUES };
         let asked = Asked::Send { first, count: 1, place, is_delayed: false };
         let body = body_of(first, 100);
-        (asked, Intent { place, is_delayed: false, batch: (0, 1), body })
+        (asked, Intent { place, is_delayed: false, is_early: false, batch: (0, 1), body })
     }
 }
 
