@@ -202,6 +202,11 @@ impl Broker {
         self.copy_consumers();
     }
 
+    /// A connection is to be closed at the end of the turn.
+    pub fn close_connection(&mut self, connection: ConnectionId) {
+        self.closing.push(connection);
+    }
+
     /// The next connection that the broker wants closed: silent for too long, or waiting for an
     /// outcome that is unknown.
     pub fn next_closing(&mut self) -> Option<ConnectionId> {

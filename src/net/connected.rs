@@ -19,6 +19,10 @@ pub struct Connected {
     pub active_ms: u64,
     /// It is not read from while its backlog is large.
     pub is_paused: bool,
+    /// What had been received when its backlog became too large: it is looked at when that is gone.
+    pub held: Vec<u8>,
+    /// It is in the list of those of which something is held.
+    pub is_held: bool,
     /// The core that accepted it, if not this one.
     pub accepted_by: Option<usize>,
     /// Other cores had frames of it, and are to know of its end.

@@ -11,5 +11,8 @@ pub const BACKLOG_BYTES_PAUSE: usize = 1024 * 1024;
 /// after reading stopped, and one answer may hold a message of 4 MiB.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of answers for one other core's connections in a turn: they are copied, records and all.
+pub const REMOTE_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+
 /// Memory that an idle connection keeps for its next replies; what grew beyond is given back.
 pub const OUTBOX_BYTES_KEPT: usize = 256 * 1024;

@@ -14,7 +14,9 @@ use runtime::ConnectionId;
 
 use crate::router::parcel::Answers;
 
-use super::limits::{BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, OUTBOX_BYTES_KEPT};
+use super::limits::{
+    BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, OUTBOX_BYTES_KEPT, REMOTE_BYTES_PER_TURN,
+};
 
 /// Output of one connection.
 #[derive(Debug, Default)]
@@ -85,6 +87,11 @@ impl Outbox {
         }
     }
 
+    /// Bytes of this turn, and those that the socket did not take in earlier ones.
+    fn bytes_to_send(&self) -> usize {
+        self.gathered_bytes() + self.waiting_bytes()
+    }
+
     /// Offers everything to the socket through `send`, which says how many bytes it took.
     fn flush(
         &mut self,
@@ -92,7 +99,10 @@ impl Outbox {
         mut send: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
     ) -> std::io::Result<Flushed> {
         self.is_dirty = false;
-        let rest = if self.pieces.is_empty() && self.waiting_bytes() == 0 {
+        let rest = if self.bytes_to_send() > BACKLOG_BYTES_MAX {
+            // Not even offered: copying what the socket leaves would cost everybody else's turn.
+            return Ok(Flushed::TooMuch { bytes: self.bytes_to_send() });
+        } else if self.pieces.is_empty() && self.waiting_bytes() == 0 {
             // The usual turn of a producer's connection: one slice, nothing allocated.
             let taken = send(&[IoSlice::new(&self.bytes)])?;
             self.bytes.split_off(taken)
@@ -103,7 +113,6 @@ impl Outbox {
         self.forget_bytes();
         Ok(match self.waiting_bytes() {
             0 => Flushed::All,
-            bytes if bytes > BACKLOG_BYTES_MAX => Flushed::TooMuch { bytes },
             bytes => Flushed::Waits { pause: bytes > BACKLOG_BYTES_PAUSE },
         })
     }
@@ -116,13 +125,13 @@ impl Outbox {
         shards: &[Shard],
         send: &mut impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
     ) -> std::io::Result<Vec<u8>> {
+        let total = self.bytes_to_send();
         let mut slices = Vec::with_capacity(2 * self.pieces.len() + 2);
         if self.waiting_bytes() > 0 {
             slices.push(IoSlice::new(&self.backlog));
         }
         self.gather(shards, &mut slices);
         let mut taken = send(&slices)?;
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut rest = Vec::new();
         if taken < total {
             rest.reserve_exact(total - taken);
@@ -219,6 +228,18 @@ impl Outboxes {
             self.dirty.push(connection);
         }
         Some(outbox)
+    }
+
+    /// Whether a connection has so much to read that no further request of it is to be taken.
+    pub fn is_full(&self, connection: ConnectionId) -> bool {
+        let slot = self.slots.get(connection.index());
+        slot.is_some_and(|outbox| outbox.bytes_to_send() > BACKLOG_BYTES_PAUSE)
+    }
+
+    /// Whether so much is gathered for another core's connections that their requests are to wait for
+    /// the next turn.
+    pub fn is_remote_full(&self, core: usize) -> bool {
+        self.remote[core].outbox.bytes_to_send() > REMOTE_BYTES_PER_TURN
     }
 
     /// The next connection that has something to say.

@@ -98,6 +98,13 @@ enum Phase {
     Stopped,
 }
 
+impl Phase {
+    /// Whether clients' requests are taken no more.
+    fn is_stopping(self) -> bool {
+        !matches!(self, Phase::Starting | Phase::Serving)
+    }
+}
+
 /// Received bytes that wait because the log has no room.
 #[derive(Debug)]
 struct Stalled {
@@ -114,6 +121,8 @@ pub struct Core<R: Ring> {
     outboxes: Outboxes,
     connections: Vec<Connected>,
     stalled: VecDeque<Stalled>,
+    /// Connections with received bytes that wait until their clients have read.
+    held: Vec<ConnectionId>,
     files: Vec<ShardFiles<R::File>>,
     listeners: Vec<R::Listener>,
     exchange: Exchange<R::Socket, HomeCopy>,
@@ -217,6 +226,7 @@ impl<R: Ring> Core<R> {
             outboxes: Outboxes::new(core, core_count),
             connections: Vec::new(),
             stalled: VecDeque::new(),
+            held: Vec::new(),
             files: parts.files,
             listeners: parts.listeners,
             exchange: parts.exchange,
@@ -282,6 +292,7 @@ impl<R: Ring> Core<R> {
         self.broker.retry_parked(now, &mut self.outboxes);
         worked |= self.take_incoming(now);
         self.resume_stalled(now);
+        worked |= self.resume_held(now);
         let mut net = std::mem::take(&mut self.events.net);
         for event in net.drain(..) {
             self.net_event(now, event);
@@ -488,7 +499,7 @@ impl<R: Ring> Core<R> {
         }
     }
 
-    /// Handles the frames in received bytes from `at` on; gives back what must wait.
+    /// Handles the frames in received bytes from `at` on; gives back what must wait for the log.
     fn receive(
         &mut self,
         now: Now,
@@ -496,55 +507,105 @@ impl<R: Ring> Core<R> {
         received: Received,
         at: usize,
     ) -> Option<Stalled> {
-        let is_stopping = self.is_stopping();
         let connected = &mut self.connections[connection.index()];
         if connected.id != Some(connection) {
             self.ring.release(received);
             return None;
         }
         connected.active_ms = now.monotonic_ms();
-        let peer = connected.peer.expect("set with the id");
-        self.assembling_bytes -= connected.intake.waiting_bytes();
-        let bytes = self.ring.bytes(&received);
-        let mut frames = Frames::new(&mut connected.intake, bytes, at);
-        let failure = loop {
-            let frame = match frames.next_frame() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => {
-                    frames.finish(&mut connected.intake);
-                    self.assembling_bytes += connected.intake.waiting_bytes();
-                    if self.assembling_bytes > self.config.assembling_bytes_max {
-                        break too_many_assembling(self.config.assembling_bytes_max);
-                    }
-                    self.ring.release(received);
-                    return None;
-                }
-                Err(error) => break error.to_string(),
+        let bytes = &self.ring.bytes(&received)[at..];
+        let looked = if connected.held.is_empty() {
+            let mut handler = FrameHandler {
+                broker: &mut self.broker,
+                outboxes: &mut self.outboxes,
+                exchange: &mut self.exchange,
+                assembling_bytes: &mut self.assembling_bytes,
+                is_stopping: self.phase.is_stopping(),
             };
-            let origin = Origin { connection, peer, crossings: 0 };
-            if is_stopping {
-                self.broker.turn_away(origin, &frame, &mut self.outboxes);
-                continue;
-            }
-            let is_taken = match self.broker.handle(now, origin, &frame, &mut self.outboxes) {
-                Ok(Flow::Done) => true,
-                Ok(Flow::Wait) => false,
-                Ok(Flow::To(core)) => {
-                    connected.crossed = true;
-                    self.exchange.send_on(core, origin, &frame)
-                }
-                Err(error) => break error.to_string(),
-            };
-            if !is_taken {
-                let at = frames.put_back(&mut connected.intake);
-                self.assembling_bytes += connected.intake.waiting_bytes();
-                return Some(Stalled { connection, received, at });
-            }
+            handler.handle(now, connected, bytes)
+        } else {
+            Looked::Full { at: 0 }
         };
+        match looked {
+            Looked::All => {}
+            Looked::Wait { at: taken } => {
+                return Some(Stalled { connection, received, at: at + taken });
+            }
+            Looked::Full { at } => {
+                // The receive buffer goes back: others need it.
+                if !std::mem::replace(&mut connected.is_held, true) {
+                    self.held.push(connection);
+                }
+                connected.held.extend_from_slice(&bytes[at..]);
+                self.assembling_bytes += bytes.len() - at;
+            }
+            Looked::Failed(reason) => {
+                self.ring.release(received);
+                self.refuse_connection(connection, &reason);
+                return None;
+            }
+        }
         self.ring.release(received);
-        tracing::warn!(%peer, reason = failure, "connection closed: its requests cannot be taken");
-        self.close(connection);
+        if self.assembling_bytes > self.config.assembling_bytes_max {
+            self.refuse_connection(
+                connection,
+                &too_many_assembling(self.config.assembling_bytes_max),
+            );
+        }
         None
+    }
+
+    fn refuse_connection(&mut self, connection: ConnectionId, reason: &str) {
+        let peer = self.connections[connection.index()].peer;
+        tracing::warn!(?peer, reason, "connection closed: its requests cannot be taken");
+        self.close(connection);
+    }
+
+    /// Looks at what was held back of connections whose clients have read since. Whether any was.
+    fn resume_held(&mut self, now: Now) -> bool {
+        if self.phase == Phase::Starting || !self.stalled.is_empty() {
+            return false;
+        }
+        let mut worked = false;
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|connection| {
+            let connected = &mut self.connections[connection.index()];
+            if connected.id != Some(*connection) {
+                return false;
+            }
+            if self.outboxes.is_full(*connection) {
+                return true;
+            }
+            connected.is_held = false;
+            let bytes = std::mem::take(&mut connected.held);
+            self.assembling_bytes -= bytes.len();
+            let mut handler = FrameHandler {
+                broker: &mut self.broker,
+                outboxes: &mut self.outboxes,
+                exchange: &mut self.exchange,
+                assembling_bytes: &mut self.assembling_bytes,
+                is_stopping: self.phase.is_stopping(),
+            };
+            let at = match handler.handle(now, connected, &bytes) {
+                Looked::All => {
+                    worked = true;
+                    return false;
+                }
+                Looked::Wait { at } | Looked::Full { at } => at,
+                Looked::Failed(_) => {
+                    self.broker.close_connection(*connection);
+                    return false;
+                }
+            };
+            worked |= at > 0;
+            connected.held.extend_from_slice(&bytes[at..]);
+            self.assembling_bytes += connected.held.len();
+            connected.is_held = true;
+            true
+        });
+        held.append(&mut self.held);
+        self.held = held;
+        worked
     }
 
     fn flush_outboxes(&mut self) {
@@ -592,7 +653,7 @@ impl<R: Ring> Core<R> {
     fn forget(&mut self, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         if connected.id == Some(connection) {
-            self.assembling_bytes -= connected.intake.waiting_bytes();
+            self.assembling_bytes -= connected.intake.waiting_bytes() + connected.held.len();
             if connected.crossed {
                 self.exchange.ended(connection);
             }
@@ -681,7 +742,7 @@ impl<R: Ring> Core<R> {
                             self.broker.closed(connection, &mut self.outboxes);
                         }
                         Incoming::Frames { frames, next } => {
-                            let at = self.handle_frames(now, crossings, &frames, next);
+                            let at = self.handle_frames(now, (from, crossings), &frames, next);
                             if at < frames.len() {
                                 worked |= at > next;
                                 self.exchange.put_back(from, crossings, frames, at);
@@ -701,11 +762,14 @@ impl<R: Ring> Core<R> {
     fn handle_frames(
         &mut self,
         now: Now,
-        crossings: usize,
+        (from, crossings): (usize, usize),
         frames: &parcel::Frames,
         next: usize,
     ) -> usize {
         for at in next..frames.len() {
+            if self.outboxes.is_remote_full(from) {
+                return at;
+            }
             let (asked, frame) = frames.frame(at);
             let origin = Origin { connection: asked.connection, peer: asked.peer, crossings };
             let is_taken = match self.broker.handle(now, origin, &frame, &mut self.outboxes) {
@@ -931,11 +995,6 @@ impl<R: Ring> Core<R> {
         before != self.phase
     }
 
-    /// Whether clients' requests are taken no more.
-    fn is_stopping(&self) -> bool {
-        !matches!(self.phase, Phase::Starting | Phase::Serving)
-    }
-
     /// Whether all that was appended survives a power cut, or never will.
     fn is_durable(&self) -> bool {
         let is_done = |shard: &Shard| {
@@ -978,6 +1037,70 @@ impl<R: Ring> Core<R> {
             let delay_ns = wake_ms.saturating_sub(now_ms) * 1_000_000;
             self.ring.wake_at(now.monotonic_ns + delay_ns.max(1_000_000));
         }
+    }
+}
+
+/// What came of looking at received bytes.
+#[derive(Debug)]
+enum Looked {
+    /// All frames were handled; the beginning of one may wait for its rest.
+    All,
+    /// The log or another core has no room: the frame at this place has to wait.
+    Wait { at: usize },
+    /// The client does not read its answers: the frame at this place has to wait until it does.
+    Full { at: usize },
+    /// These bytes are no requests.
+    Failed(String),
+}
+
+/// What handling a connection's frames needs of a core.
+struct FrameHandler<'a, S> {
+    broker: &'a mut Broker,
+    outboxes: &'a mut Outboxes,
+    exchange: &'a mut Exchange<S, HomeCopy>,
+    assembling_bytes: &'a mut usize,
+    is_stopping: bool,
+}
+
+impl<S> FrameHandler<'_, S> {
+    /// Handles the frames in `bytes`, which arrived behind what the connection's intake has.
+    fn handle(&mut self, now: Now, connected: &mut Connected, bytes: &[u8]) -> Looked {
+        let connection = connected.id.expect("it is open");
+        let peer = connected.peer.expect("set with the id");
+        let origin = Origin { connection, peer, crossings: 0 };
+        *self.assembling_bytes -= connected.intake.waiting_bytes();
+        let mut frames = Frames::new(&mut connected.intake, bytes, 0);
+        let looked = loop {
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    frames.finish(&mut connected.intake);
+                    break Looked::All;
+                }
+                Err(error) => return Looked::Failed(error.to_string()),
+            };
+            if self.is_stopping {
+                self.broker.turn_away(origin, &frame, self.outboxes);
+                continue;
+            }
+            if self.outboxes.is_full(connection) {
+                break Looked::Full { at: frames.put_back(&mut connected.intake) };
+            }
+            let is_taken = match self.broker.handle(now, origin, &frame, self.outboxes) {
+                Ok(Flow::Done) => true,
+                Ok(Flow::Wait) => false,
+                Ok(Flow::To(core)) => {
+                    connected.crossed = true;
+                    self.exchange.send_on(core, origin, &frame)
+                }
+                Err(error) => return Looked::Failed(error.to_string()),
+            };
+            if !is_taken {
+                break Looked::Wait { at: frames.put_back(&mut connected.intake) };
+            }
+        };
+        *self.assembling_bytes += connected.intake.waiting_bytes();
+        looked
     }
 }
 

@@ -189,6 +189,7 @@ impl World {
         };
         let first = self.take_keys(producer, count);
         let place = self.choose_place(first);
+        let is_early = self.plan.cores > 1 && !self.ledger.must_exist(place);
         let intents: Vec<Intent> = (0..count)
             .map(|index| {
                 let key = MessageKey { sequence: first.sequence + index, ..first };
@@ -290,7 +291,8 @@ impl World {
         if let Some((item, place, position)) = self.memory.backs[number].pop_front() {
             let is_delayed = matches!(place.topic, Topic::Retry(_));
             let body = self.ledger.body(Item::sent(item.key));
-            self.ledger.sends(item, Intent { place, is_delayed, is_early: false, batch: (0, 1), body });
+            self.ledger
+                .sends(item, Intent { place, is_delayed, is_early: false, batch: (0, 1), body });
             self.ask_from(life, client, Asked::SendBack { item, place, position }, &[]);
             return;
         }
@@ -543,6 +545,7 @@ fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
     let asked = &answer.asked;
     match code {
         response::SERVICE_NOT_AVAILABLE => life.was_full || life.is_poisoned(),
+        response::GO_AWAY => life.is_stopping,
         response::SYSTEM_ERROR => {
             let reads = matches!(asked, Asked::Pull { .. } | Asked::SendBack { .. });
             let is_gone = matches!(asked, Asked::SendBack { .. }) && life.retains;

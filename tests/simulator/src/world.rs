@@ -163,6 +163,8 @@ pub(crate) struct Life {
     pub(crate) is_full: bool,
     /// … or had none before: sends may be refused.
     pub(crate) was_full: bool,
+    /// It was told to stop: requests may be turned away.
+    pub(crate) is_stopping: bool,
     /// The control thread does nothing for so many steps.
     pub(crate) control_is_late: u32,
     /// Reads failed: pulls may be refused.
@@ -442,6 +444,7 @@ impl World {
 
     /// A clean stop.
     fn stop(&mut self, life: &mut Life) -> Result<(), Finding> {
+        life.is_stopping = true;
         life.tell_all(|| ToCore::Stop);
         for _ in 0..QUIET_STEPS_MAX {
             self.step(life, false)?;
@@ -590,6 +593,7 @@ impl World {
             actors: Actors::new(&mut self.rng),
             is_full: false,
             was_full: false,
+            is_stopping: false,
             control_is_late: 0,
             reads_failed: false,
             retains: self.plan.retains,
