@@ -72,12 +72,24 @@ func numbered(prefix string, count int) []string {
 	return texts
 }
 
-// newProducer sends to the queues in turn unless an option says otherwise.
+// chosenOrNext sends to the queue that the message names, and to the queues in turn if it names none.
+type chosenOrNext struct {
+	producer.QueueSelector
+}
+
+func (selector chosenOrNext) Select(message *primitive.Message, queues []*primitive.MessageQueue, last string) *primitive.MessageQueue {
+	if message.Queue != nil {
+		return message.Queue
+	}
+	return selector.QueueSelector.Select(message, queues, last)
+}
+
 func newProducer(t *testing.T, options ...producer.Option) rocketmq.Producer {
 	t.Helper()
 	options = append([]producer.Option{
 		producer.WithNameServer(namesrv()), producer.WithGroupName(name("producer")),
 		producer.WithInstanceName(name("instance")), producer.WithSendMsgTimeout(15 * time.Second),
+		producer.WithQueueSelector(chosenOrNext{producer.NewRoundRobinQueueSelector()}),
 	}, options...)
 	made, err := rocketmq.NewProducer(options...)
 	check(t, err)
@@ -294,4 +306,55 @@ func textsOf(messages []*primitive.MessageExt) []string {
 		texts[i] = string(message.Body)
 	}
 	return texts
+}
+
+func (inbox *inbox) each(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+	for _, message := range messages {
+		inbox.accept(message)
+	}
+	return consumer.ConsumeSuccess, nil
+}
+
+func merged(some, others []string) []string {
+	all := append(append([]string(nil), some...), others...)
+	sort.Strings(all)
+	return all
+}
+
+func distinct(lists ...[]string) []string {
+	var all []string
+	known := make(map[string]bool)
+	for _, list := range lists {
+		for _, text := range list {
+			if !known[text] {
+				known[text] = true
+				all = append(all, text)
+			}
+		}
+	}
+	sort.Strings(all)
+	return all
+}
+
+// awaitShares sends rounds of one message per queue until each message of three rounds in a row was delivered exactly
+// once, so many of them to the first consumer: the group's members have settled who reads which queue.
+func awaitShares(t *testing.T, to rocketmq.Producer, queues []*primitive.MessageQueue, first, second *inbox, ofFirst int) {
+	t.Helper()
+	settled := 0
+	await(t, fmt.Sprintf("%d of %d queues to the first consumer", ofFirst, len(queues)), func() bool {
+		texts := sendRound(t, to, queues, name("round"))
+		prefix := texts[0][:len(texts[0])-len("-00000")]
+		for end := time.Now().Add(patience); len(distinct(first.texts(prefix), second.texts(prefix))) < len(texts); {
+			if time.Now().After(end) {
+				t.Fatal("a round was not delivered")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if len(first.texts(prefix)) == ofFirst && len(second.texts(prefix)) == len(texts)-ofFirst {
+			settled++
+		} else {
+			settled = 0
+		}
+		return settled == 3
+	})
 }
