@@ -18,7 +18,7 @@ QUEUE_COUNT = 4
 # The text of that first message.
 CREATED = "created"
 # For anything that clients bring about by their own timers: the locks of a killed consumer end after 60 s.
-PATIENCE_SECONDS = 150
+PATIENCE_SECONDS = 200
 
 Received = namedtuple("Received", "queue offset text")
 
@@ -97,7 +97,7 @@ class Clients:
         return self._producer
 
     def new_producer(self, timeout_ms=15000):
-        producer = Producer(name("producer"), timeout=timeout_ms)
+        producer = Producer(name("producer"), timeout=timeout_ms, max_message_size=4 << 20)
         producer.set_namesrv_addr(NAMESRV)
         dll.SetProducerInstanceName(producer._handle, name("instance").encode())
         producer.start()

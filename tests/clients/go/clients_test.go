@@ -24,7 +24,7 @@ import (
 
 // patience is for anything that clients bring about by their own timers: a rebalance comes after 20 s at the latest, the
 // locks of a killed consumer end after 60 s.
-const patience = 150 * time.Second
+const patience = 200 * time.Second
 
 var background = context.Background()
 
