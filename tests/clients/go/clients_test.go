@@ -42,6 +42,16 @@ func await(t *testing.T, promise string, holds func() bool) {
 	}
 }
 
+// in names what a test needs, so that runs can leave it out: locks for a server without queue locks, slow.
+func in(t *testing.T, names ...string) {
+	t.Helper()
+	for _, one := range names {
+		if one == os.Getenv("WITHOUT") {
+			t.Skip("without", one)
+		}
+	}
+}
+
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -31,6 +31,7 @@ func TestQueuesOfAKilledConsumerGoToTheOther(t *testing.T) {
 }
 
 func TestOrderSurvivesAKilledConsumer(t *testing.T) {
+	in(t, "locks", "slow")
 	t.Parallel()
 	queues := newTopic(t, 4)
 	topic, group := queues[0].Topic, name("group")
@@ -81,6 +82,7 @@ func checkOneAfterTheOther(t *testing.T, queue *primitive.MessageQueue, offsets 
 }
 
 func TestOrderlyConsumerGetsAFailedMessageAgainBeforeTheNext(t *testing.T) {
+	in(t, "locks")
 	t.Parallel()
 	queue := newTopic(t, 1)[0]
 	texts := numbered("order", 20)

@@ -37,6 +37,7 @@ class KilledConsumerTest {
         List<String> texts = Messages.numbered("kill", 1000);
         Inbox inbox = new Inbox();
         DefaultMQPushConsumer staying = clients.consume(group, topic, "*", inbox);
+        Await.until("all queues to the only consumer", () -> Clients.assigned(staying, topic), ALL::equals);
         try (ConsumerProcess victim = new ConsumerProcess(group, topic, ConsumerProcess.Order.CONCURRENT)) {
             Await.until("two queues stay", () -> Clients.assigned(staying, topic), queues -> queues.size() == 2);
             clients.send(topic, texts.subList(0, 500));
@@ -52,6 +53,7 @@ class KilledConsumerTest {
 
     @Test
     @Tag("slow")
+    @Tag("locks")
     void orderSurvivesAKilledConsumer() throws Exception {
         String topic = clients.topic(4);
         String group = Clients.name("group");
@@ -63,6 +65,7 @@ class KilledConsumerTest {
             return ConsumeOrderlyStatus.SUCCESS;
         });
         staying.start();
+        Await.until("all queues to the only consumer", () -> Clients.assigned(staying, topic), ALL::equals);
         try (ConsumerProcess victim = new ConsumerProcess(group, topic, ConsumerProcess.Order.ORDERLY)) {
             Await.until("two queues stay", () -> Clients.assigned(staying, topic), queues -> queues.size() == 2);
             for (int round = 0; round < 50; round++) {

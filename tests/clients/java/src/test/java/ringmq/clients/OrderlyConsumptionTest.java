@@ -24,6 +24,7 @@ import org.junit.jupiter.api.parallel.ExecutionMode;
 
 /** Mostly waiting, therefore beside the other classes: a queue that changes its consumer waits for locks, 20 s a turn. */
 @Tag("main")
+@Tag("locks")
 @Execution(ExecutionMode.CONCURRENT)
 class OrderlyConsumptionTest {
     private static final int QUEUE_COUNT = 4;

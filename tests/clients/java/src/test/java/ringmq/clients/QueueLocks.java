@@ -13,12 +13,12 @@ import org.apache.rocketmq.common.message.MessageQueue;
 final class QueueLocks {
     private static final long TIMEOUT_MS = 15_000;
 
-    private final MQClientInstance client;
+    private final DefaultMQPullConsumer connection;
     private final String group;
     private final String clientId;
 
     QueueLocks(DefaultMQPullConsumer connection, String group, String clientId) {
-        this.client = connection.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory();
+        this.connection = connection;
         this.group = group;
         this.clientId = clientId;
     }
@@ -36,12 +36,18 @@ final class QueueLocks {
         unlock.invoke(api(), address(queues), body(unlock, queues), TIMEOUT_MS, oneway);
     }
 
-    private MQClientAPIImpl api() {
-        return client.getMQClientAPIImpl();
+    private MQClientInstance client() {
+        return connection.getDefaultMQPullConsumerImpl().getRebalanceImpl().getmQClientFactory();
     }
 
-    private String address(MessageQueue... queues) {
-        return client.findBrokerAddressInPublish(queues[0].getBrokerName());
+    private MQClientAPIImpl api() {
+        return client().getMQClientAPIImpl();
+    }
+
+    private String address(MessageQueue... queues) throws Exception {
+        // Makes the client look for the broker. A request to an address that it does not know goes to the NameServer.
+        connection.maxOffset(queues[0]);
+        return client().findBrokerAddressInPublish(queues[0].getBrokerName());
     }
 
     private Object body(Method request, MessageQueue... queues) throws Exception {
