@@ -51,11 +51,16 @@ class ServerRestartTest {
             for (MessageExt message : clients.reader().readQueue(queue, acknowledged.size())) {
                 String text = Messages.text(message);
                 assertEquals(offset++, message.getQueueOffset());
+                all.add(text);
+                String expected = acknowledged.remove(message.getQueueOffset());
+                if (expected == null) {
+                    // A send without an answer may be stored late.
+                    continue;
+                }
+                assertEquals(expected, text);
+                // Sent after the answer to the one before.
                 assertTrue(text.compareTo(last) > 0, text + " behind " + last);
                 last = text;
-                String expected = acknowledged.remove(message.getQueueOffset());
-                assertTrue(expected == null || expected.equals(text), text + " where " + expected + " was acknowledged");
-                all.add(text);
             }
             assertEquals(Map.of(), acknowledged, "lost from " + queue);
         }
