@@ -22,10 +22,10 @@ use super::Origin;
 use super::limits::{CROSSING_BYTES_MAX, PARCELS_KEPT};
 use super::parcel::{Answers, Frames};
 
-/// How often a frame may cross. Almost all do at most once. A message sent back may need all: to the
-/// home core that makes its retry topic, to the owner of the message, back home if a dead-letter topic
-/// is to be made, and to the owner of that.
-pub const CROSSINGS_MAX: usize = 4;
+/// How often a frame may cross. Almost all do at most once. A message sent back may need five times: to
+/// the home core that makes its retry topic, to the owner of the message, to the owner of the retry topic,
+/// home if that did not hear of the topic yet, and back behind the copy. One is to spare.
+pub const CROSSINGS_MAX: usize = 6;
 
 /// What one core tells another. `S`: a socket. `C`: a copy of what the home core knows.
 #[derive(Debug)]
