@@ -5,7 +5,7 @@
 //! All that is wrong is told at once, each with its place and the way out.
 
 mod error;
-mod file;
+pub mod file;
 mod flags;
 mod host;
 pub mod keys;

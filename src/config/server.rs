@@ -110,6 +110,8 @@ pub struct ServerConfig {
 
     /// Of the NameServer inside.
     pub name_server: NameServerConfig,
+    /// `kvConfigPath`: the file of its key-value configuration.
+    pub key_values_path: PathBuf,
 
     /// Every honoured key as it holds, to be logged.
     pub effective: Vec<Effective>,
@@ -168,6 +170,7 @@ impl ServerConfig {
         advertise(&mut settings, host);
         keep_cores(&mut settings);
         keep_commit_log_path(&mut settings);
+        place_key_values(&mut settings);
         keep_ports(&mut settings);
         if settings.has_errors() {
             return Err(settings.into_errors());
@@ -244,6 +247,14 @@ fn keep_commit_log_path(settings: &mut Settings) {
     }
 }
 
+fn place_key_values(settings: &mut Settings) {
+    let names = ["kvConfigPath", "storePathRootDir"];
+    if settings.get("kvConfigPath").is_none() && settings.are_good(&names) {
+        let root = path(settings, "storePathRootDir");
+        settings.compute("kvConfigPath", &root.join("namesrv/kvConfig.json").to_string_lossy());
+    }
+}
+
 fn keep_ports(settings: &mut Settings) {
     let (broker, namesrv) = ("listenPort", "ringmqNamesrvPort");
     if !settings.are_good(&[broker, namesrv]) {
@@ -308,6 +319,7 @@ fn build(settings: &Settings) -> ServerConfig {
         in_flight_bytes_per_core: number("ringmqInFlightBytesPerCore"),
         log_level,
         name_server: name_server(settings),
+        key_values_path: path(settings, "kvConfigPath"),
         effective: settings.effective(),
         retention: retention(settings),
         notices: notices(settings),
@@ -315,8 +327,6 @@ fn build(settings: &Settings) -> ServerConfig {
 }
 
 fn name_server(settings: &Settings) -> NameServerConfig {
-    let waits = boolean(settings, "needWaitForService");
-    let wait_ms = integer(settings, "waitSecondsForService") * 1000;
     NameServerConfig {
         scan_interval_ms: integer(settings, "scanNotActiveBrokerInterval"),
         order_in_routes: boolean(settings, "orderMessageEnable"),
@@ -325,7 +335,8 @@ fn name_server(settings: &Settings) -> NameServerConfig {
         acting_master: boolean(settings, "supportActingMaster"),
         lists_all_topics: boolean(settings, "enableAllTopicList"),
         lists_topics: boolean(settings, "enableTopicList"),
-        wait_for_service_ms: if waits { wait_ms } else { 0 },
+        waits_for_service: boolean(settings, "needWaitForService"),
+        wait_for_service_ms: integer(settings, "waitSecondsForService") * 1000,
     }
 }
 

@@ -31,6 +31,7 @@ use runtime::{ParkingRing, ReactorConfig, memory_limit, probe, socket};
 use self::control::{ControlParts, Ready, StopFlag};
 use self::core::{CoreConfig, CoreParts};
 use self::files::ShardFiles;
+use self::name_server::files::{KeptError, KeptFiles};
 use self::recovery::OpenShard;
 use self::runs::ShardPlace;
 use self::store::{Store, StoreError, StoreSettings};
@@ -38,6 +39,7 @@ use self::upkeep::Upkeep;
 use crate::broker::registration::BrokerIdentity;
 use crate::broker::{Broker, BrokerSettings};
 use crate::config::{self, ServerConfig};
+use crate::namesrv::Beginning;
 use crate::router::Router;
 
 /// Messages under way between a core and the control thread.
@@ -52,6 +54,9 @@ pub enum ServerError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the NameServer keeps cannot be read.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// More than one shard or core is asked for, or found.
     #[error(
         "one shard on one core is what this version runs: its router does not cross cores yet; leave --shards and --cores out"
@@ -136,13 +141,30 @@ where
     if store.shards.len() != 1 {
         return Err(ServerError::OneShard);
     }
+    let kept = kept_files(&config, files.clone())?;
+    let (key_values, overrides) = kept.load()?;
+    let fixed = shown_settings(&config, &kept, name_address);
+    let beginning = Beginning { config: config.name_server.clone(), fixed, key_values, overrides };
     let advertised = SocketAddr::new(config.advertise, broker_address.port());
     let settings = broker_settings(&config, advertised);
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
     let stop = watch_signals()?;
-    let listeners = (listener, name_listener);
+    let limits = name_server::ConnectionLimits {
+        connections_max: config.connections_max,
+        idle_ms: config.connection_idle_ms,
+    };
+    let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
+    let name_server = name_server::Parts {
+        listener: name_listener,
+        beginning,
+        files: kept,
+        limits,
+        doorbell: EventFd::new().map_err(io_error)?,
+        stop: StopFlag::default(),
+    };
     let seam = (files, make_ring);
-    let served = serve(config, settings, seam, store, listeners, name_address, lines, stop);
+    let served =
+        serve(config, settings, seam, store, listener, name_server, name_address, lines, stop);
     drop(lock);
     served
 }
@@ -153,6 +175,31 @@ fn listen(ip: IpAddr, port: u16, what: &'static str) -> Result<(OwnedFd, SocketA
     let listener = socket::listen(address).map_err(failed)?;
     let bound = socket::local_address(&listener).map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// Where the NameServer keeps what is set at it.
+fn kept_files<S>(config: &ServerConfig, files: S) -> Result<KeptFiles<S>, ServerError> {
+    let absolute = |path: &std::path::Path| {
+        std::path::absolute(path)
+            .map_err(|source| ServerError::Io { operation: "find the current directory", source })
+    };
+    let settings = absolute(&config.store.join("namesrv/namesrv.properties"))?;
+    Ok(KeptFiles { files, key_values: absolute(&config.key_values_path)?, settings })
+}
+
+/// What 319 shows beside what 318 can set; it holds as long as the program runs.
+fn shown_settings<S>(
+    config: &ServerConfig,
+    kept: &KeptFiles<S>,
+    address: SocketAddr,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("bindAddress", address.ip().to_string()),
+        ("configStorePath", kept.settings.display().to_string()),
+        ("kvConfigPath", kept.key_values.display().to_string()),
+        ("listenPort", address.port().to_string()),
+        ("serverChannelMaxIdleTimeSeconds", (config.connection_idle_ms / 1000).to_string()),
+    ]
 }
 
 fn store_settings(config: &ServerConfig) -> StoreSettings {
@@ -263,7 +310,8 @@ fn serve<S, R>(
     settings: BrokerSettings,
     (files, make_ring): (S, impl FnOnce(ReactorConfig) -> std::io::Result<R> + Send + 'static),
     store: Store<S::File>,
-    listeners: (OwnedFd, OwnedFd),
+    listener: OwnedFd,
+    name_server: name_server::Parts<S>,
     name_address: SocketAddr,
     lines: Vec<String>,
     (stop, stop_event): (StopFlag, EventFd),
@@ -294,7 +342,7 @@ where
     let core_parts = CoreParts {
         broker: Broker::new(settings, router, shards, catalog, now),
         files: shard_files,
-        listener: listeners.0,
+        listener,
         control: to_control,
         inbox: from_control,
         sleep: core_sleep,
@@ -323,19 +371,13 @@ where
         ready: Ready { lines, advertised },
     };
     let options = CoreOptions::new(Placement::Free);
-    let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
-    let doorbell = EventFd::new().map_err(io_error)?;
-    let end_name_server = doorbell.try_clone().map_err(io_error)?;
-    let name_server_stop: StopFlag = Arc::default();
-    let name_server_stopping = Arc::clone(&name_server_stop);
-    let name_server = config.name_server;
-    let limits = name_server::ConnectionLimits {
-        connections_max: config.connections_max,
-        idle_ms: config.connection_idle_ms,
-    };
-    let name_server = spawn_core("namesrv", options.clone(), move || {
-        name_server::run(listeners.1, name_server, limits, doorbell, name_server_stop)
-    })?;
+    let end_name_server = name_server
+        .doorbell
+        .try_clone()
+        .map_err(|source| ServerError::Io { operation: "copy an eventfd", source })?;
+    let name_server_stopping = Arc::clone(&name_server.stop);
+    let name_server =
+        spawn_core("namesrv", options.clone(), move || name_server::run(name_server))?;
     let core = spawn_core("core-0", options.clone(), move || core::run(core_parts, make_ring))?;
     let control = spawn_core("control", options, move || control::run(control_parts))?;
     let core = core.join();

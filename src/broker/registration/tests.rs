@@ -12,7 +12,7 @@ use proto::frame::{Frame, Scan, scan};
 use proto::reply::{ResponseHead, write_response};
 
 use super::*;
-use crate::namesrv::{ConnectionKey, NameServer, NameServerConfig};
+use crate::namesrv::{Beginning, ConnectionKey, NameServer};
 
 /// Enough for an answer on loopback on a busy machine, short enough to wait for in vain.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -85,7 +85,7 @@ impl Shared {
 }
 
 fn empty() -> NameServer {
-    NameServer::new(0, NameServerConfig::default())
+    NameServer::new(0, Beginning::default())
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {

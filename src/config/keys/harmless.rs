@@ -340,6 +340,12 @@ pub(super) const GROUPS: &[Group] = &[
         keys: &["configBlackList=configBlackList;brokerConfigPath"],
     },
     Group {
+        class: Harmless(
+            "what is set at the NameServer over the wire is kept in namesrv/namesrv.properties in storePathRootDir",
+        ),
+        keys: &["configStorePath="],
+    },
+    Group {
         class: Harmless("nothing is looked up there"),
         keys: &["brokerConfigPath=", "rocketmqHome=", "rmqAddressServerDomain="],
     },

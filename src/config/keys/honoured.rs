@@ -4,6 +4,9 @@ use engine::limits::{BODY_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
 
 use super::super::limits::PULL_BYTES_MAX;
 use super::{Class, Fallback, Key, Kind, Step, Unit};
+use crate::namesrv::limits::{
+    SCAN_INTERVAL_MS_MAX, SCAN_INTERVAL_MS_MIN, WAIT_FOR_SERVICE_SECONDS_MAX,
+};
 
 const MIB: i64 = 1024 * 1024;
 const GIB: i64 = 1024 * MIB;
@@ -136,7 +139,7 @@ pub(super) const KEYS: &[Key] = &[
         "how much to log"),
 
     // The NameServer inside.
-    key("scanNotActiveBrokerInterval", integer(100, 600_000, Unit::Milliseconds), "5000",
+    key("scanNotActiveBrokerInterval", integer(SCAN_INTERVAL_MS_MIN as i64, SCAN_INTERVAL_MS_MAX as i64, Unit::Milliseconds), "5000",
         "time between looks for brokers that have gone silent"),
     key("orderMessageEnable", Kind::Boolean, "false",
         "put the order configuration of a topic in its route"),
@@ -152,6 +155,8 @@ pub(super) const KEYS: &[Key] = &[
         "answer request codes 224, 311, 312 and 313"),
     key("needWaitForService", Kind::Boolean, "false",
         "answer route requests with code 1 for the first waitSecondsForService"),
-    key("waitSecondsForService", integer(0, 3600, Unit::Seconds), "45",
+    key("waitSecondsForService", integer(0, WAIT_FOR_SERVICE_SECONDS_MAX as i64, Unit::Seconds), "45",
         "how long needWaitForService holds"),
+    computed("kvConfigPath", Kind::Path, "namesrv/kvConfig.json in storePathRootDir",
+        "file of the NameServer's key-value configuration (RocketMQ: ~/namesrv/kvConfig.json)"),
 ];
