@@ -45,6 +45,9 @@ pub struct ServerConfig {
     pub further_name_servers: Vec<Endpoint>,
     /// `registerNameServerPeriod`.
     pub register_period_ms: u64,
+    /// Most topics in one registration: `splitRegistrationSize`; `None` without
+    /// `enableSplitRegistration`.
+    pub registration_topics_max: Option<usize>,
 
     /// Directory of the store, as given.
     pub store: PathBuf,
@@ -290,6 +293,8 @@ fn build(settings: &Settings) -> ServerConfig {
         namesrv_port: port("ringmqNamesrvPort"),
         further_name_servers: further_name_servers(settings),
         register_period_ms: number("registerNameServerPeriod"),
+        registration_topics_max: flag("enableSplitRegistration")
+            .then(|| small("splitRegistrationSize") as usize),
         store: path(settings, "storePathRootDir"),
         shard_count,
         core_count: port("ringmqCores"),

@@ -104,6 +104,11 @@ pub enum ToCore<F> {
         /// Its number.
         number: u64,
     },
+    /// NameServers say that these topics are ordered.
+    OrderedTopics {
+        /// Their names, known here or not.
+        names: Vec<String>,
+    },
     /// Give the whole table of topics: it is time to register again.
     SendAllTopics,
     /// Drain and stop.

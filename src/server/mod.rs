@@ -361,6 +361,9 @@ where
         identity,
         name_servers: name_servers(name_address, &config.further_name_servers),
         register_period_ms: config.register_period_ms,
+        registration_topics_max: config
+            .registration_topics_max
+            .unwrap_or(crate::broker::limits::REGISTRATION_TOPICS_MAX),
         store: config.store.clone(),
         places,
         due,

@@ -252,13 +252,13 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: Harmless("registration is always whole, forced and uncompressed"),
+        class: Harmless(
+            "registration is always forced and uncompressed, and goes to the addresses of namesrvAddr",
+        ),
         keys: &[
             "compressedRegister=false",
             "forceRegister=true",
             "enableSingleTopicRegister=false",
-            "enableSplitRegistration=false",
-            "splitRegistrationSize=800",
             "registerBrokerTimeoutMills=24000",
             "updateNameServerAddrPeriod=120000",
             "fetchNamesrvAddrInterval=10000",

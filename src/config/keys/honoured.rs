@@ -51,6 +51,10 @@ pub(super) const KEYS: &[Key] = &[
         "further NameServers to register with, beside the one inside"),
     key("registerNameServerPeriod", integer(10_000, 60_000, Unit::Milliseconds), "30000",
         "time between registrations with the NameServers"),
+    key("enableSplitRegistration", Kind::Boolean, "false",
+        "register splitRegistrationSize topics at a time; not with deleteTopicWithBrokerRegistration there"),
+    key("splitRegistrationSize", integer(2, 100_000, Unit::None), "800",
+        "topics in one registration if enableSplitRegistration; what fits no frame is split anyway"),
 
     // The store.
     key("storePathRootDir", Kind::Path, "./ringmq-store",
