@@ -70,6 +70,32 @@ fn a_file_of_rocketmq_is_taken_with_its_blanks() {
 }
 
 #[test]
+fn the_name_servers_key_values_are_in_the_store_or_where_the_file_says() {
+    let path = |lines: &str| from_file(lines).unwrap().key_values_path;
+    let in_store = PathBuf::from("/s/namesrv/kvConfig.json");
+    assert_eq!(path("storePathRootDir=/s"), in_store);
+    assert_eq!(
+        path("storePathRootDir=/s\nkvConfigPath=/etc/kv.json"),
+        PathBuf::from("/etc/kv.json")
+    );
+    // Apache's names the operator's own file, which is never written here.
+    let notices = from_file("configStorePath=/root/namesrv/namesrv.properties").unwrap().notices;
+    assert!(matches!(notices[..], [Notice::WithoutEffect { key: "configStorePath", .. }]));
+}
+
+#[test]
+fn registrations_are_split_on_demand() {
+    let split = |lines: &str| from_file(lines).unwrap().registration_topics_max;
+    assert_eq!(split("splitRegistrationSize=3"), None);
+    assert_eq!(split("enableSplitRegistration=true"), Some(800));
+    assert_eq!(split("enableSplitRegistration=true\nsplitRegistrationSize=3"), Some(3));
+    check(
+        "splitRegistrationSize=1",
+        &["broker.conf:1: splitRegistrationSize = 1: expected a whole number from 2 to 100000"],
+    );
+}
+
+#[test]
 fn a_flag_wins_over_the_file_and_the_log_shows_both() {
     let flags = ServerFlags {
         broker_port: Some("11911".to_owned()),
