@@ -79,7 +79,7 @@ fn the_name_servers_key_values_are_in_the_store_or_where_the_file_says() {
         PathBuf::from("/etc/kv.json")
     );
     // Apache's names the operator's own file, which is never written here.
-    let notices = from_file("configStorePath=/root/namesrv/namesrv.properties").unwrap().notices;
+    let notices = from_file("configStorePath=/etc/namesrv.properties").unwrap().notices;
     assert!(matches!(notices[..], [Notice::WithoutEffect { key: "configStorePath", .. }]));
 }
 
