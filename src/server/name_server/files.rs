@@ -102,9 +102,10 @@ impl<S: FileSystem> KeptFiles<S> {
     }
 
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        // The directory is made with the first file. Twice in the life of a NameServer or a hundred
-        // times, a sync more does not matter.
-        if let Some(directory) = path.parent() {
+        // The directory is made with the first file.
+        if let Some(directory) = path.parent()
+            && self.files.list(directory).is_err()
+        {
             self.files.create_directory(directory)?;
             self.files.sync_directory(directory.parent().unwrap_or(directory))?;
         }
