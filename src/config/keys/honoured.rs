@@ -14,6 +14,11 @@ const HOUR_MS: i64 = 3_600_000;
 
 const PORT: Kind = integer(0, 65_535, Unit::None);
 
+const SCAN_INTERVAL: Kind =
+    integer(SCAN_INTERVAL_MS_MIN as i64, SCAN_INTERVAL_MS_MAX as i64, Unit::Milliseconds);
+
+const WAIT_FOR_SERVICE: Kind = integer(0, WAIT_FOR_SERVICE_SECONDS_MAX as i64, Unit::Seconds);
+
 const fn integer(min: i64, max: i64, unit: Unit) -> Kind {
     Kind::Integer { min, max, step: Step::One, unit }
 }
@@ -52,7 +57,7 @@ pub(super) const KEYS: &[Key] = &[
     key("registerNameServerPeriod", integer(10_000, 60_000, Unit::Milliseconds), "30000",
         "time between registrations with the NameServers"),
     key("enableSplitRegistration", Kind::Boolean, "false",
-        "register splitRegistrationSize topics at a time; not with deleteTopicWithBrokerRegistration there"),
+        "register in parts; not with NameServers that have deleteTopicWithBrokerRegistration"),
     key("splitRegistrationSize", integer(2, 100_000, Unit::None), "800",
         "topics in one registration if enableSplitRegistration; what fits no frame is split anyway"),
 
@@ -143,7 +148,7 @@ pub(super) const KEYS: &[Key] = &[
         "how much to log"),
 
     // The NameServer inside.
-    key("scanNotActiveBrokerInterval", integer(SCAN_INTERVAL_MS_MIN as i64, SCAN_INTERVAL_MS_MAX as i64, Unit::Milliseconds), "5000",
+    key("scanNotActiveBrokerInterval", SCAN_INTERVAL, "5000",
         "time between looks for brokers that have gone silent"),
     key("orderMessageEnable", Kind::Boolean, "false",
         "put the order configuration of a topic in its route"),
@@ -159,7 +164,7 @@ pub(super) const KEYS: &[Key] = &[
         "answer request codes 224, 311, 312 and 313"),
     key("needWaitForService", Kind::Boolean, "false",
         "answer route requests with code 1 for the first waitSecondsForService"),
-    key("waitSecondsForService", integer(0, WAIT_FOR_SERVICE_SECONDS_MAX as i64, Unit::Seconds), "45",
+    key("waitSecondsForService", WAIT_FOR_SERVICE, "45",
         "how long needWaitForService holds"),
     computed("kvConfigPath", Kind::Path, "namesrv/kvConfig.json in storePathRootDir",
         "file of the NameServer's key-value configuration (RocketMQ: ~/namesrv/kvConfig.json)"),
