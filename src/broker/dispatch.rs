@@ -144,7 +144,9 @@ impl Broker {
                 format!(" request type {code} not supported"),
             ))),
         };
+        let is_pull = matches!(command.code, request::PULL_MESSAGE | request::LITE_PULL_MESSAGE);
         Ok(match flow_of(&asker, handled) {
+            Ok(Flow::To { core, .. }) => Flow::To { core, is_pull },
             Ok(flow) => flow,
             Err(refusal) => {
                 refuse(&asker, &refusal, outboxes);
@@ -181,7 +183,9 @@ pub(super) fn flow_of(asker: &Asker, handled: Handled) -> Result<Flow, Refusal> 
     match handled {
         Ok(()) => Ok(Flow::Done),
         Err(Stop::Wait) => Ok(Flow::Wait),
-        Err(Stop::Elsewhere(core)) if asker.crossings < CROSSINGS_MAX => Ok(Flow::To(core)),
+        Err(Stop::Elsewhere(core)) if asker.crossings < CROSSINGS_MAX => {
+            Ok(Flow::To { core, is_pull: false })
+        }
         Err(Stop::Elsewhere(_)) => {
             let remark = "what the request is about moved while it was on its way, try again";
             Err(Refusal::new(response::SYSTEM_BUSY, remark))

@@ -50,7 +50,12 @@ pub enum Flow {
     /// The log has no room: the same frame is to come again after the next completions.
     Wait,
     /// The frame is to go on to this core.
-    To(usize),
+    To {
+        /// The core.
+        core: usize,
+        /// It is a pull.
+        is_pull: bool,
+    },
 }
 
 /// A frame that a core made for another one.

@@ -25,6 +25,8 @@ pub struct Connected {
     pub is_held: bool,
     /// The core that accepted it, if not this one.
     pub accepted_by: Option<usize>,
+    /// Pulls of it that other cores have not handled yet.
+    pub crossing_pulls: u32,
     /// Other cores had frames of it, and are to know of its end.
     pub crossed: bool,
 }

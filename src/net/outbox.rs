@@ -242,6 +242,11 @@ impl Outboxes {
         self.remote[core].outbox.bytes_to_send() > REMOTE_BYTES_PER_TURN
     }
 
+    /// Whether that holds for any other core.
+    pub fn is_any_remote_full(&self) -> bool {
+        (0..self.remote.len()).any(|core| self.is_remote_full(core))
+    }
+
     /// The next connection that has something to say.
     pub fn next_dirty(&mut self) -> Option<ConnectionId> {
         self.dirty.pop()

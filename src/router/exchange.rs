@@ -45,10 +45,8 @@ pub enum ToPeer<S, C> {
     Handled {
         /// The crossings.
         crossings: usize,
-        /// The room that is free again.
-        size_bytes: usize,
-        /// Memory.
-        emptied: Frames,
+        /// The frames themselves.
+        frames: Frames,
     },
     /// Answers for connections of the receiver.
     Answers(Answers),
@@ -75,6 +73,9 @@ pub enum Arrived<S, C> {
     Close(ConnectionId),
     /// See [`ToPeer::Copy`].
     Copy(C),
+    /// A pull of this core's connection was handled elsewhere for the first time: its answer is here with
+    /// this turn's, if it has one already.
+    PullHandled(ConnectionId),
 }
 
 /// What waits in line for the caller.
@@ -144,7 +145,13 @@ impl<S, C: Clone> Exchange<S, C> {
     ///
     /// # Panics
     /// When it crossed [`CROSSINGS_MAX`] times before.
-    pub fn send_on(&mut self, core: usize, origin: Origin, frame: &Frame<'_>) -> bool {
+    pub fn send_on(
+        &mut self,
+        core: usize,
+        origin: Origin,
+        frame: &Frame<'_>,
+        is_pull: bool,
+    ) -> bool {
         let Origin { connection, peer, crossings } = origin;
         let crossings = crossings + 1;
         let lane = &mut self.lanes[core];
@@ -155,7 +162,7 @@ impl<S, C: Clone> Exchange<S, C> {
         }
         *on_way += bytes;
         // Handed over at the turn's end, behind the copies of what the frame may need.
-        lane.packing[crossings - 1].add_frame(connection, peer, frame);
+        lane.packing[crossings - 1].add_frame(connection, peer, frame, is_pull);
         true
     }
 
@@ -220,9 +227,13 @@ impl<S, C: Clone> Exchange<S, C> {
                     ToPeer::Ended(connection) => {
                         lane.incoming[0].push_back(Incoming::Ended(connection));
                     }
-                    ToPeer::Handled { crossings, size_bytes, emptied } => {
-                        lane.on_way_bytes[crossings - 1] -= size_bytes;
-                        keep(&mut lane.emptied_frames, emptied);
+                    ToPeer::Handled { crossings, mut frames } => {
+                        lane.on_way_bytes[crossings - 1] -= frames.size_bytes();
+                        if crossings == 1 {
+                            arrived.extend(frames.pulls().map(Arrived::PullHandled));
+                        }
+                        frames.clear();
+                        keep(&mut lane.emptied_frames, frames);
                     }
                     ToPeer::Sent(emptied) => keep(&mut lane.emptied_answers, emptied),
                     ToPeer::Connection { socket, peer } => {
@@ -248,10 +259,8 @@ impl<S, C: Clone> Exchange<S, C> {
     }
 
     /// All of these frames were handled.
-    pub fn handled(&mut self, from: usize, crossings: usize, mut frames: Frames) {
-        let size_bytes = frames.size_bytes();
-        frames.clear();
-        self.tell(from, ToPeer::Handled { crossings, size_bytes, emptied: frames });
+    pub fn handled(&mut self, from: usize, crossings: usize, frames: Frames) {
+        self.tell(from, ToPeer::Handled { crossings, frames });
     }
 
     // ---- rest -----------------------------------------------------------------------------------

@@ -4,6 +4,10 @@
 /// size. What a core has read off its sockets in a turn or two: more would only wait there.
 pub const CROSSING_BYTES_MAX: usize = 1 << 20;
 
+/// Pulls of one connection on their way to other cores, at the most: until they come back as handled
+/// nobody knows how much the client will have to read.
+pub const CROSSING_PULLS_MAX: u32 = 16;
+
 /// Emptied parcels that are kept for each core.
 pub const PARCELS_KEPT: usize = 16;
 

@@ -33,6 +33,8 @@ pub struct Asked {
     pub encoding: Encoding,
     /// Bytes of its header; the body follows.
     pub header_bytes: usize,
+    /// It is a pull, whose answer may be much larger than it.
+    pub is_pull: bool,
 }
 
 impl<L> Default for Parcel<L> {
@@ -97,10 +99,22 @@ impl<L: Copy> Parcel<L> {
 }
 
 impl Frames {
+    /// Connections whose pulls it holds, one for each pull.
+    pub fn pulls(&self) -> impl Iterator<Item = ConnectionId> {
+        let pulls = self.labels.iter().filter(|(asked, _)| asked.is_pull);
+        pulls.map(|(asked, _)| asked.connection)
+    }
+
     /// Adds a frame.
-    pub fn add_frame(&mut self, connection: ConnectionId, peer: SocketAddr, frame: &Frame<'_>) {
+    pub fn add_frame(
+        &mut self,
+        connection: ConnectionId,
+        peer: SocketAddr,
+        frame: &Frame<'_>,
+        is_pull: bool,
+    ) {
         let (encoding, header_bytes) = (frame.encoding, frame.header.len());
-        let bytes = self.add(Asked { connection, peer, encoding, header_bytes });
+        let bytes = self.add(Asked { connection, peer, encoding, header_bytes, is_pull });
         bytes.extend_from_slice(frame.header);
         bytes.extend_from_slice(frame.body);
     }

@@ -30,6 +30,7 @@ use crate::net::intake::Frames;
 use crate::net::outbox::Outboxes;
 use crate::router::Origin;
 use crate::router::exchange::{Arrived, CROSSINGS_MAX, Exchange, Incoming, ToPeer};
+use crate::router::limits::CROSSING_PULLS_MAX;
 use crate::router::parcel;
 
 /// What a core is given to start.
@@ -311,11 +312,11 @@ impl<R: Ring> Core<R> {
                 worked |= shard.carry();
             }
         }
-        self.broker.answer_woken(now, &mut self.outboxes);
+        worked |= self.broker.answer_woken(now, &mut self.outboxes);
         self.pump(now)?;
         // In the memory mode what was appended in this turn is confirmed already.
         self.broker.answer_confirmed(&mut self.outboxes);
-        self.broker.answer_woken(now, &mut self.outboxes);
+        worked |= self.broker.answer_woken(now, &mut self.outboxes);
         self.send_onward();
         if self.exchange.send_copies(self.broker.copies_to_send()) {
             self.flush_outboxes();
@@ -573,7 +574,8 @@ impl<R: Ring> Core<R> {
             if connected.id != Some(*connection) {
                 return false;
             }
-            if self.outboxes.is_full(*connection) {
+            if self.outboxes.is_full(*connection) || connected.crossing_pulls >= CROSSING_PULLS_MAX
+            {
                 return true;
             }
             connected.is_held = false;
@@ -724,6 +726,12 @@ impl<R: Ring> Core<R> {
                     }
                 }
                 Arrived::Copy(copy) => self.broker.apply_copy(copy),
+                Arrived::PullHandled(connection) => {
+                    let connected = &mut self.connections[connection.index()];
+                    if connected.id == Some(connection) {
+                        connected.crossing_pulls -= 1;
+                    }
+                }
             }
         }
         self.arrived = arrived;
@@ -775,7 +783,9 @@ impl<R: Ring> Core<R> {
             let is_taken = match self.broker.handle(now, origin, &frame, &mut self.outboxes) {
                 Ok(Flow::Done) => true,
                 Ok(Flow::Wait) => false,
-                Ok(Flow::To(core)) => self.exchange.send_on(core, origin, &frame),
+                Ok(Flow::To { core, is_pull }) => {
+                    self.exchange.send_on(core, origin, &frame, is_pull)
+                }
                 // It was decoded where it came from.
                 Err(error) => {
                     tracing::error!(peer = %asked.peer, %error, "connection closed");
@@ -798,7 +808,7 @@ impl<R: Ring> Core<R> {
                 Ok(Scan::Frame { frame, .. }) => frame,
                 other => unreachable!("the broker made a whole frame: {other:?}"),
             };
-            if !self.exchange.send_on(*core, *origin, &frame) {
+            if !self.exchange.send_on(*core, *origin, &frame, false) {
                 self.broker.put_back_onward(onward);
                 return;
             }
@@ -1090,9 +1100,16 @@ impl<S> FrameHandler<'_, S> {
             let is_taken = match self.broker.handle(now, origin, &frame, self.outboxes) {
                 Ok(Flow::Done) => true,
                 Ok(Flow::Wait) => false,
-                Ok(Flow::To(core)) => {
+                Ok(Flow::To { is_pull: true, .. })
+                    if connected.crossing_pulls >= CROSSING_PULLS_MAX =>
+                {
+                    break Looked::Full { at: frames.put_back(&mut connected.intake) };
+                }
+                Ok(Flow::To { core, is_pull }) => {
                     connected.crossed = true;
-                    self.exchange.send_on(core, origin, &frame)
+                    let is_sent = self.exchange.send_on(core, origin, &frame, is_pull);
+                    connected.crossing_pulls += u32::from(is_sent && is_pull);
+                    is_sent
                 }
                 Err(error) => return Looked::Failed(error.to_string()),
             };

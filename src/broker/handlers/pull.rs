@@ -260,15 +260,21 @@ impl Broker {
         }
     }
 
-    /// Executes pulls again whose message arrived, whose time is up or whose blocks were read.
-    pub fn answer_woken(&mut self, now: Now, outboxes: &mut Outboxes) {
+    /// Executes pulls again whose message arrived, whose time is up or whose blocks were read. Whether
+    /// some are left for the next turn.
+    pub fn answer_woken(&mut self, now: Now, outboxes: &mut Outboxes) -> bool {
         for owner in 0..self.shards.len() {
-            while let Some(pull) = self.shards[owner].next_woken() {
+            loop {
+                if outboxes.is_any_remote_full() {
+                    return true;
+                }
+                let Some(pull) = self.shards[owner].next_woken() else { break };
                 // A pull that was woken from a cold read may still be held, one that was held not.
                 let may_hold = pull.deadline_ms > now.monotonic_ms() && pull.is_first;
                 self.execute_pull(owner, pull, may_hold, outboxes);
             }
         }
+        false
     }
 }
 
