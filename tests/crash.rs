@@ -62,22 +62,43 @@ impl Life {
     }
 }
 
-fn kill_under_load(flush: &str) {
+/// Shards and cores of the lives of one store, one after the other: shards are added, cores come and go.
+type Sizes = &'static [(&'static str, &'static str)];
+
+fn kill_under_load(flush: &str, sizes: Sizes) {
     let kills: u32 =
         std::env::var("RINGMQ_KILLS").map_or(3, |text| text.parse().expect("a number"));
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let config = directory.path().join("broker.conf");
     std::fs::write(&config, "mappedFileSizeCommitLog = 16777216\n").expect("a file");
     let config = config.to_str().expect("text").to_owned();
-    let flags = ["--flush", flush, "-c", &config, "--log-level", "error"];
+    let flags_of = |(shards, cores): (&'static str, &'static str)| {
+        [
+            "--flush",
+            flush,
+            "-c",
+            &*config,
+            "--log-level",
+            "error",
+            "--shards",
+            shards,
+            "--cores",
+            cores,
+        ]
+    };
     let (mut acknowledged, mut stored) = (0, 0);
     let mut life = Life::new(directory.path(), 0);
+    let mut sizes_left = sizes.iter().peekable();
     for round in 0..kills {
+        let size = sizes_left.peek().map_or(sizes[sizes.len() - 1], |size| **size);
+        sizes_left.next();
+        let flags = flags_of(size);
         life.kill_under_load(&flags, 3000 + u64::from(round) * 1777 % 20_000);
         if life.ledger.acknowledged() > STORE_MESSAGES_MAX || round + 1 == kills {
             acknowledged += life.ledger.acknowledged();
             stored += life.verify_all(&flags);
             life = Life::new(directory.path(), round + 1);
+            sizes_left = sizes.iter().peekable();
         }
     }
     println!("{flush}: {kills} kills, {acknowledged} acknowledged, {stored} stored");
@@ -85,10 +106,15 @@ fn kill_under_load(flush: &str) {
 
 #[test]
 fn acked_survives_kill_in_sync_flush() {
-    kill_under_load("sync");
+    kill_under_load("sync", &[("1", "1")]);
 }
 
 #[test]
 fn acked_survives_kill_in_async_flush() {
-    kill_under_load("async");
+    kill_under_load("async", &[("1", "1")]);
+}
+
+#[test]
+fn acked_survives_kill_with_several_cores() {
+    kill_under_load("sync", &[("2", "2"), ("3", "2"), ("3", "1"), ("5", "3")]);
 }

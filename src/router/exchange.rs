@@ -296,3 +296,115 @@ fn keep<T>(kept: &mut Vec<T>, emptied: T) {
         kept.push(emptied);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::frame::Encoding;
+    use runtime::eventfd::EventFd;
+    use runtime::mesh::{SleepFlag, mesh};
+
+    use super::*;
+
+    type Ends = Exchange<(), u32>;
+
+    fn two(ring: usize) -> (Ends, Ends) {
+        let sleeps = [(); 2].map(|()| SleepFlag::new(EventFd::new().expect("an eventfd")));
+        let mut ports = mesh(&sleeps, ring).into_iter().map(Exchange::new);
+        (ports.next().expect("two"), ports.next().expect("two"))
+    }
+
+    fn origin(number: u64, crossings: usize) -> Origin {
+        let connection = ConnectionId::from_bits(number);
+        Origin { connection, peer: SocketAddr::from(([127, 0, 0, 1], 1)), crossings }
+    }
+
+    fn send(from: &mut Ends, number: u64, crossings: usize, body: &[u8], is_pull: bool) -> bool {
+        let frame = Frame { encoding: Encoding::Json, header: b"header", body };
+        from.send_on(1, origin(number, crossings), &frame, is_pull)
+    }
+
+    fn take(to: &mut Ends) -> Vec<Arrived<(), u32>> {
+        let mut arrived = Vec::new();
+        to.take(&mut arrived);
+        arrived
+    }
+
+    /// Handles all frames in one line: connections and body lengths.
+    fn handle(to: &mut Ends, crossings: usize) -> Vec<(u64, usize)> {
+        let mut handled = Vec::new();
+        while let Some(incoming) = to.next_incoming(0, crossings) {
+            let Incoming::Frames { frames, next } = incoming else {
+                handled.push((u64::MAX, 0));
+                continue;
+            };
+            for at in next..frames.len() {
+                let (asked, frame) = frames.frame(at);
+                assert_eq!(frame.header, b"header");
+                handled.push((asked.connection.to_bits(), frame.body.len()));
+            }
+            to.handled(0, crossings, frames);
+        }
+        handled
+    }
+
+    #[test]
+    fn room_is_taken_by_what_is_on_its_way_and_comes_back() {
+        let (mut one, mut other) = two(16);
+        let half = vec![7; CROSSING_BYTES_MAX / 2];
+        assert!(send(&mut one, 1, 0, &half, false));
+        assert!(!send(&mut one, 2, 0, &half, false), "the header is too much");
+        assert!(send(&mut one, 2, 1, &half, false), "another number has its own room");
+        one.flush();
+        assert!(!one.is_quiet());
+        assert!(take(&mut other).is_empty());
+        assert_eq!(handle(&mut other, 1), [(1, half.len())]);
+        assert_eq!(handle(&mut other, 2), [(2, half.len())]);
+        other.flush();
+        take(&mut one);
+        assert!(one.is_quiet());
+        let huge = vec![7; 4 * CROSSING_BYTES_MAX];
+        assert!(send(&mut one, 3, 0, &huge, false), "one frame goes, whatever its size");
+        assert!(!send(&mut one, 3, 0, b"", false));
+    }
+
+    #[test]
+    fn a_connections_end_is_behind_its_frames() {
+        let (mut one, mut other) = two(16);
+        one.ended(ConnectionId::from_bits(1));
+        assert!(send(&mut one, 1, 0, b"last", false), "packed after it was told");
+        one.flush();
+        take(&mut other);
+        assert_eq!(handle(&mut other, 1), [(1, 4), (u64::MAX, 0)]);
+    }
+
+    #[test]
+    fn what_waits_is_first_in_line_again() {
+        let (mut one, mut other) = two(16);
+        for number in 0..3 {
+            assert!(send(&mut one, number, 0, b"body", number == 1));
+        }
+        one.flush();
+        take(&mut other);
+        let Some(Incoming::Frames { frames, next: 0 }) = other.next_incoming(0, 1) else {
+            panic!("frames")
+        };
+        other.put_back(0, 1, frames, 1);
+        assert_eq!(handle(&mut other, 1), [(1, 4), (2, 4)]);
+        other.flush();
+        let arrived = take(&mut one);
+        let pull = ConnectionId::from_bits(1);
+        assert!(matches!(arrived[..], [Arrived::PullHandled(connection)] if connection == pull));
+    }
+
+    #[test]
+    fn answers_wait_for_copies_that_find_no_room() {
+        let (mut home, mut other) = two(2);
+        let mut copies = vec![1, 2, 3];
+        assert!(!home.send_copies(&mut copies), "two fit");
+        assert!(copies.is_empty(), "they are the exchange's now");
+        assert!(!home.send_copies(&mut copies), "nobody took them");
+        assert_eq!(take(&mut other).len(), 2);
+        assert!(home.send_copies(&mut copies));
+        assert!(matches!(take(&mut other)[..], [Arrived::Copy(3)]));
+    }
+}

@@ -139,7 +139,8 @@ pub struct Core<R: Ring> {
     ticked_ms: u64,
     next_sync_ms: u64,
     next_idle_ms: u64,
-    poison_told: bool,
+    /// For each shard, whether its failure was told.
+    poison_told: Vec<bool>,
     /// All cores are drained.
     is_to_end: bool,
     /// Bytes of frames that have arrived in part, of all connections.
@@ -220,6 +221,7 @@ impl<R: Ring> Core<R> {
     pub fn new(ring: R, parts: CoreParts<R>) -> Core<R> {
         let router = parts.broker.router();
         let (core, core_count) = (router.core(), router.core_count());
+        let shard_count = parts.broker.shards.len();
         Core {
             ring,
             events: Events::default(),
@@ -242,7 +244,7 @@ impl<R: Ring> Core<R> {
             ticked_ms: 0,
             next_sync_ms: 0,
             next_idle_ms: 0,
-            poison_told: false,
+            poison_told: vec![false; shard_count],
             is_to_end: false,
             assembling_bytes: 0,
         }
@@ -396,10 +398,10 @@ impl<R: Ring> Core<R> {
                 }
                 self.syncs.push(SyncInFlight { shard: index, left, failure: None });
             }
-            if !self.poison_told
+            if !self.poison_told[index]
                 && let Some(poison) = shard.log().poisoned()
             {
-                self.poison_told = true;
+                self.poison_told[index] = true;
                 let store = self.config.store.display();
                 let shard = router.number(index);
                 tracing::error!(shard, %store, %poison, "sends are refused from now on");
@@ -741,6 +743,9 @@ impl<R: Ring> Core<R> {
     /// Handles what other cores sent on, each line until it has to wait. Whether there was anything.
     fn take_incoming(&mut self, now: Now) -> bool {
         let mut worked = false;
+        if matches!(self.phase, Phase::Flushing | Phase::Ending | Phase::Stopped) {
+            return false; // behind the end mark is nothing
+        }
         for from in self.exchange.others() {
             // Those that crossed most often first: they hold room of every number.
             for crossings in (1..=CROSSINGS_MAX).rev() {
@@ -752,7 +757,8 @@ impl<R: Ring> Core<R> {
                         Incoming::Frames { frames, next } => {
                             let at = self.handle_frames(now, (from, crossings), &frames, next);
                             if at < frames.len() {
-                                worked |= at > next;
+                                // With too much to answer the next turn goes on, whatever happens.
+                                worked |= at > next || self.outboxes.is_remote_full(from);
                                 self.exchange.put_back(from, crossings, frames, at);
                                 break;
                             }

@@ -57,6 +57,13 @@ fn failing_disks_lose_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn several_cores_lose_nothing_that_was_acknowledged() {
+    slice(Plan { shards: 3, cores: 3, ..SYNC });
+    slice(Plan { shards: 5, cores: 2, ..ASYNC });
+    slice(Plan { shards: 2, cores: 1, ..SYNC });
+}
+
+#[test]
 fn old_segments_take_only_what_was_in_them() {
     let mut removed = 0;
     for plan in [Plan { retains: true, ..SYNC }, Plan { retains: true, ..ASYNC }] {
