@@ -24,9 +24,10 @@ fn file(directory: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// `ringmq` in an environment without NameServers.
+/// `ringmq` in an environment without NameServers, and in no home in which one kept something.
 fn program(arguments: &[&str]) -> Command {
     let mut program = ringmq();
+    program.env("HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-home"));
     program.env_remove("NAMESRV_ADDR").args(arguments);
     program
 }
@@ -170,7 +171,7 @@ fn a_name_server_alone_takes_its_port_from_its_file_and_leaves_no_file() {
     let text = format!("listenPort = {port}\nbindAddress = 127.0.0.1\nringmqLogLevel = error\n");
     let config = file(&directory, "namesrv.conf", &text);
     let mut command = program(&["namesrv", "-c"]);
-    let process = start(command.arg(&config).current_dir(empty.path()));
+    let process = start(command.arg(&config).current_dir(empty.path()).env("HOME", empty.path()));
     let address = process.address("NameServer").expect("it says where it listens");
     assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], port)));
     let reply = Client::connect(address).ask(GET_ROUTE, &[("topic", "Missing")], &[]);

@@ -11,6 +11,14 @@ pub const SUSPEND_MS_MAX: u64 = 60_000;
 /// Queues of a topic, at the most, per direction: a mistyped number must not make a million queues.
 pub const QUEUES_PER_TOPIC_MAX: i32 = 65_536;
 
+/// Registrations that wait for one NameServer while it is slow, at the most. Those beyond are left out
+/// there, and its next one is of the whole table.
+pub const REGISTRATIONS_WAITING_MAX: usize = 64;
+
+/// Topics in one registration unless `enableSplitRegistration` sets fewer: all. What does not fit a
+/// frame is split in any case.
+pub const REGISTRATION_TOPICS_MAX: usize = engine::limits::TOPICS_MAX;
+
 /// Answers that wait for a registration, at the most.
 pub const AWAITING_REGISTRATION_MAX: usize = 16 * 1024;
 

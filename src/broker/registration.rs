@@ -1,32 +1,35 @@
 //! Tells the NameServers which topics this broker serves, and keeps telling them.
-//! Owns: a connection to each NameServer.        Lives on: the control thread
+//! Owns: a task and a connection for each NameServer.        Lives on: the control thread
 //! Kind: shell
 //! Invariants:
 //! - a connection stays open between registrations: a NameServer forgets a broker whose connection
 //!   closes, and so do we what it was told;
 //! - a change is only sent to a NameServer that was told the whole table over the same connection;
-//! - no NameServer keeps another one waiting longer than the timeouts below.
+//! - no NameServer keeps another one waiting, and nobody waits for one that is down.
 //!
 //! Requests are those of Apache's `BrokerOuterAPI.registerBrokerAll` and `unregisterBrokerAll`,
-//! 5.3.3.
+//! 5.3.3; what an answer says of ordered topics is passed on as in `handleRegisterBrokerResult`.
 
 mod connection;
+mod frames;
+mod link;
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
-use proto::body::{DataVersion, RegisterBrokerBody, TopicConfig};
-use proto::code::{request, response};
-use proto::frame::Encoding;
+use glommio::Task;
+use glommio::channels::local_channel::{self, LocalReceiver, LocalSender};
+use proto::body::{DataVersion, TopicConfig};
 use proto::limits::FRAME_BYTES_MAX;
-use proto::record::body_crc;
-use proto::reply::{RequestHead, write_request};
 
-use connection::{Answer, Connection};
+use super::limits::REGISTRATIONS_WAITING_MAX;
+use frames::Frame;
+use link::{Health, Job, Link, Seen};
 
 pub use connection::ConnectionError;
+pub use frames::{write_registration, write_unregistration};
 
 /// How long a NameServer has to take a connection, its name's resolution included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,10 +41,6 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a NameServer has to take note that the broker leaves; after that the closed connection
 /// tells it.
 pub const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What an Apache NameServer answers if one topic comes from a broker that it does not know
-/// (`DefaultRequestProcessor.registerBroker`); code 1 has other reasons too.
-const NOT_REGISTERED_REMARK: &str = "register broker failed";
 
 /// Who registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,10 +97,10 @@ pub enum RegistrationFailure {
         /// Its reason.
         remark: String,
     },
-    /// The topics do not fit one frame, so nothing was sent.
-    #[error("{topics} topics make a frame of {found_bytes} bytes, more than {limit_bytes}")]
+    /// A topic does not fit one frame, so nothing was sent.
+    #[error("one of {topics} topics makes a frame of {found_bytes} bytes, more than {limit_bytes}")]
     TableTooLarge {
-        /// How many topics there are.
+        /// How many topics there are in all.
         topics: usize,
         /// The frame.
         found_bytes: usize,
@@ -114,8 +113,12 @@ pub enum RegistrationFailure {
 #[derive(Debug)]
 pub struct Registrar {
     identity: BrokerIdentity,
-    links: Vec<Link>,
+    /// Most topics in one request.
+    split: usize,
+    lines: Vec<Line>,
     opaque: i32,
+    /// Of the last registration, from 1.
+    number: u64,
     patience: Patience,
 }
 
@@ -127,277 +130,164 @@ struct Patience {
     unregister: Duration,
 }
 
-/// One NameServer.
+/// One NameServer: what waits for it, and the task that talks to it.
 #[derive(Debug)]
-struct Link {
+struct Line {
     name_server: String,
-    /// Absent while a request is under way: what becomes of a connection that is abandoned in the
-    /// middle nobody knows.
-    connection: Option<Connection>,
-    /// Whether the whole table was taken over this connection.
-    is_registered: bool,
-    health: Health,
+    jobs: LocalSender<Job>,
+    seen: Rc<Seen>,
+    /// Cancelled when it is dropped.
+    _task: Task<()>,
 }
 
-/// What the log said last of a NameServer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Untried,
-    Up,
-    Down,
+/// A registration on its way.
+#[derive(Debug)]
+#[must_use = "what failed is told at its end"]
+pub struct Registering {
+    awaited: Vec<(String, LocalReceiver<link::Registered>)>,
+    errors: Vec<RegistrationError>,
 }
 
-/// A frame for every NameServer, and how long each has to take a connection and to answer.
-#[derive(Debug, Clone, Copy)]
-struct Request<'a> {
-    frame: &'a [u8],
-    opaque: i32,
-    connect_timeout: Duration,
-    answer_timeout: Duration,
+/// What became of a registration.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// NameServers that did not take it, or were down before and are not waited for.
+    pub errors: Vec<RegistrationError>,
+    /// Topics that some NameServer says are ordered (`ORDER_TOPIC_CONFIG`), known here or not.
+    pub ordered_topics: BTreeSet<String>,
 }
 
 impl Registrar {
-    /// Nothing is connected yet. `name_servers` are `host:port`.
-    pub fn new(identity: BrokerIdentity, name_servers: Vec<String>) -> Registrar {
-        let links = name_servers.into_iter().map(Link::new).collect();
+    /// Nothing is connected yet. `name_servers` are `host:port`; a request has `split` topics at the
+    /// most. To be called inside a glommio executor.
+    pub fn new(identity: BrokerIdentity, name_servers: Vec<String>, split: usize) -> Registrar {
         let patience = Patience {
             connect: CONNECT_TIMEOUT,
             answer: ANSWER_TIMEOUT,
             unregister: UNREGISTER_TIMEOUT,
         };
-        Registrar { identity, links, opaque: 0, patience }
+        Registrar::with_patience(identity, name_servers, split, patience)
     }
 
-    /// Registers with every NameServer at once (103) and returns those that did not take it. The
-    /// permissions of the topics are as they shall be seen.
+    fn with_patience(
+        identity: BrokerIdentity,
+        name_servers: Vec<String>,
+        split: usize,
+        patience: Patience,
+    ) -> Registrar {
+        assert!(split > 1, "a NameServer that does not know a broker refuses one topic");
+        let lines = name_servers.into_iter().map(|it| Line::start(it, patience)).collect();
+        Registrar { identity, split, lines, opaque: 0, number: 0, patience }
+    }
+
+    /// Registers with every NameServer at once (103). The permissions of the topics are as they shall
+    /// be seen. Registrations reach each NameServer in the order of these calls, whether their ends
+    /// are waited for or not.
     ///
     /// A NameServer that says [`RegistrationFailure::WholeTableNeeded`] to changes wants
     /// [`Coverage::Whole`] now; whatever else failed is tried again with the next period's.
-    pub async fn register(
+    pub fn register(
         &mut self,
         topics: &[TopicConfig],
         coverage: Coverage,
         version: DataVersion,
-    ) -> Vec<RegistrationError> {
-        self.opaque = self.opaque.wrapping_add(1);
-        let mut frame = Vec::new();
-        write_registration(&mut frame, &self.identity, self.opaque, topics, version);
-        if frame.len() > FRAME_BYTES_MAX {
-            return self.too_large(topics.len(), frame.len());
-        }
-        let request = self.request(&frame, self.patience.answer);
+    ) -> Registering {
+        self.number += 1;
+        let mut registering = Registering { awaited: Vec::new(), errors: Vec::new() };
+        let frames =
+            frames::registration(&self.identity, &mut self.opaque, topics, self.split, version);
+        let frames: Rc<[Frame]> = match frames {
+            Ok(frames) => frames.into(),
+            Err(found_bytes) => {
+                registering.errors = self.too_large(topics.len(), found_bytes);
+                return registering;
+            }
+        };
         let is_single = topics.len() == 1;
-        each(&mut self.links, |link| link.register(request, coverage, is_single)).await
+        for line in &self.lines {
+            let (done, outcome) = local_channel::new_bounded(1);
+            let (frames, number) = (Rc::clone(&frames), self.number);
+            let job = Job::Register { frames, coverage, is_single, number, done };
+            let is_down = line.seen.health.get() == Health::Down;
+            let has_room = line.jobs.try_send(job).is_ok();
+            if !has_room {
+                line.seen.missed.set(number);
+            }
+            let name_server = line.name_server.clone();
+            if has_room && !is_down {
+                registering.awaited.push((name_server, outcome));
+            } else {
+                let failure = RegistrationFailure::Unregistered;
+                registering.errors.push(RegistrationError { name_server, failure });
+            }
+        }
+        registering
     }
 
     /// Tells every NameServer that knows this broker that it leaves (104), and closes the
     /// connections. Returns those that did not answer; they forget it a moment later.
     pub async fn unregister(&mut self) -> Vec<RegistrationError> {
-        self.opaque = self.opaque.wrapping_add(1);
-        let mut frame = Vec::new();
-        write_unregistration(&mut frame, &self.identity, self.opaque);
-        let request = self.request(&frame, self.patience.unregister);
-        each(&mut self.links, |link| link.unregister(request)).await
-    }
-
-    fn request<'a>(&self, frame: &'a [u8], answer_timeout: Duration) -> Request<'a> {
-        let connect_timeout = self.patience.connect;
-        Request { frame, opaque: self.opaque, connect_timeout, answer_timeout }
+        let frame: Rc<Frame> = frames::unregistration(&self.identity, &mut self.opaque).into();
+        let mut awaited = Vec::new();
+        for line in &self.lines {
+            let (done, outcome) = local_channel::new_bounded(1);
+            // Without room it has not answered for long and will not answer now.
+            line.jobs.try_send(Job::Leave { frame: Rc::clone(&frame), done }).ok();
+            awaited.push((line.name_server.clone(), outcome));
+        }
+        let wait = self.patience.unregister;
+        let until = std::time::Instant::now() + wait;
+        let mut errors = Vec::new();
+        for (name_server, outcome) in awaited {
+            // Whoever is still busy with something before is not waited for.
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            let answer = glommio::timer::timeout(left, async { Ok(outcome.recv().await) }).await;
+            let failure = match answer {
+                Ok(Some(Ok(()))) => continue,
+                Ok(Some(Err(failure))) => failure,
+                Ok(None) | Err(_) => ConnectionError::AnswerTimeout(wait).into(),
+            };
+            errors.push(RegistrationError { name_server, failure });
+        }
+        errors
     }
 
     fn too_large(&self, topics: usize, found_bytes: usize) -> Vec<RegistrationError> {
-        let error = |link: &Link| RegistrationError {
-            name_server: link.name_server.clone(),
+        let error = |line: &Line| RegistrationError {
+            name_server: line.name_server.clone(),
             failure: RegistrationFailure::TableTooLarge {
                 topics,
                 found_bytes,
                 limit_bytes: FRAME_BYTES_MAX,
             },
         };
-        self.links.iter().map(error).collect()
+        self.lines.iter().map(error).collect()
     }
 }
 
-impl Link {
-    fn new(name_server: String) -> Link {
-        Link { name_server, connection: None, is_registered: false, health: Health::Untried }
-    }
-
-    async fn register(
-        &mut self,
-        request: Request<'_>,
-        coverage: Coverage,
-        is_single: bool,
-    ) -> Result<(), RegistrationFailure> {
-        let result = self.try_register(request, coverage, is_single).await;
-        self.log(&result);
-        result
-    }
-
-    async fn try_register(
-        &mut self,
-        request: Request<'_>,
-        coverage: Coverage,
-        is_single: bool,
-    ) -> Result<(), RegistrationFailure> {
-        let was_registered = std::mem::take(&mut self.is_registered);
-        let kept = self.connection.take();
-        if coverage == Coverage::Changed && !(was_registered && kept.is_some()) {
-            self.connection = kept;
-            return Err(match self.health {
-                Health::Down => RegistrationFailure::Unregistered,
-                Health::Untried | Health::Up => RegistrationFailure::WholeTableNeeded,
-            });
-        }
-        let answer = match kept {
-            Some(connection) => match self.ask(connection, request).await {
-                // It was restarted, or something between us dropped an idle connection.
-                Err(error) if error.is_stale() && coverage == Coverage::Changed => {
-                    return Err(RegistrationFailure::WholeTableNeeded);
-                }
-                Err(error) if error.is_stale() => self.connect_and_ask(request).await?,
-                answer => answer?,
-            },
-            None => self.connect_and_ask(request).await?,
-        };
-        if answer.code == response::SUCCESS {
-            self.is_registered = true;
-            return Ok(());
-        }
-        if is_single
-            && coverage == Coverage::Changed
-            && answer.code == response::SYSTEM_ERROR
-            && answer.remark == NOT_REGISTERED_REMARK
-        {
-            return Err(RegistrationFailure::WholeTableNeeded);
-        }
-        // A refused change leaves the table that was taken before.
-        self.is_registered = was_registered;
-        Err(RegistrationFailure::Refused { code: answer.code, remark: answer.remark })
-    }
-
-    async fn unregister(&mut self, request: Request<'_>) -> Result<(), RegistrationFailure> {
-        self.is_registered = false;
-        // Where there is no connection the broker is not known.
-        let Some(connection) = self.connection.take() else { return Ok(()) };
-        let answer = self.ask(connection, request).await?;
-        self.connection = None;
-        if answer.code == response::SUCCESS {
-            return Ok(());
-        }
-        Err(RegistrationFailure::Refused { code: answer.code, remark: answer.remark })
-    }
-
-    async fn connect_and_ask(&mut self, request: Request<'_>) -> Result<Answer, ConnectionError> {
-        let connection = Connection::open(&self.name_server, request.connect_timeout).await?;
-        self.ask(connection, request).await
-    }
-
-    /// Keeps the connection if all went well.
-    async fn ask(
-        &mut self,
-        mut connection: Connection,
-        request: Request<'_>,
-    ) -> Result<Answer, ConnectionError> {
-        let answer = connection.ask(request.frame, request.opaque, request.answer_timeout).await?;
-        self.connection = Some(connection);
-        Ok(answer)
-    }
-
-    /// Says when a NameServer goes and when it is back, not every time that it is still away.
-    fn log(&mut self, result: &Result<(), RegistrationFailure>) {
-        let name_server = self.name_server.as_str();
-        match (result, self.health) {
-            // What the caller has to do next, nothing to worry an operator.
-            (Err(RegistrationFailure::WholeTableNeeded), _)
-            | (Ok(()), Health::Up)
-            | (Err(_), Health::Down) => {}
-            (Ok(()), Health::Untried) => {
-                tracing::info!(name_server, "registered");
-                self.health = Health::Up;
-            }
-            (Ok(()), Health::Down) => {
-                tracing::info!(name_server, "registered again");
-                self.health = Health::Up;
-            }
-            (Err(failure), Health::Untried | Health::Up) => {
-                tracing::warn!(name_server, %failure, "not registered, trying on");
-                self.health = Health::Down;
+impl Registering {
+    /// Waits for the NameServers that were not down when it began.
+    pub async fn finish(self) -> Outcome {
+        let Registering { awaited, errors } = self;
+        let mut outcome = Outcome { errors, ..Outcome::default() };
+        for (name_server, answer) in awaited {
+            match answer.recv().await.unwrap_or(Err(RegistrationFailure::Unregistered)) {
+                Ok(ordered_topics) => outcome.ordered_topics.extend(ordered_topics),
+                Err(failure) => outcome.errors.push(RegistrationError { name_server, failure }),
             }
         }
+        outcome
     }
 }
 
-/// Does the same with all NameServers at once, and collects what failed.
-async fn each<'a, F>(
-    links: &'a mut [Link],
-    mut act: impl FnMut(&'a mut Link) -> F,
-) -> Vec<RegistrationError>
-where
-    F: Future<Output = Result<(), RegistrationFailure>> + 'a,
-{
-    let names: Vec<String> = links.iter().map(|link| link.name_server.clone()).collect();
-    let mut running: Vec<Option<Pin<Box<F>>>> =
-        links.iter_mut().map(|link| Some(Box::pin(act(link)))).collect();
-    let mut errors = Vec::new();
-    poll_fn(|task| {
-        for (action, name_server) in running.iter_mut().zip(&names) {
-            let Some(future) = action else { continue };
-            let Poll::Ready(result) = future.as_mut().poll(task) else { continue };
-            *action = None;
-            if let Err(failure) = result {
-                errors.push(RegistrationError { name_server: name_server.clone(), failure });
-            }
-        }
-        if running.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    errors
-}
-
-/// Appends a registration (103).
-pub fn write_registration(
-    out: &mut Vec<u8>,
-    identity: &BrokerIdentity,
-    opaque: i32,
-    topics: &[TopicConfig],
-    version: DataVersion,
-) {
-    let mut body = RegisterBrokerBody::default();
-    let table = &mut body.topic_config_serialize_wrapper;
-    table.data_version = version;
-    table.topic_config_table =
-        topics.iter().map(|topic| (topic.topic_name.clone(), topic.clone())).collect();
-    let mut bytes = Vec::new();
-    body.write(&mut bytes);
-
-    let head = RequestHead { code: request::REGISTER_BROKER, opaque, flag: 0 };
-    let id = identity.id.to_string();
-    let crc = body_crc(&bytes).to_string();
-    let ext = [
-        ("brokerId", id.as_str()),
-        ("bodyCrc32", crc.as_str()),
-        ("clusterName", identity.cluster.as_str()),
-        ("brokerAddr", identity.address.as_str()),
-        ("enableActingMaster", "false"),
-        ("haServerAddr", identity.ha_address.as_str()),
-        ("compressed", "false"),
-        ("brokerName", identity.name.as_str()),
-    ];
-    write_request(out, Encoding::Json, &head, Some(&ext), &bytes);
-}
-
-/// Appends the request of a broker that leaves (104).
-pub fn write_unregistration(out: &mut Vec<u8>, identity: &BrokerIdentity, opaque: i32) {
-    let head = RequestHead { code: request::UNREGISTER_BROKER, opaque, flag: 0 };
-    let id = identity.id.to_string();
-    let ext = [
-        ("brokerId", id.as_str()),
-        ("clusterName", identity.cluster.as_str()),
-        ("brokerAddr", identity.address.as_str()),
-        ("brokerName", identity.name.as_str()),
-    ];
-    write_request(out, Encoding::Json, &head, Some(&ext), b"");
+impl Line {
+    fn start(name_server: String, patience: Patience) -> Line {
+        let (jobs, due) = local_channel::new_bounded(REGISTRATIONS_WAITING_MAX);
+        let seen = Rc::new(Seen { health: Cell::new(Health::Untried), missed: Cell::new(0) });
+        let link = Link::new(name_server.clone(), Rc::clone(&seen), patience);
+        let task = glommio::spawn_local(link.run(due));
+        Line { name_server, jobs, seen, _task: task }
+    }
 }
 
 #[cfg(test)]

@@ -101,6 +101,21 @@ impl Broker {
         })
     }
 
+    /// Marks topics as ordered that a NameServer says are (`TopicConfigManager.updateOrderTopicConfig`,
+    /// 5.3.3); none is ever unmarked by it. What finds no room now is told again with the next
+    /// registration.
+    pub fn order_topics(&mut self, now: Now, names: &[String]) {
+        for name in names {
+            let known = self.catalog.topic(name).map(|topic| &topic.config);
+            let Some(config) = known.filter(|config| !config.order) else { continue };
+            let config = TopicConfig { order: true, ..config.clone() };
+            if self.put_topic(now, config, None).is_err() {
+                return;
+            }
+            tracing::info!(topic = name, "topic is ordered now, a NameServer says");
+        }
+    }
+
     /// Keeps an answer back until the NameServers know what changed before now.
     pub(super) fn await_registration(&mut self, ticket: Ticket) -> bool {
         let number = self.registrations + u64::from(!self.changed_topics.is_empty());

@@ -2,12 +2,15 @@
 //! Kind: shell
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 
 /// Facts about the machine, gathered once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// Its host name.
     pub name: Option<String>,
+    /// The home directory of the user that this runs as.
+    pub home: Option<PathBuf>,
     /// Its address on the way to other machines, if it has such a way.
     pub outward: Option<IpAddr>,
     /// `NAMESRV_ADDR` of the environment, which RocketMQ's images set for their brokers.
@@ -25,7 +28,8 @@ impl Host {
         let name_servers = std::env::var(NAME_SERVERS_VARIABLE).ok();
         let name_servers = name_servers.filter(|text| !text.trim().is_empty());
         let outward = outward_address().ok().filter(|address| !address.is_loopback());
-        Self { name, outward, name_servers }
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        Self { name, home, outward, name_servers }
     }
 }
 

@@ -155,10 +155,10 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     Tables { broker: read_by(Program::Broker), namesrv: read_by(Program::Namesrv), server }
 });
 
-/// `listenPort` is the NameServer's where there is no broker.
+/// `listenPort` is the NameServer's where there is no broker, and there is no store to keep files in.
 fn as_read_by(program: Program, key: &Key) -> Key {
-    let is_name_servers = program == Program::Namesrv && key.name == honoured::NAMESRV_PORT.name;
-    if is_name_servers { honoured::NAMESRV_PORT } else { *key }
+    let alone = honoured::NAMESRV_ALONE.iter().find(|alone| alone.name == key.name);
+    *alone.filter(|_| program == Program::Namesrv).unwrap_or(key)
 }
 
 impl Group {

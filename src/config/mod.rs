@@ -6,7 +6,7 @@
 
 pub mod check;
 mod error;
-mod file;
+pub mod file;
 mod flags;
 mod host;
 pub mod keys;
@@ -115,7 +115,7 @@ pub fn resolve(
         return ServerConfig::resolve(settings, host)
             .map(|config| Config::Server(Box::new(config)));
     }
-    NamesrvConfig::resolve(settings).map(Config::Namesrv)
+    NamesrvConfig::resolve(settings, host).map(Config::Namesrv)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Place};
 use super::host::{Host, NAME_SERVERS_VARIABLE};
 use super::program::Program;
 use engine::retention::Retention;
@@ -37,6 +37,10 @@ pub struct NameServerOptions {
     pub connections_max: u32,
     /// `serverChannelMaxIdleTimeSeconds`.
     pub connection_idle_ms: u64,
+    /// `kvConfigPath`: the file of its key-value configuration.
+    pub key_values_path: PathBuf,
+    /// The file of what is set at it over the wire.
+    pub settings_path: PathBuf,
     /// What it does.
     pub settings: NameServerConfig,
 }
@@ -62,6 +66,9 @@ pub struct ServerConfig {
     pub name_servers: Vec<Endpoint>,
     /// `registerNameServerPeriod`.
     pub register_period_ms: u64,
+    /// Most topics in one registration: `splitRegistrationSize`; `None` without
+    /// `enableSplitRegistration`.
+    pub registration_topics_max: Option<usize>,
 
     /// Directory of the store, as given.
     pub store: PathBuf,
@@ -153,6 +160,9 @@ impl ServerConfig {
         find_name_servers(&mut settings, host);
         advertise(&mut settings, host);
         keep_commit_log_path(&mut settings);
+        if settings.program().has_name_server() {
+            place_key_values(&mut settings, host);
+        }
         keep_ports(&mut settings);
         if settings.has_errors() {
             return Err(settings.into_errors());
@@ -163,7 +173,8 @@ impl ServerConfig {
 
 impl NamesrvConfig {
     /// Judges the settings together and makes plain data of them.
-    pub fn resolve(settings: Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn resolve(mut settings: Settings, host: &Host) -> Result<Self, Vec<ConfigError>> {
+        place_key_values(&mut settings, host);
         if settings.has_errors() {
             return Err(settings.into_errors());
         }
@@ -250,6 +261,48 @@ fn keep_commit_log_path(settings: &mut Settings) {
     }
 }
 
+/// In the store, or, of a NameServer without one, where RocketMQ has it.
+fn place_key_values(settings: &mut Settings, host: &Host) {
+    if !settings.are_good(&["kvConfigPath", "storePathRootDir"]) {
+        return;
+    }
+    if settings.get("kvConfigPath").is_none() {
+        let root = match settings.program().has_broker() {
+            true => Some(path(settings, "storePathRootDir")),
+            false => host.home.clone(),
+        };
+        let Some(root) = root else {
+            settings.refuse(ConfigError::Conflict {
+                place: Place::Default,
+                key: "kvConfigPath",
+                found: "~/namesrv/kvConfig.json".to_owned(),
+                reason: "this user has no home directory (HOME); give the path of a file"
+                    .to_owned(),
+            });
+            return;
+        };
+        settings.compute("kvConfigPath", &root.join("namesrv/kvConfig.json").to_string_lossy());
+    }
+    let key_values = path(settings, "kvConfigPath");
+    if key_values == name_server_settings_path(settings) {
+        settings.refuse(ConfigError::Conflict {
+            place: settings.place("kvConfigPath"),
+            key: "kvConfigPath",
+            found: key_values.display().to_string(),
+            reason: "what is set at the NameServer over the wire is kept there; give another name"
+                .to_owned(),
+        });
+    }
+}
+
+/// Never the operator's own file, over which RocketMQ writes (`configStorePath`).
+fn name_server_settings_path(settings: &Settings) -> PathBuf {
+    if settings.program().has_broker() {
+        return path(settings, "storePathRootDir").join("namesrv/namesrv.properties");
+    }
+    path(settings, "kvConfigPath").with_file_name("namesrv.properties")
+}
+
 fn keep_ports(settings: &mut Settings) {
     let (broker, namesrv) = ("listenPort", "ringmqNamesrvPort");
     if !settings.program().has_name_server() || !settings.are_good(&[broker, namesrv]) {
@@ -291,6 +344,8 @@ fn build(settings: &Settings) -> ServerConfig {
         name_server: has_name_server.then(|| name_server(settings, "ringmqNamesrvPort")),
         name_servers: name_servers(settings),
         register_period_ms: number("registerNameServerPeriod"),
+        registration_topics_max: flag("enableSplitRegistration")
+            .then(|| small("splitRegistrationSize") as usize),
         store: path(settings, "storePathRootDir"),
         shard_count,
         core_count: core_count(port("ringmqCores")),
@@ -338,13 +393,13 @@ fn name_server(settings: &Settings, port: &str) -> NameServerOptions {
         connections_max: u32::try_from(number("ringmqConnectionsMax"))
             .expect("the range of the key fits"),
         connection_idle_ms: number("serverChannelMaxIdleTimeSeconds") * 1000,
+        key_values_path: path(settings, "kvConfigPath"),
+        settings_path: name_server_settings_path(settings),
         settings: name_server_settings(settings),
     }
 }
 
 fn name_server_settings(settings: &Settings) -> NameServerConfig {
-    let waits = boolean(settings, "needWaitForService");
-    let wait_ms = integer(settings, "waitSecondsForService") * 1000;
     NameServerConfig {
         scan_interval_ms: integer(settings, "scanNotActiveBrokerInterval"),
         order_in_routes: boolean(settings, "orderMessageEnable"),
@@ -353,7 +408,8 @@ fn name_server_settings(settings: &Settings) -> NameServerConfig {
         acting_master: boolean(settings, "supportActingMaster"),
         lists_all_topics: boolean(settings, "enableAllTopicList"),
         lists_topics: boolean(settings, "enableTopicList"),
-        wait_for_service_ms: if waits { wait_ms } else { 0 },
+        waits_for_service: boolean(settings, "needWaitForService"),
+        wait_for_service_ms: integer(settings, "waitSecondsForService") * 1000,
     }
 }
 

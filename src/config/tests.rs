@@ -13,7 +13,8 @@ use super::*;
 
 fn host() -> Host {
     let outward = Some(IpAddr::from([10, 1, 2, 3]));
-    Host { name: Some("node-7".to_owned()), outward, name_servers: None }
+    let home = Some(PathBuf::from("/operator"));
+    Host { name: Some("node-7".to_owned()), home, outward, name_servers: None }
 }
 
 /// The configuration of `ringmq server` or `ringmq broker`.
@@ -91,6 +92,41 @@ fn a_file_of_rocketmq_is_taken_with_its_blanks() {
     assert_eq!(config.delay_levels_ms, [1000, 60_000]);
     let further: Vec<_> = config.name_servers.iter().map(Endpoint::to_string).collect();
     assert_eq!(further, ["ns-2:9876"], "the one inside is not registered with twice");
+}
+
+#[test]
+fn the_name_servers_key_values_are_in_the_store_or_where_the_file_says() {
+    let paths = |lines: &str| {
+        let name_server = from_file(lines).unwrap().name_server.unwrap();
+        [name_server.key_values_path, name_server.settings_path]
+    };
+    let settings = "/s/namesrv/namesrv.properties";
+    assert_eq!(
+        paths("storePathRootDir=/s"),
+        ["/s/namesrv/kvConfig.json", settings].map(PathBuf::from)
+    );
+    let elsewhere = "storePathRootDir=/s\nkvConfigPath=/etc/kv.json";
+    assert_eq!(paths(elsewhere), ["/etc/kv.json", settings].map(PathBuf::from));
+    check(
+        "storePathRootDir=/s\nkvConfigPath=/s/namesrv/namesrv.properties",
+        &["broker.conf:2: kvConfigPath = /s/namesrv/namesrv.properties: what is set at the \
+           NameServer over the wire is kept there; give another name"],
+    );
+    // Apache's names the operator's own file, which is never written here.
+    let notices = from_file("configStorePath=/etc/namesrv.properties").unwrap().notices;
+    assert!(matches!(notices[..], [Notice::WithoutEffect { key: "configStorePath", .. }]));
+}
+
+#[test]
+fn registrations_are_split_on_demand() {
+    let split = |lines: &str| from_file(lines).unwrap().registration_topics_max;
+    assert_eq!(split("splitRegistrationSize=3"), None);
+    assert_eq!(split("enableSplitRegistration=true"), Some(800));
+    assert_eq!(split("enableSplitRegistration=true\nsplitRegistrationSize=3"), Some(3));
+    check(
+        "splitRegistrationSize=1",
+        &["broker.conf:1: splitRegistrationSize = 1: expected a whole number from 2 to 100000"],
+    );
 }
 
 #[test]
@@ -251,7 +287,7 @@ fn an_address_that_clients_can_dial_is_found_or_asked_for() {
     let told = from_file("brokerIP1=192.0.2.9").unwrap().notices;
     assert!(told.iter().any(|notice| matches!(notice, Notice::OnlyLocal { .. })));
 
-    let alone = Host { name: None, outward: None, name_servers: None };
+    let alone = Host { name: None, home: None, outward: None, name_servers: None };
     let flags = with_flags(Program::Server, &[("--listen", "bindAddress", "0.0.0.0")]);
     let errors = broker(&flags, None, &alone).unwrap_err();
     assert_eq!(errors.len(), 2, "neither a name nor an address: {errors:?}");

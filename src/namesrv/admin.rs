@@ -1,7 +1,9 @@
-//! What tools ask a NameServer for: lists of topics, permissions, routes by hand, key-values.
+//! What tools ask a NameServer for: lists of topics, permissions, routes by hand, key-values, its
+//! configuration.
 //! Kind: machine
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use proto::body::{KVTable, TopicList, TopicRouteData};
 use proto::code::response;
@@ -9,8 +11,13 @@ use proto::command::Command;
 use proto::names::perm;
 
 use super::NameServer;
-use super::limits::{KEY_VALUE_BYTES_MAX, NAME_BYTES_MAX, ROUTES_MAX, TOPIC_BYTES_MAX, TOPICS_MAX};
+use super::kept::{Asker, Change};
+use super::limits::{
+    KEY_VALUE_BYTES_MAX, NAME_BYTES_MAX, ROUTES_MAX, SETTINGS_BYTES_MAX, TOPIC_BYTES_MAX,
+    TOPICS_MAX,
+};
 use super::reply::{Refusal, Reply, required};
+use super::settings::{self, Asked};
 use super::topics::{Queues, Topic, without_write};
 
 /// Bit of a topic's flags: unit (`TopicSysFlag.FLAG_UNIT`).
@@ -144,18 +151,21 @@ impl NameServer {
         Ok(Reply::done())
     }
 
-    /// 100.
-    pub(super) fn put_key_value(&mut self, command: &Command<'_>) -> Result<Reply, Refusal> {
+    /// 100. Answered when it is on disk.
+    pub(super) fn put_key_value(
+        &mut self,
+        asker: Asker,
+        command: &Command<'_>,
+    ) -> Result<Option<Reply>, Refusal> {
         let (namespace, key) = namespace_and_key(command)?;
-        let value = required(command, "value", KEY_VALUE_BYTES_MAX)?;
-        self.key_values.put(&namespace, &key, &value)?;
-        Ok(Reply::done())
+        let value = Some(required(command, "value", KEY_VALUE_BYTES_MAX)?);
+        self.kept.ask(asker, Change::KeyValue { namespace, key, value }).map(|()| None)
     }
 
     /// 101.
     pub(super) fn key_value(&self, command: &Command<'_>) -> Result<Reply, Refusal> {
         let (namespace, key) = namespace_and_key(command)?;
-        if let Some(value) = self.key_values.get(&namespace, &key) {
+        if let Some(value) = self.kept.key_values.get(&namespace, &key) {
             return Ok(Reply::with_ext(vec![("value", value.clone())]));
         }
         let remark = format!("No config item, Namespace: {namespace} Key: {key}");
@@ -163,22 +173,64 @@ impl NameServer {
         Ok(Reply::failed_with_header(refusal))
     }
 
-    /// 102.
-    pub(super) fn delete_key_value(&mut self, command: &Command<'_>) -> Result<Reply, Refusal> {
+    /// 102. Answered when it is on disk; also if there is nothing of that name.
+    pub(super) fn delete_key_value(
+        &mut self,
+        asker: Asker,
+        command: &Command<'_>,
+    ) -> Result<Option<Reply>, Refusal> {
         let (namespace, key) = namespace_and_key(command)?;
-        self.key_values.remove(&namespace, &key);
-        Ok(Reply::done())
+        self.kept.ask(asker, Change::KeyValue { namespace, key, value: None }).map(|()| None)
     }
 
     /// 219.
     pub(super) fn key_values_of_namespace(&self, command: &Command<'_>) -> Result<Reply, Refusal> {
         let namespace = required(command, "namespace", NAME_BYTES_MAX)?;
-        let Some(keys) = self.key_values.namespace(&namespace) else {
+        let Some(keys) = self.kept.key_values.namespace(&namespace) else {
             let remark = format!("No config item, Namespace: {namespace}");
             return Err(Refusal { code: response::QUERY_NOT_FOUND, remark });
         };
         let table = KVTable { table: keys.clone() };
         Ok(Reply::with_body(|out| table.write(out)))
+    }
+
+    /// 318. Answered when it is on disk, at once if there is nothing to change.
+    pub(super) fn update_settings(
+        &mut self,
+        asker: Asker,
+        peer: SocketAddr,
+        body: &[u8],
+    ) -> Result<Option<Reply>, Refusal> {
+        if body.len() > SETTINGS_BYTES_MAX {
+            return Err(Refusal::system_error(format!(
+                "{} bytes of configuration are more than the limit of {SETTINGS_BYTES_MAX}",
+                body.len()
+            )));
+        }
+        let asked = settings::asked(body).map_err(|error| {
+            // Apache passes over it and answers success.
+            Refusal::system_error(error.to_string())
+        })?;
+        match asked {
+            Asked::Nothing => Ok(Some(Reply::done())),
+            Asked::Unreadable => Err(Refusal::system_error("string2Properties error")),
+            Asked::Forbidden => Err(Refusal {
+                code: response::NO_PERMISSION,
+                remark: "Can not update config in black list.".to_owned(),
+            }),
+            Asked::Changes(changes) => {
+                for (key, value) in changes.iter() {
+                    tracing::info!(%peer, key, value, "setting changed over the wire");
+                }
+                self.kept.ask(asker, Change::Settings(changes)).map(|()| None)
+            }
+        }
+    }
+
+    /// 319.
+    pub(super) fn settings(&self) -> Reply {
+        let text = settings::shown(&self.config, &self.fixed);
+        Reply::with_body(|out| out.extend_from_slice(text.as_bytes()))
     }
 }
 

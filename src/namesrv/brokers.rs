@@ -1,5 +1,5 @@
 //! Which brokers there are, where, and since when they have been silent.
-//! Owns: brokers by name, clusters, live registrations. Lives on: the control thread.
+//! Owns: brokers by name, clusters, live registrations. Lives on: the NameServer's thread.
 //! Kind: machine
 //! Invariants:
 //! - a broker has at least one address, and its name is in exactly one cluster's set;
@@ -41,6 +41,8 @@ pub(super) struct Live {
     pub(super) version: DataVersion,
     pub(super) connection: ConnectionKey,
     pub(super) ha_address: String,
+    /// Brokers before 5.0 could have some (`filterServerNums`).
+    pub(super) filter_servers: Vec<String>,
 }
 
 /// What a departure did to a broker name.
@@ -58,6 +60,10 @@ pub(super) struct Brokers {
     by_name: BTreeMap<Arc<str>, Broker>,
     clusters: BTreeMap<String, BTreeSet<Arc<str>>>,
     live: BTreeMap<Place, Live>,
+    /// Not after the first of them expires; perhaps before, because signs of life do not move it.
+    expires_at_ms: Option<u64>,
+    /// Some replica came with filter servers, once. Without, routes need not look for any.
+    had_filter_servers: bool,
 }
 
 impl Broker {
@@ -74,6 +80,13 @@ impl Broker {
 
     pub(super) fn has_master(&self) -> bool {
         self.addresses.contains_key(&MASTER_ID)
+    }
+}
+
+impl Live {
+    /// The first moment at which it has been silent for longer than its timeout.
+    fn expires_at_ms(&self) -> u64 {
+        self.last_ms.saturating_add(self.timeout_ms).saturating_add(1)
     }
 }
 
@@ -114,7 +127,29 @@ impl Brokers {
     }
 
     pub(super) fn set_live(&mut self, place: Place, live: Live) {
+        let at_ms = live.expires_at_ms();
+        self.expires_at_ms = Some(self.expires_at_ms.map_or(at_ms, |first| first.min(at_ms)));
+        self.had_filter_servers |= !live.filter_servers.is_empty();
         self.live.insert(place, live);
+    }
+
+    /// When to look for silent ones next; `None` if nobody is live.
+    pub(super) fn expires_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms
+    }
+
+    /// Address and filter servers of those replicas that have some.
+    pub(super) fn filter_servers(&self, broker: &Broker) -> Vec<(String, Vec<String>)> {
+        if !self.had_filter_servers {
+            return Vec::new();
+        }
+        let place =
+            |address: &String| Place { cluster: broker.cluster.clone(), address: address.clone() };
+        let servers = broker.addresses.values().filter_map(|address| {
+            let live = self.live.get(&place(address))?;
+            Some((address.clone(), live.filter_servers.clone()))
+        });
+        servers.filter(|(_, servers)| !servers.is_empty()).collect()
     }
 
     pub(super) fn forget_live(&mut self, place: &Place) {
@@ -135,8 +170,10 @@ impl Brokers {
     }
 
     /// Registrations that have been silent for longer than their timeout, and their connections.
-    pub(super) fn expired(&self, now_ms: u64) -> Vec<(Place, Arc<str>, ConnectionKey)> {
-        let is_silent = |live: &Live| live.last_ms.saturating_add(live.timeout_ms) < now_ms;
+    pub(super) fn expired(&mut self, now_ms: u64) -> Vec<(Place, Arc<str>, ConnectionKey)> {
+        let is_silent = |live: &Live| live.expires_at_ms() <= now_ms;
+        let others = self.live.values().filter(|live| !is_silent(live));
+        self.expires_at_ms = others.map(Live::expires_at_ms).min();
         let lives = self.live.iter().filter(|(_, live)| is_silent(live));
         lives.map(|(place, live)| (place.clone(), live.broker.clone(), live.connection)).collect()
     }

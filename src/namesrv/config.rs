@@ -17,7 +17,9 @@ pub struct NameServerConfig {
     pub lists_all_topics: bool,
     /// `enableTopicList`: answer request codes 224, 311, 312 and 313.
     pub lists_topics: bool,
-    /// `waitSecondsForService` if `needWaitForService`, else 0: no routes for so long.
+    /// `needWaitForService`: no routes for the first `wait_for_service_ms`.
+    pub waits_for_service: bool,
+    /// `waitSecondsForService`, here in milliseconds.
     pub wait_for_service_ms: u64,
 }
 
@@ -31,7 +33,8 @@ impl Default for NameServerConfig {
             acting_master: false,
             lists_all_topics: true,
             lists_topics: true,
-            wait_for_service_ms: 0,
+            waits_for_service: false,
+            wait_for_service_ms: 45_000,
         }
     }
 }

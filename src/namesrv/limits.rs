@@ -29,6 +29,28 @@ pub const TOPIC_BYTES_MAX: usize = 7 + 255;
 /// namespace always fits a frame, escaped as JSON too.
 pub const KEY_VALUE_BYTES_MAX: usize = 1 << 20;
 
+/// Most changes of key-values and settings that wait to be saved, and most bytes of them. They wait
+/// while the ones before are written, some milliseconds; more are told to come again.
+pub const CHANGES_WAITING_MAX: usize = 1024;
+
+/// See [`CHANGES_WAITING_MAX`].
+pub const CHANGES_WAITING_BYTES_MAX: usize = 2 * KEY_VALUE_BYTES_MAX;
+
+/// Longest body of a 318 in bytes; there are nine keys with short values.
+pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
+
+/// Most filter servers of a broker; brokers of 5.x have none.
+pub const FILTER_SERVERS_MAX: usize = 64;
+
+/// Range of `scanNotActiveBrokerInterval` in milliseconds.
+pub const SCAN_INTERVAL_MS_MIN: u64 = 100;
+
+/// See [`SCAN_INTERVAL_MS_MIN`].
+pub const SCAN_INTERVAL_MS_MAX: u64 = 600_000;
+
+/// Largest `waitSecondsForService`.
+pub const WAIT_FOR_SERVICE_SECONDS_MAX: u64 = 3600;
+
 /// Silence after which a registration expires if the broker does not say, in milliseconds
 /// (`DEFAULT_BROKER_CHANNEL_EXPIRED_TIME`).
 pub const BROKER_EXPIRED_MS: u64 = 120_000;
@@ -43,5 +65,6 @@ pub const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const ANSWER_BODY_BYTES_MAX: usize = proto::limits::FRAME_BYTES_MAX - ANSWER_HEADER_BYTES_MAX;
 
 const _: () = assert!(6 * KEY_VALUE_BYTES_MAX <= ANSWER_BODY_BYTES_MAX);
+const _: () = assert!(CHANGES_WAITING_BYTES_MAX >= KEY_VALUE_BYTES_MAX + NAME_BYTES_MAX);
 const _: () = assert!(TOPICS_MAX <= ROUTES_MAX);
 const _: () = assert!(BROKER_EXPIRED_MS <= BROKER_EXPIRED_MS_MAX);

@@ -15,8 +15,9 @@ use proto::text::Text;
 
 use super::brokers::{Broker, Left, Live, MASTER_ID, Place};
 use super::limits::{
-    BROKER_EXPIRED_MS, BROKER_EXPIRED_MS_MAX, BROKER_NAMES_MAX, MAPPED_QUEUES_MAX, MAPPINGS_MAX,
-    NAME_BYTES_MAX, REPLICAS_MAX, ROUTES_MAX, TOPIC_BYTES_MAX, TOPICS_MAX,
+    BROKER_EXPIRED_MS, BROKER_EXPIRED_MS_MAX, BROKER_NAMES_MAX, FILTER_SERVERS_MAX,
+    MAPPED_QUEUES_MAX, MAPPINGS_MAX, NAME_BYTES_MAX, REPLICAS_MAX, ROUTES_MAX, TOPIC_BYTES_MAX,
+    TOPICS_MAX,
 };
 use super::reply::{Refusal, Reply, bounded, required};
 use super::topics::{Queues, without_write};
@@ -34,6 +35,7 @@ pub(super) struct Registration {
     /// `None` from brokers that do not know of it.
     pub(super) acting_master: Option<bool>,
     pub(super) topics: TopicConfigAndMappingSerializeWrapper,
+    pub(super) filter_servers: Vec<String>,
 }
 
 /// What becomes of a registration.
@@ -83,7 +85,7 @@ impl NameServer {
         });
         let mut reply = Reply::with_ext(ext);
         if self.config.order_to_brokers
-            && let Some(keys) = self.key_values.namespace(ORDER_TOPIC_CONFIG)
+            && let Some(keys) = self.kept.key_values.namespace(ORDER_TOPIC_CONFIG)
         {
             KVTable { table: keys.clone() }.write(&mut reply.body);
         }
@@ -150,6 +152,7 @@ impl NameServer {
                 version: registration.topics.data_version,
                 connection,
                 ha_address: registration.ha_address,
+                filter_servers: registration.filter_servers,
             },
         );
         Ok(Admission::Registered(master))
@@ -324,6 +327,13 @@ impl Registration {
             }
             bounded(Text::plain(topic.topic_name.as_bytes()), "topicName", TOPIC_BYTES_MAX)?;
         }
+        let filter_servers = body.filter_server_list;
+        if filter_servers.len() > FILTER_SERVERS_MAX {
+            return Err(Refusal::full("filter servers of a broker", FILTER_SERVERS_MAX));
+        }
+        for server in &filter_servers {
+            bounded(Text::plain(server.as_bytes()), "filterServerList", NAME_BYTES_MAX)?;
+        }
         let timeout_ms = header.heartbeat_timeout_ms.map_or(BROKER_EXPIRED_MS, |timeout_ms| {
             u64::try_from(timeout_ms).unwrap_or(0).min(BROKER_EXPIRED_MS_MAX)
         });
@@ -337,6 +347,7 @@ impl Registration {
             timeout_ms,
             acting_master: header.enable_acting_master,
             topics,
+            filter_servers,
         })
     }
 }

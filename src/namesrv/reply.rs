@@ -3,6 +3,7 @@
 use proto::body::BodyError;
 use proto::code::response;
 use proto::command::Command;
+use proto::frame::Encoding;
 use proto::header::HeaderError;
 use proto::reply::{ResponseHead, write_response};
 use proto::text::Text;
@@ -49,25 +50,21 @@ impl Reply {
         Self { ext: Some(Vec::new()), ..Self::from(refusal) }
     }
 
-    /// Appends the frame, in the encoding of the request.
-    pub(super) fn write(&self, request: &Command<'_>, out: &mut Vec<u8>) {
+    /// Appends the frame, with the number and in the encoding of the request.
+    pub(super) fn write(&self, opaque: i32, encoding: Encoding, out: &mut Vec<u8>) {
         let found = self.body.len();
         if found > ANSWER_BODY_BYTES_MAX {
             let remark = format!(
                 "answer of {found} bytes is longer than the limit of {ANSWER_BODY_BYTES_MAX}"
             );
-            return Self::from(Refusal::system_error(remark)).write(request, out);
+            return Self::from(Refusal::system_error(remark)).write(opaque, encoding, out);
         }
-        let head = ResponseHead {
-            opaque: request.opaque,
-            code: self.code,
-            remark: self.remark.as_deref(),
-        };
+        let head = ResponseHead { opaque, code: self.code, remark: self.remark.as_deref() };
         let ext: Option<Vec<(&str, &str)>> = self
             .ext
             .as_ref()
             .map(|ext| ext.iter().map(|(key, value)| (*key, value.as_str())).collect());
-        write_response(out, request.encoding, &head, ext.as_deref(), &self.body);
+        write_response(out, encoding, &head, ext.as_deref(), &self.body);
     }
 }
 

@@ -22,14 +22,15 @@ impl NameServer {
         now_ms: u64,
         command: &Command<'_>,
     ) -> Result<Reply, Refusal> {
-        if now_ms.saturating_sub(self.started_ms) < self.config.wait_for_service_ms {
+        let runs_ms = now_ms.saturating_sub(self.started_ms);
+        if self.config.waits_for_service && runs_ms < self.config.wait_for_service_ms {
             return Err(Refusal::system_error("name server not ready"));
         }
         let header = RouteHeader::parse(command)?;
         let topic = bounded(header.topic, "topic", TOPIC_BYTES_MAX)?;
         let Some(mut route) = self.pick_route(&topic) else { return Err(no_route(&topic)) };
         if self.config.order_in_routes {
-            route.order_topic_conf = self.key_values.get(ORDER_TOPIC_CONFIG, &topic).cloned();
+            route.order_topic_conf = self.kept.key_values.get(ORDER_TOPIC_CONFIG, &topic).cloned();
         }
         let zone =
             header.zone_name.map(|zone| zone.to_cow()).filter(|zone| !zone.trim().is_empty());
@@ -49,6 +50,7 @@ impl NameServer {
         for Route { broker: name, queues } in &served.routes {
             route.queue_datas.push(queues.data(name));
             if let Some(broker) = self.brokers.get(name) {
+                route.filter_server_table.extend(self.brokers.filter_servers(broker));
                 route.broker_datas.push(broker.data(name));
             }
         }
@@ -123,11 +125,14 @@ fn appoint_acting_masters(route: &mut TopicRouteData) {
 /// Keeps the brokers of one zone, and those without master, which are read from wherever they are.
 fn keep_zone(route: &mut TopicRouteData, zone: &str) {
     let mut dropped = Vec::new();
+    let filter_servers = &mut route.filter_server_table;
     route.broker_datas.retain(|broker| {
         let is_near =
             broker.zone_name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(zone));
         let keep = is_near || !broker.broker_addrs.contains_key(&MASTER_ID);
         if !keep {
+            filter_servers
+                .retain(|address, _| !broker.broker_addrs.values().any(|it| it == address));
             dropped.push(broker.broker_name.clone());
         }
         keep

@@ -2,6 +2,7 @@
 
 mod admin;
 mod golden;
+mod kept;
 mod model;
 mod register;
 mod route;
@@ -29,9 +30,12 @@ const HA_ADDRESS: &str = "127.0.0.1:1";
 /// When every broker's topics changed last.
 const CHANGED_MS: i64 = 1_690_000_000_000;
 
-/// A NameServer, the time, and a client that sets what a request has besides its fields.
+/// A NameServer, its disk, the time, and a client that sets what a request has besides its fields.
 struct Desk {
     server: NameServer,
+    /// What was saved last: key-values and settings. `disk_error` keeps the rest from it.
+    disk: (Vec<u8>, Vec<u8>),
+    disk_error: Option<&'static str>,
     now_ms: u64,
     connection: ConnectionKey,
     version: i32,
@@ -39,7 +43,7 @@ struct Desk {
 
 /// An answer, taken out of its frame.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Answer {
+struct Reply {
     code: i32,
     remark: Option<String>,
     ext: BTreeMap<String, String>,
@@ -81,6 +85,21 @@ fn slave() -> Visitor {
     Visitor { id: 1, address: "a1:1", ..master() }
 }
 
+/// An answer's number and what it says.
+fn read(answer: &[u8]) -> (i32, Reply) {
+    let frame = frame_of(answer);
+    let command = Command::decode(&frame).unwrap();
+    assert!(command.is_response());
+    let text = |text: proto::text::Text<'_>| text.to_cow().into_owned();
+    let reply = Reply {
+        code: command.code,
+        remark: command.remark.map(text),
+        ext: command.ext.iter().map(|(key, value)| (text(key), text(value))).collect(),
+        body: frame.body.to_vec(),
+    };
+    (command.opaque, reply)
+}
+
 fn frame_of(bytes: &[u8]) -> Frame<'_> {
     match scan(bytes, FRAME_BYTES_MAX) {
         Ok(Scan::Frame { frame, size_bytes }) if size_bytes == bytes.len() => frame,
@@ -95,13 +114,59 @@ impl Desk {
 
     fn with(config: NameServerConfig) -> Self {
         let now_ms = 1_000_000;
-        let server = NameServer::new(now_ms, config);
-        Self { server, now_ms, connection: ConnectionKey(1), version: proto::version::CURRENT }
+        let server = NameServer::new(now_ms, Beginning { config, ..Beginning::default() });
+        let version = proto::version::CURRENT;
+        let disk = Default::default();
+        Self { server, disk, disk_error: None, now_ms, connection: ConnectionKey(1), version }
+    }
+
+    /// As a new process over the same files.
+    fn restart(&mut self) {
+        let (key_values, overrides) = &self.disk;
+        let key_values = match key_values.as_slice() {
+            b"" => KeyValues::default(),
+            bytes => KeyValues::parse(bytes).unwrap(),
+        };
+        let overrides = Overrides::parse(overrides).unwrap();
+        let beginning = Beginning { key_values, overrides, ..Beginning::default() };
+        self.server = NameServer::new(self.now_ms, beginning);
+    }
+
+    /// Writes what is to be written, and gives the answers that waited for it.
+    fn save(&mut self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        while let Some(Save { file, content }) = self.server.next_save() {
+            let outcome = self.disk_error.map_or(Ok(()), |error| Err(error.to_owned()));
+            match (&outcome, file) {
+                (Err(_), _) => {}
+                (Ok(()), KeptFile::KeyValues) => self.disk.0 = content,
+                (Ok(()), KeptFile::Settings) => self.disk.1 = content,
+            }
+            answers.extend(self.server.saved(outcome));
+        }
+        answers
     }
 
     fn send(&mut self, code: i32, flag: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let mut out = self.post(code, 7, flag, ext, body);
+        for answer in self.save() {
+            assert_eq!(answer.connection, self.connection);
+            out.extend(answer.frame);
+        }
+        out
+    }
+
+    /// Sends, and saves nothing.
+    fn post(
+        &mut self,
+        code: i32,
+        opaque: i32,
+        flag: i32,
+        ext: &[(&str, &str)],
+        body: &[u8],
+    ) -> Vec<u8> {
         let mut request = Vec::new();
-        let head = RequestHead { code, opaque: 7, flag };
+        let head = RequestHead { code, opaque, flag };
         write_request(&mut request, Encoding::Json, &head, Some(ext), body);
         let frame = frame_of(&request);
         let mut command = Command::decode(&frame).unwrap();
@@ -113,26 +178,17 @@ impl Desk {
         out
     }
 
-    fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Answer {
-        let out = self.send(code, 0, ext, body);
-        let frame = frame_of(&out);
-        let command = Command::decode(&frame).unwrap();
-        assert!(command.is_response());
-        assert_eq!(command.opaque, 7);
-        let text = |text: proto::text::Text<'_>| text.to_cow().into_owned();
-        Answer {
-            code: command.code,
-            remark: command.remark.map(text),
-            ext: command.ext.iter().map(|(key, value)| (text(key), text(value))).collect(),
-            body: frame.body.to_vec(),
-        }
+    fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
+        let (opaque, reply) = read(&self.send(code, 0, ext, body));
+        assert_eq!(opaque, 7);
+        reply
     }
 
-    fn register(&mut self, visitor: &Visitor) -> Answer {
+    fn register(&mut self, visitor: &Visitor) -> Reply {
         self.register_body(visitor, &visitor.body())
     }
 
-    fn register_body(&mut self, visitor: &Visitor, registration: &RegisterBrokerBody) -> Answer {
+    fn register_body(&mut self, visitor: &Visitor, registration: &RegisterBrokerBody) -> Reply {
         let mut body = Vec::new();
         registration.write(&mut body);
         let id = visitor.id.to_string();
@@ -151,7 +207,7 @@ impl Desk {
         self.ask(request::REGISTER_BROKER, &ext, &body)
     }
 
-    fn unregister(&mut self, visitor: &Visitor) -> Answer {
+    fn unregister(&mut self, visitor: &Visitor) -> Reply {
         let id = visitor.id.to_string();
         let ext = [
             ("brokerName", visitor.name),
@@ -217,10 +273,10 @@ impl Visitor {
 }
 
 /// Success without anything.
-fn done() -> Answer {
-    Answer::default()
+fn done() -> Reply {
+    Reply::default()
 }
 
-fn refused(code: i32, remark: &str) -> Answer {
-    Answer { code, remark: Some(remark.to_owned()), ..Answer::default() }
+fn refused(code: i32, remark: &str) -> Reply {
+    Reply { code, remark: Some(remark.to_owned()), ..Reply::default() }
 }

@@ -1,5 +1,5 @@
 //! Which broker serves how many queues of which topic.
-//! Owns: queues by topic and broker, static mappings. Lives on: the control thread.
+//! Owns: queues by topic and broker, static mappings. Lives on: the NameServer's thread.
 //! Kind: machine
 //! Invariants:
 //! - a topic in the table has at least one route, and at most one to a broker;

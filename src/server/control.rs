@@ -25,7 +25,8 @@ use super::space::{self, Preparer};
 use super::supervisor;
 use super::upkeep::{self, Upkeep};
 use crate::broker::registration::{
-    BrokerIdentity, Coverage, Registrar, RegistrationError, RegistrationFailure,
+    BrokerIdentity, Coverage, Outcome, Registering, Registrar, RegistrationError,
+    RegistrationFailure,
 };
 
 /// What the control thread is given to start.
@@ -39,6 +40,8 @@ pub struct ControlParts<S: SharedFiles> {
     pub name_servers: Vec<String>,
     /// How often, ms.
     pub register_period_ms: u64,
+    /// Most topics in one registration.
+    pub registration_topics_max: usize,
     /// The store's directory.
     pub store: PathBuf,
     /// Where each shard's files are, by its number.
@@ -158,7 +161,8 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
     let (removals, due) = local_channel::new_unbounded();
     let removal = glommio::spawn_local(keeper.run(due));
     let (registrations, asked) = local_channel::new_unbounded();
-    let registrar = Registrar::new(parts.identity, parts.name_servers);
+    let registrar =
+        Registrar::new(parts.identity, parts.name_servers, parts.registration_topics_max);
     let registration = glommio::spawn_local(register(registrar, asked, Rc::clone(&cores), ready));
     let period = Duration::from_millis(parts.register_period_ms);
     let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&cores)));
@@ -373,8 +377,9 @@ async fn ask_periodically<F>(period: Duration, cores: Rc<Cores<F>>) {
     }
 }
 
-/// Registers topics with the NameServers as they come, and unregisters at the end.
-async fn register<F>(
+/// Registers topics with the NameServers as they come, and unregisters at the end. Nothing here waits
+/// for an answer, so that one that is late holds back no other.
+async fn register<F: 'static>(
     mut registrar: Registrar,
     asked: LocalReceiver<Registration>,
     cores: Rc<Cores<F>>,
@@ -383,27 +388,42 @@ async fn register<F>(
     let mut ready = Some(ready);
     while let Some(registration) = asked.recv().await {
         let coverage = if registration.is_full { Coverage::Whole } else { Coverage::Changed };
-        let errors = registrar.register(&registration.topics, coverage, registration.version).await;
-        let wants_all = |error: &RegistrationError| {
-            matches!(error.failure, RegistrationFailure::WholeTableNeeded)
-        };
-        if errors.iter().any(wants_all) {
-            cores.home().send(ToCore::SendAllTopics);
-        }
-        if let Some(number) = registration.number {
-            cores.home().send(ToCore::Registered { number });
-        }
-        if registration.is_full
-            && let Some(ready) = ready.take()
-        {
-            for line in &ready.lines {
-                println!("{line}");
-            }
-            supervisor::tell_ready();
-            glommio::spawn_local(check_advertised(ready.advertised)).detach();
-        }
+        let registering = registrar.register(&registration.topics, coverage, registration.version);
+        let ready = registration.is_full.then(|| ready.take()).flatten();
+        let cores = Rc::clone(&cores);
+        let told = async move { registered(registering, registration.number, ready, &cores).await };
+        glommio::spawn_local(told).detach();
     }
     registrar.unregister().await;
+}
+
+/// Passes on what became of a registration.
+async fn registered<F>(
+    registering: Registering,
+    number: Option<u64>,
+    ready: Option<Ready>,
+    cores: &Cores<F>,
+) {
+    let Outcome { errors, ordered_topics } = registering.finish().await;
+    let wants_all =
+        |error: &RegistrationError| matches!(error.failure, RegistrationFailure::WholeTableNeeded);
+    if errors.iter().any(wants_all) {
+        cores.home().send(ToCore::SendAllTopics);
+    }
+    if !ordered_topics.is_empty() {
+        let names = ordered_topics.into_iter().collect();
+        cores.home().send(ToCore::OrderedTopics { names });
+    }
+    if let Some(number) = number {
+        cores.home().send(ToCore::Registered { number });
+    }
+    if let Some(ready) = ready {
+        for line in &ready.lines {
+            println!("{line}");
+        }
+        supervisor::tell_ready();
+        glommio::spawn_local(check_advertised(ready.advertised)).detach();
+    }
 }
 
 /// Dials the address that clients are told, once.

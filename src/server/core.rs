@@ -870,6 +870,7 @@ impl<R: Ring> Core<R> {
                 ToCore::Removed { shard } => self.broker.shards[place_of(shard)].removed(),
                 ToCore::Disk(look) => self.look_at_disk(now, &look),
                 ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
+                ToCore::OrderedTopics { names } => self.broker.order_topics(now, &names),
                 ToCore::SendAllTopics => {
                     let (topics, version) = self.broker.registered_topics();
                     let number = None;

@@ -107,6 +107,11 @@ pub enum ToCore<F> {
         /// Its number.
         number: u64,
     },
+    /// NameServers say that these topics are ordered.
+    OrderedTopics {
+        /// Their names, known here or not.
+        names: Vec<String>,
+    },
     /// Give the whole table of topics: it is time to register again.
     SendAllTopics,
     /// Take no more requests, and finish those in progress.

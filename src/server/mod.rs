@@ -34,7 +34,8 @@ use runtime::{ParkingRing, ReactorConfig, memory_limit, probe, socket};
 use self::control::{ControlParts, Ready, StopFlag};
 use self::core::{CoreConfig, CoreParts};
 use self::files::ShardFiles;
-use self::name_server_thread::{BoundNameServer, NameServerThread};
+use self::name_server::files::KeptError;
+use self::name_server_thread::{BoundNameServer, LoadedNameServer, NameServerThread};
 use self::recovery::OpenShard;
 use self::runs::ShardPlace;
 use self::store::{Store, StoreError, StoreSettings};
@@ -58,6 +59,9 @@ pub enum ServerError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the NameServer keeps cannot be read.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// A port cannot be listened on.
     #[error("listen on {address} for {what}: {source}{}", port_advice(source))]
     Listen {
@@ -133,9 +137,10 @@ where
     let name_server = config.name_server.clone().map(BoundNameServer::listen).transpose()?;
     supervisor::tell_opening(&config.store);
     let (lock, store) = store::open(&files, &store_settings(&config))?;
+    let name_server = name_server.map(|bound| bound.load(files.clone())).transpose()?;
     let advertised = SocketAddr::new(config.advertise, broker_address.port());
     let settings = broker_settings(&config, advertised);
-    let name_address = name_server.as_ref().map(BoundNameServer::address);
+    let name_address = name_server.as_ref().map(LoadedNameServer::address);
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
     let stop = watch_signals()?;
     let seam = (files, make_ring);
@@ -287,7 +292,7 @@ fn serve<S, R>(
     (files, make_ring): (S, impl Fn(ReactorConfig) -> std::io::Result<R> + Clone + Send + 'static),
     store: Store<S::File>,
     mut listeners: Vec<OwnedFd>,
-    name_server: Option<BoundNameServer>,
+    name_server: Option<LoadedNameServer<S>>,
     lines: Vec<String>,
     (stop, stop_event): (StopFlag, EventFd),
 ) -> Result<(), ServerError>
@@ -296,7 +301,7 @@ where
     R: ParkingRing<File = S::File, Listener = OwnedFd> + 'static,
 {
     let control_sleep = SleepFlag::new(stop_event);
-    let name_address = name_server.as_ref().map(BoundNameServer::address);
+    let name_address = name_server.as_ref().map(LoadedNameServer::address);
     let Store { shards: opened, mut catalog, .. } = store;
     let now = Clock.now();
     catalog.opened(now.wall_ms);
@@ -350,6 +355,9 @@ where
         identity,
         name_servers: name_servers(name_address, &config.name_servers),
         register_period_ms: config.register_period_ms,
+        registration_topics_max: config
+            .registration_topics_max
+            .unwrap_or(crate::broker::limits::REGISTRATION_TOPICS_MAX),
         store: config.store.clone(),
         places,
         due,
@@ -359,7 +367,7 @@ where
         ready: Ready { lines, advertised },
     };
     let options = CoreOptions::new(Placement::Free);
-    let name_server = name_server.map(BoundNameServer::start).transpose()?;
+    let name_server = name_server.map(LoadedNameServer::start).transpose()?;
     let mut cores = Vec::new();
     for (core, parts) in core_parts.into_iter().enumerate() {
         let make_ring = make_ring.clone();

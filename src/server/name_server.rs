@@ -1,7 +1,10 @@
 //! The NameServer's loop: the same reactor and connection code as a core, on a thread of its own.
+//! It sleeps until a request, a broker's expiry, an idle connection or a written file.
 //! Owns: the ring, intakes and outboxes of the NameServer's connections.
 //! Lives on: the NameServer's thread
 //! Kind: shell
+
+pub mod files;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,17 +13,16 @@ use std::sync::atomic::Ordering;
 use proto::command::Command;
 use runtime::clock::{Clock, Now};
 use runtime::eventfd::EventFd;
+use runtime::file::{FileSystem, SharedFiles};
 use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received, Ring};
 
+use self::files::{KeptFiles, Saver};
 use super::control::StopFlag;
-use crate::namesrv::{ConnectionKey, NameServer, NameServerConfig};
+use crate::namesrv::{Beginning, ConnectionKey, NameServer, Save};
 use crate::net::connected::{self, Connected};
 use crate::net::flush::flush;
 use crate::net::intake::Frames;
 use crate::net::outbox::Outboxes;
-
-/// How often silent brokers are looked for at the most.
-const TICK_NS: u64 = 1_000_000_000;
 
 /// The turn of a NameServer over its ring. See the module's first lines.
 pub struct Loop<R: Ring> {
@@ -29,8 +31,9 @@ pub struct Loop<R: Ring> {
     outboxes: Outboxes,
     connections: Vec<Connected>,
     name_server: NameServer,
-    ticked_ns: u64,
     idle_ms: u64,
+    /// Not after the first connection is idle for too long; `None` without connections.
+    idle_at_ms: Option<u64>,
 }
 
 /// Limits of the NameServer's connections.
@@ -42,29 +45,52 @@ pub struct ConnectionLimits {
     pub idle_ms: u64,
 }
 
+/// What a NameServer's thread is given to start.
+#[derive(Debug)]
+pub struct Parts<S: FileSystem> {
+    /// Where its connections come from.
+    pub listener: OwnedFd,
+    /// What it starts from.
+    pub beginning: Beginning,
+    /// Where what operators set is kept.
+    pub files: KeptFiles<S>,
+    /// Of its connections.
+    pub limits: ConnectionLimits,
+    /// Wakes it.
+    pub doorbell: EventFd,
+    /// Whether a stop was asked for.
+    pub stop: StopFlag,
+}
+
 /// Serves until `stop` is set and `doorbell` rung.
 ///
 /// # Errors
-/// The ring cannot be made or is broken.
-pub async fn run(
-    listener: OwnedFd,
-    config: NameServerConfig,
-    limits: ConnectionLimits,
-    doorbell: EventFd,
-    stop: StopFlag,
-) -> io::Result<()> {
+/// The ring cannot be made or is broken, or the thread that writes files cannot be started.
+pub async fn run<S: SharedFiles>(parts: Parts<S>) -> io::Result<()> {
+    let Parts { listener, beginning, files, limits, doorbell, stop } = parts;
+    let saver = Saver::start(files, doorbell.try_clone()?)?;
     let mut reactor =
         Reactor::new(ReactorConfig { core: 0, connections_max: limits.connections_max })?;
     reactor.watch(doorbell);
     reactor.listen(listener);
-    let mut server = Loop::new(reactor, Clock.now(), config, limits);
+    let mut server = Loop::new(reactor, Clock.now(), beginning, limits);
     while !stop.load(Ordering::Acquire) {
         let now = Clock.now();
-        if !server.step(now)? {
-            server.ring.wake_at(now.monotonic_ns + TICK_NS);
+        if let Some(outcome) = saver.outcome() {
+            server.saved(now, outcome);
+        }
+        let has_news = server.step(now)?;
+        if let Some(save) = server.next_save() {
+            saver.save(save);
+        }
+        if !has_news {
+            if let Some(at_ms) = server.due_at_ms() {
+                server.ring.wake_at(at_ms.saturating_mul(1_000_000));
+            }
             server.ring.wait()?;
         }
     }
+    saver.finish();
     Ok(())
 }
 
@@ -76,15 +102,15 @@ impl<R: Ring> std::fmt::Debug for Loop<R> {
 
 impl<R: Ring> Loop<R> {
     /// A NameServer that knows nobody, over a ring that listens.
-    pub fn new(ring: R, now: Now, config: NameServerConfig, limits: ConnectionLimits) -> Loop<R> {
+    pub fn new(ring: R, now: Now, beginning: Beginning, limits: ConnectionLimits) -> Loop<R> {
         Loop {
             ring,
             events: Events::default(),
             outboxes: Outboxes::default(),
             connections: Vec::new(),
-            name_server: NameServer::new(now.monotonic_ms(), config),
-            ticked_ns: now.monotonic_ns,
+            name_server: NameServer::new(now.monotonic_ms(), beginning),
             idle_ms: limits.idle_ms,
+            idle_at_ms: None,
         }
     }
 
@@ -93,8 +119,29 @@ impl<R: Ring> Loop<R> {
         &mut self.ring
     }
 
+    /// When there is something to do at the latest, monotonic ms; `None`: when somebody comes.
+    pub fn due_at_ms(&self) -> Option<u64> {
+        self.name_server.tick_at_ms().into_iter().chain(self.idle_at_ms).min()
+    }
+
+    /// A file to be written, see [`NameServer::next_save`].
+    pub fn next_save(&mut self) -> Option<Save> {
+        self.name_server.next_save()
+    }
+
+    /// The outcome of a save, or why it failed: answers those who wait for it.
+    pub fn saved(&mut self, now: Now, outcome: Result<(), String>) {
+        for answer in self.name_server.saved(outcome) {
+            // Its connection may be gone.
+            if let Some(outbox) = self.outboxes.of(ConnectionId::from_bits(answer.connection.0)) {
+                outbox.bytes().extend_from_slice(&answer.frame);
+            }
+        }
+        self.flush_all(now);
+    }
+
     /// Collects what came and takes one turn over it. Whether anything came; if not, the thread may
-    /// park until the ring has something or a second has passed.
+    /// park until the ring has something or [`due_at_ms`](Self::due_at_ms) has come.
     ///
     /// # Errors
     /// The ring is broken.
@@ -111,13 +158,14 @@ impl<R: Ring> Loop<R> {
             self.net_event(now, event);
         }
         self.events.net = net;
-        if now.monotonic_ns >= self.ticked_ns + TICK_NS {
-            self.ticked_ns = now.monotonic_ns;
-            for key in self.name_server.tick(now.monotonic_ms()) {
-                self.close(now, ConnectionId::from_bits(key.0));
-            }
-            self.close_idle(now);
+        for key in self.name_server.tick(now.monotonic_ms()) {
+            self.close(now, ConnectionId::from_bits(key.0));
         }
+        self.close_idle(now);
+        self.flush_all(now);
+    }
+
+    fn flush_all(&mut self, now: Now) {
         while let Some(connection) = self.outboxes.next_dirty() {
             self.flush(now, connection);
         }
@@ -125,10 +173,16 @@ impl<R: Ring> Loop<R> {
 
     /// Closes connections that have asked nothing for `serverChannelMaxIdleTimeSeconds`.
     fn close_idle(&mut self, now: Now) {
-        let oldest = now.monotonic_ms().saturating_sub(self.idle_ms);
+        let now_ms = now.monotonic_ms();
+        if self.idle_at_ms.is_none_or(|at_ms| now_ms < at_ms) {
+            return;
+        }
+        let oldest = now_ms.saturating_sub(self.idle_ms);
         for connection in connected::silent_since(&self.connections, oldest) {
             self.close(now, connection);
         }
+        let open = self.connections.iter().filter(|connected| connected.id.is_some());
+        self.idle_at_ms = open.map(|connected| connected.active_ms + self.idle_ms + 1).min();
     }
 
     fn net_event(&mut self, now: Now, event: NetEvent) {
@@ -137,6 +191,8 @@ impl<R: Ring> Loop<R> {
                 self.outboxes.open(connection);
                 let now_ms = now.monotonic_ms();
                 connected::open(&mut self.connections, connection, peer, now_ms);
+                // Later than that of any other, unless there is none.
+                self.idle_at_ms.get_or_insert(now_ms + self.idle_ms + 1);
             }
             NetEvent::Received { connection, received } => {
                 let failure = self.receive(now, connection, &received);

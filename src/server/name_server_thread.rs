@@ -4,25 +4,39 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use runtime::eventfd::EventFd;
 use runtime::executor::{CoreHandle, CoreOptions, spawn_core};
+use runtime::file::{SharedFiles, SystemFiles};
 use runtime::placement::Placement;
 use runtime::probe;
 
 use super::control::StopFlag;
-use super::name_server::{self, ConnectionLimits};
+use super::name_server::files::KeptFiles;
+use super::name_server::{self, ConnectionLimits, Parts};
 use super::{ServerError, listen, watch_signals};
 use crate::config::NameServerOptions;
+use crate::namesrv::Beginning;
 
-/// A NameServer whose port is taken and whose thread has not started.
+/// A NameServer whose port is taken and whose files are not read.
 #[derive(Debug)]
 pub struct BoundNameServer {
     options: NameServerOptions,
     listener: OwnedFd,
     address: SocketAddr,
+}
+
+/// A NameServer that lacks nothing but its thread.
+#[derive(Debug)]
+pub struct LoadedNameServer<S> {
+    listener: OwnedFd,
+    address: SocketAddr,
+    limits: ConnectionLimits,
+    files: KeptFiles<S>,
+    beginning: Beginning,
 }
 
 /// A NameServer that serves.
@@ -44,10 +58,10 @@ pub fn run(options: NameServerOptions) -> Result<(), ServerError> {
     for warning in &report.warnings {
         tracing::warn!("{warning}");
     }
-    let bound = BoundNameServer::listen(options)?;
-    let address = bound.address;
+    let name_server = BoundNameServer::listen(options)?.load(SystemFiles)?;
+    let address = name_server.address;
     let (stop, doorbell) = watch_signals()?;
-    let handle = bound.spawn(doorbell, stop)?;
+    let handle = name_server.spawn(doorbell, stop)?;
     println!("NameServer  {address}");
     println!("ready after {} ms", started.elapsed().as_millis());
     handle.join()?;
@@ -65,6 +79,49 @@ impl BoundNameServer {
         Ok(BoundNameServer { options, listener, address })
     }
 
+    /// Reads what operators set at it before.
+    ///
+    /// # Errors
+    /// [`ServerError::Kept`].
+    pub fn load<S: SharedFiles>(self, files: S) -> Result<LoadedNameServer<S>, ServerError> {
+        let BoundNameServer { options, listener, address } = self;
+        let files = KeptFiles {
+            files,
+            key_values: absolute(&options.key_values_path)?,
+            settings: absolute(&options.settings_path)?,
+        };
+        let (key_values, overrides) = files.load()?;
+        let fixed = shown_settings(&options, &files, address);
+        let limits = ConnectionLimits {
+            connections_max: options.connections_max,
+            idle_ms: options.connection_idle_ms,
+        };
+        let beginning = Beginning { config: options.settings, fixed, key_values, overrides };
+        Ok(LoadedNameServer { listener, address, limits, files, beginning })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ServerError> {
+    std::path::absolute(path)
+        .map_err(|source| ServerError::Io { operation: "find the current directory", source })
+}
+
+/// What 319 shows beside what 318 can set; it holds as long as the program runs.
+fn shown_settings<S>(
+    options: &NameServerOptions,
+    files: &KeptFiles<S>,
+    address: SocketAddr,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("bindAddress", address.ip().to_string()),
+        ("configStorePath", files.settings.display().to_string()),
+        ("kvConfigPath", files.key_values.display().to_string()),
+        ("listenPort", address.port().to_string()),
+        ("serverChannelMaxIdleTimeSeconds", (options.connection_idle_ms / 1000).to_string()),
+    ]
+}
+
+impl<S: SharedFiles> LoadedNameServer<S> {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -83,13 +140,9 @@ impl BoundNameServer {
     }
 
     fn spawn(self, doorbell: EventFd, stop: StopFlag) -> Result<CoreHandle<()>, ServerError> {
-        let BoundNameServer { options, listener, .. } = self;
-        let limits = ConnectionLimits {
-            connections_max: options.connections_max,
-            idle_ms: options.connection_idle_ms,
-        };
-        let settings = options.settings;
-        let serve = move || name_server::run(listener, settings, limits, doorbell, stop);
+        let LoadedNameServer { listener, limits, files, beginning, .. } = self;
+        let parts = Parts { listener, beginning, files, limits, doorbell, stop };
+        let serve = move || name_server::run(parts);
         Ok(spawn_core::<(), io::Error, _, _>("namesrv", CoreOptions::new(Placement::Free), serve)?)
     }
 }

@@ -3,7 +3,9 @@
 #
 #   run.sh fetch                                             jars into target/lib, once
 #   run.sh start DIR NAMESRV_PORT BROKER_PORT [sync|async]   returns when the broker takes messages
-#   run.sh stop DIR                                          clean shutdown of what start started in DIR
+#   run.sh start-namesrv DIR NAMESRV_PORT                    the NameServer alone
+#   run.sh start-broker DIR NAMESRV_ADDRESSES BROKER_PORT [sync|async]     the broker alone; host:port;host:port
+#   run.sh stop DIR                                          clean shutdown of what was started in DIR
 #   run.sh admin COMMAND...                                  mqadmin, e.g. admin topicList -n 127.0.0.1:9876
 #
 # The broker also takes BROKER_PORT-2 (its VIP port) and BROKER_PORT+1 (replication).
@@ -14,6 +16,7 @@
 #   NAMESRV_HEAP      default "-Xms256m -Xmx256m"
 #   COMMITLOG_BYTES   mappedFileSizeCommitLog; Apache's default is 1 GiB, tests want less disk
 #   BROKER_EXTRA      more broker.conf lines, separated by newlines
+#   BROKER_NAME       default broker-a
 #   READY_SECONDS     how long start waits, default 60
 set -euo pipefail
 
@@ -92,26 +95,30 @@ write_logback() {
 EOF
 }
 
-write_conf() {
-    local dir=$1 namesrv_port=$2 broker_port=$3 flush=$4
+write_namesrv_conf() {
+    local dir=$1 namesrv_port=$2
     write_logback "$dir/conf/rmq.namesrv.logback.xml" "$dir/logs/namesrv.log"
-    write_logback "$dir/conf/rmq.broker.logback.xml" "$dir/logs/broker.log"
     cat >"$dir/conf/namesrv.conf" <<EOF
 bindAddress=127.0.0.1
 listenPort=$namesrv_port
 kvConfigPath=$dir/namesrv/kvConfig.json
 configStorePath=$dir/conf/namesrv.conf
 EOF
+}
+
+write_broker_conf() {
+    local dir=$1 namesrv_addresses=$2 broker_port=$3 flush=$4
+    write_logback "$dir/conf/rmq.broker.logback.xml" "$dir/logs/broker.log"
     cat >"$dir/conf/broker.conf" <<EOF
 brokerClusterName=DefaultCluster
-brokerName=broker-a
+brokerName=${BROKER_NAME:-broker-a}
 brokerId=0
 brokerRole=ASYNC_MASTER
 brokerIP1=127.0.0.1
 bindAddress=127.0.0.1
 listenPort=$broker_port
 haListenPort=$((broker_port + 1))
-namesrvAddr=127.0.0.1:$namesrv_port
+namesrvAddr=$namesrv_addresses
 autoCreateTopicEnable=true
 autoCreateSubscriptionGroup=true
 flushDiskType=$flush
@@ -136,36 +143,79 @@ launch() {
     echo $! >"$dir/$name.pid"
 }
 
-start() {
-    (($# >= 3)) || die "usage: run.sh start DIR NAMESRV_PORT BROKER_PORT [sync|async]"
-    local dir namesrv_port=$2 broker_port=$3 flush
-    case ${4:-async} in
-        sync) flush=SYNC_FLUSH ;;
-        async) flush=ASYNC_FLUSH ;;
-        *) die "flush mode is sync or async, not $4" ;;
-    esac
+# Makes the folders of an installation and prints where it is.
+prepare() {
     [[ -d $lib ]] || die "no jars yet, run: run.sh fetch"
     mkdir -p "$1/conf" "$1/logs" "$1/store" "$1/namesrv"
-    dir=$(cd "$1" && pwd)
-    if alive "$dir/namesrv.pid" || alive "$dir/broker.pid"; then
-        die "something already runs in $dir, run: run.sh stop $dir"
-    fi
-    if [[ -n $(route_of_tbw102 "$namesrv_port") ]]; then
-        die "port $namesrv_port is taken by another NameServer"
-    fi
-    write_conf "$dir" "$namesrv_port" "$broker_port" "$flush"
-    launch "$dir" namesrv "${NAMESRV_HEAP:--Xms256m -Xmx256m}" org.apache.rocketmq.namesrv.NamesrvStartup
-    launch "$dir" broker "${BROKER_HEAP:--Xms4g -Xmx4g -Xmn2g}" org.apache.rocketmq.broker.BrokerStartup "${broker_gc[@]}"
+    (cd "$1" && pwd)
+}
 
-    local deadline=$((SECONDS + ${READY_SECONDS:-60}))
-    until route_of_tbw102 "$namesrv_port" | grep -q "127\.0\.0\.1:$broker_port\""; do
-        for name in namesrv broker; do
+# Waits until what a NameServer says of TBW102 matches, while these of ours live.
+await_route() {
+    local dir=$1 namesrv_port=$2 pattern=$3 deadline=$((SECONDS + ${READY_SECONDS:-60}))
+    shift 3
+    until route_of_tbw102 "$namesrv_port" | grep -q "$pattern"; do
+        for name in "$@"; do
             alive "$dir/$name.pid" || { tail -n 20 "$dir/logs/$name.out" >&2; die "$name died, see $dir/logs"; }
         done
         ((SECONDS < deadline)) || die "no route of TBW102 in time, see $dir/logs; still running, run: run.sh stop $dir"
         sleep 0.2
     done
-    echo "ready: namesrv 127.0.0.1:$namesrv_port, broker 127.0.0.1:$broker_port, $flush, pids $(<"$dir/namesrv.pid") $(<"$dir/broker.pid")"
+}
+
+launch_namesrv() {
+    local dir=$1 namesrv_port=$2
+    if alive "$dir/namesrv.pid"; then
+        die "a NameServer already runs in $dir, run: run.sh stop $dir"
+    fi
+    if [[ -n $(route_of_tbw102 "$namesrv_port") ]]; then
+        die "port $namesrv_port is taken by another NameServer"
+    fi
+    write_namesrv_conf "$dir" "$namesrv_port"
+    launch "$dir" namesrv "${NAMESRV_HEAP:--Xms256m -Xmx256m}" org.apache.rocketmq.namesrv.NamesrvStartup
+}
+
+launch_broker() {
+    local dir=$1 namesrv_addresses=$2 broker_port=$3 flush
+    case $4 in
+        sync) flush=SYNC_FLUSH ;;
+        async) flush=ASYNC_FLUSH ;;
+        *) die "flush mode is sync or async, not $4" ;;
+    esac
+    if alive "$dir/broker.pid"; then
+        die "a broker already runs in $dir, run: run.sh stop $dir"
+    fi
+    write_broker_conf "$dir" "$namesrv_addresses" "$broker_port" "$flush"
+    launch "$dir" broker "${BROKER_HEAP:--Xms4g -Xmx4g -Xmn2g}" org.apache.rocketmq.broker.BrokerStartup "${broker_gc[@]}"
+}
+
+start() {
+    (($# >= 3)) || die "usage: run.sh start DIR NAMESRV_PORT BROKER_PORT [sync|async]"
+    local dir namesrv_port=$2 broker_port=$3
+    dir=$(prepare "$1")
+    launch_namesrv "$dir" "$namesrv_port"
+    launch_broker "$dir" "127.0.0.1:$namesrv_port" "$broker_port" "${4:-async}"
+    await_route "$dir" "$namesrv_port" "127\.0\.0\.1:$broker_port\"" namesrv broker
+    echo "ready: namesrv 127.0.0.1:$namesrv_port, broker 127.0.0.1:$broker_port, ${4:-async}, pids $(<"$dir/namesrv.pid") $(<"$dir/broker.pid")"
+}
+
+start-namesrv() {
+    (($# == 2)) || die "usage: run.sh start-namesrv DIR NAMESRV_PORT"
+    local dir
+    dir=$(prepare "$1")
+    launch_namesrv "$dir" "$2"
+    await_route "$dir" "$2" . namesrv
+    echo "ready: namesrv 127.0.0.1:$2, pid $(<"$dir/namesrv.pid")"
+}
+
+# Ready when the last of the NameServers shows it.
+start-broker() {
+    (($# >= 3)) || die "usage: run.sh start-broker DIR NAMESRV_ADDRESSES BROKER_PORT [sync|async]"
+    local dir
+    dir=$(prepare "$1")
+    launch_broker "$dir" "$2" "$3" "${4:-async}"
+    await_route "$dir" "${2##*:}" "127\.0\.0\.1:$3\"" broker
+    echo "ready: broker 127.0.0.1:$3 at $2, ${4:-async}, pid $(<"$dir/broker.pid")"
 }
 
 # SIGTERM runs Apache's shutdown hook, which flushes and removes the abort file. A broker that hangs is killed after 60 s.
@@ -205,6 +255,6 @@ admin() {
 command=${1:-}
 shift || true
 case $command in
-    fetch | start | stop | admin) "$command" "$@" ;;
-    *) die "usage: run.sh fetch|start|stop|admin ..." ;;
+    fetch | start | start-namesrv | start-broker | stop | admin) "$command" "$@" ;;
+    *) die "usage: run.sh fetch|start|start-namesrv|start-broker|stop|admin ..." ;;
 esac

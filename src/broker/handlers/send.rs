@@ -12,7 +12,7 @@ use proto::code::response;
 use proto::header::{HeaderError, SendHeader};
 use proto::ids::{UniqueKey, java_hash};
 use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
-use proto::names;
+use proto::names::{self, perm};
 use proto::properties::{self, Known, WellKnown, name};
 use proto::reply::{SendReply, write_send_response};
 use runtime::clock::Now;
@@ -68,6 +68,16 @@ impl Broker {
         body: &[u8],
     ) -> Handled {
         let topic = header.topic.to_cow();
+        if !perm::writable(self.settings.permission)
+            && self.catalog.topic(&topic).is_some_and(|topic| topic.config.order)
+        {
+            let ip = self.settings.advertised.ip();
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!("the broker[{ip}] sending message is forbidden"),
+            )
+            .into());
+        }
         let target = match self.catalog.topic(&topic) {
             Some(found) => Target::of(found),
             None => {

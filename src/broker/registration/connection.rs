@@ -56,6 +56,8 @@ impl ConnectionError {
 pub(super) struct Answer {
     pub(super) code: i32,
     pub(super) remark: String,
+    /// A registration's names the ordered topics.
+    pub(super) body: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -126,7 +128,7 @@ impl Connection {
         while let Scan::Frame { frame, size_bytes } = scan(&self.received, FRAME_BYTES_MAX)? {
             let command = Command::decode(&frame)?;
             let is_it = command.is_response() && command.opaque == opaque;
-            let answer = is_it.then(|| Answer::of(&command));
+            let answer = is_it.then(|| Answer::of(&command, frame.body));
             self.received.drain(..size_bytes);
             if answer.is_some() {
                 return Ok(answer);
@@ -137,9 +139,9 @@ impl Connection {
 }
 
 impl Answer {
-    fn of(command: &Command<'_>) -> Answer {
+    fn of(command: &Command<'_>, body: &[u8]) -> Answer {
         let remark = command.remark.map(|remark| remark.to_cow().into_owned());
-        Answer { code: command.code, remark: remark.unwrap_or_default() }
+        Answer { code: command.code, remark: remark.unwrap_or_default(), body: body.to_vec() }
     }
 }
 

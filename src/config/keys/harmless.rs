@@ -282,13 +282,13 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: Harmless("registration is always whole, forced and uncompressed"),
+        class: Harmless(
+            "registration is always forced and uncompressed, and goes to the addresses of namesrvAddr",
+        ),
         keys: &[
             "compressedRegister=false",
             "forceRegister=true",
             "enableSingleTopicRegister=false",
-            "enableSplitRegistration=false",
-            "splitRegistrationSize=800",
             "registerBrokerTimeoutMills=24000",
             "updateNameServerAddrPeriod=120000",
             "fetchNamesrvAddrInterval=10000",
@@ -368,6 +368,12 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         class: Harmless("no path and no command can be changed over the wire, whatever it lists"),
         keys: &["configBlackList=configBlackList;brokerConfigPath"],
+    },
+    Group {
+        class: Harmless(
+            "what is set at the NameServer over the wire is kept in namesrv/namesrv.properties in storePathRootDir, and by ringmq namesrv beside kvConfigPath",
+        ),
+        keys: &["configStorePath="],
     },
     Group {
         class: Harmless("nothing is looked up there"),

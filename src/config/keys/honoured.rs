@@ -4,12 +4,20 @@ use engine::limits::{BODY_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
 
 use super::super::limits::PULL_BYTES_MAX;
 use super::{Class, Fallback, Key, Kind, Section, Step, Unit};
+use crate::namesrv::limits::{
+    SCAN_INTERVAL_MS_MAX, SCAN_INTERVAL_MS_MIN, WAIT_FOR_SERVICE_SECONDS_MAX,
+};
 
 const MIB: i64 = 1024 * 1024;
 const GIB: i64 = 1024 * MIB;
 const HOUR_MS: i64 = 3_600_000;
 
 const PORT: Kind = integer(0, 65_535, Unit::None);
+
+const SCAN_INTERVAL: Kind =
+    integer(SCAN_INTERVAL_MS_MIN as i64, SCAN_INTERVAL_MS_MAX as i64, Unit::Milliseconds);
+
+const WAIT_FOR_SERVICE: Kind = integer(0, WAIT_FOR_SERVICE_SECONDS_MAX as i64, Unit::Seconds);
 
 const fn integer(min: i64, max: i64, unit: Unit) -> Kind {
     Kind::Integer { min, max, step: Step::One, unit }
@@ -27,9 +35,16 @@ const fn computed(name: &'static str, kind: Kind, how: &'static str, doc: &'stat
     Key { name, class: Class::Honoured, kind, default: Fallback::Computed(how), doc }
 }
 
-/// `listenPort` where there is no broker.
-pub(super) const NAMESRV_PORT: Key =
-    key("listenPort", PORT, "9876", "TCP port of the NameServer; 0 takes a free one");
+/// Keys that mean something else where there is no broker.
+pub(super) const NAMESRV_ALONE: &[Key] = &[
+    key("listenPort", PORT, "9876", "TCP port of the NameServer; 0 takes a free one"),
+    computed(
+        "kvConfigPath",
+        Kind::Path,
+        "namesrv/kvConfig.json in the home directory, as RocketMQ's",
+        "file of the key-value configuration; beside it namesrv.properties, what is set over the wire",
+    ),
+];
 
 #[rustfmt::skip] // A table: one row a key, its sentence below.
 pub(super) const SECTIONS: &[Section] = &[
@@ -52,6 +67,10 @@ pub(super) const SECTIONS: &[Section] = &[
         "NameServers to register with beside the one inside; ringmq broker: if empty, NAMESRV_ADDR"),
     key("registerNameServerPeriod", integer(10_000, 60_000, Unit::Milliseconds), "30000",
         "time between registrations with the NameServers"),
+    key("enableSplitRegistration", Kind::Boolean, "false",
+        "register in parts; not with NameServers that have deleteTopicWithBrokerRegistration"),
+    key("splitRegistrationSize", integer(2, 100_000, Unit::None), "800",
+        "topics in one registration if enableSplitRegistration; what fits no frame is split anyway"),
     ] },
 
     Section { title: "The store", keys: &[
@@ -148,7 +167,7 @@ pub(super) const SECTIONS: &[Section] = &[
     ] },
 
     Section { title: "The NameServer", keys: &[
-    key("scanNotActiveBrokerInterval", integer(100, 600_000, Unit::Milliseconds), "5000",
+    key("scanNotActiveBrokerInterval", SCAN_INTERVAL, "5000",
         "time between looks for brokers that have gone silent"),
     key("orderMessageEnable", Kind::Boolean, "false",
         "put the order configuration of a topic in its route"),
@@ -164,7 +183,9 @@ pub(super) const SECTIONS: &[Section] = &[
         "answer request codes 224, 311, 312 and 313"),
     key("needWaitForService", Kind::Boolean, "false",
         "answer route requests with code 1 for the first waitSecondsForService"),
-    key("waitSecondsForService", integer(0, 3600, Unit::Seconds), "45",
+    key("waitSecondsForService", WAIT_FOR_SERVICE, "45",
         "how long needWaitForService holds"),
+    computed("kvConfigPath", Kind::Path, "namesrv/kvConfig.json in storePathRootDir",
+        "file of the NameServer's key-value configuration (RocketMQ: ~/namesrv/kvConfig.json)"),
     ] },
 ];

@@ -130,10 +130,6 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: NotYet("not yet: the NameServer's key-value configuration is in memory only"),
-        keys: &["kvConfigPath=", "configStorePath="],
-    },
-    Group {
         class: NotYet("not yet: shutdown does not ask clients to go away first"),
         keys: &["enableShutdownGracefully=false", "shutdownWaitTimeSeconds=30"],
     },

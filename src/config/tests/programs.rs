@@ -29,7 +29,7 @@ fn a_name_server_alone_has_its_own_listen_port() {
                 needWaitForService=true\nserverChannelMaxIdleTimeSeconds=30\n\
                 ringmqConnectionsMax=50\nringmqLogLevel=debug\nserverWorkerThreads=8";
     let config = namesrv(&[], Some(text)).unwrap();
-    let NameServerOptions { listen, port, connections_max, connection_idle_ms, settings } =
+    let NameServerOptions { listen, port, connections_max, connection_idle_ms, settings, .. } =
         config.name_server;
     assert_eq!((port, connections_max, connection_idle_ms), (19876, 50, 30_000));
     assert!(listen.is_unspecified());
@@ -41,6 +41,32 @@ fn a_name_server_alone_has_its_own_listen_port() {
 
     let config = namesrv(&[("--namesrv-port", "listenPort", "1")], Some(text)).unwrap();
     assert_eq!(config.name_server.port, 1);
+}
+
+#[test]
+fn a_name_server_alone_keeps_its_files_where_rocketmq_has_them_or_where_its_file_says() {
+    let paths = |text| {
+        let name_server = namesrv(&[], text).unwrap().name_server;
+        [name_server.key_values_path, name_server.settings_path]
+    };
+    let at_home = ["namesrv/kvConfig.json", "namesrv/namesrv.properties"];
+    assert_eq!(paths(None), at_home.map(|path| Path::new("/operator").join(path)));
+    let told = ["/var/lib/names/kv.json", "/var/lib/names/namesrv.properties"];
+    assert_eq!(paths(Some("kvConfigPath=/var/lib/names/kv.json")), told.map(PathBuf::from));
+
+    let (plain, homeless) = (Invocation::plain(Program::Namesrv), Host { home: None, ..host() });
+    let errors = resolve(&plain, None, &homeless).unwrap_err();
+    let found: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+    assert_eq!(
+        found,
+        ["default: kvConfigPath = ~/namesrv/kvConfig.json: this user has no home directory \
+          (HOME); give the path of a file"]
+    );
+    let text = Some((Path::new("namesrv.conf"), &b"kvConfigPath=/var/lib/names/kv.json"[..]));
+    assert!(resolve(&plain, text, &homeless).is_ok());
+    for program in [Program::Broker, Program::Server] {
+        assert!(broker(&Invocation::plain(program), None, &homeless).is_ok(), "{program}");
+    }
 }
 
 #[test]

@@ -142,3 +142,57 @@ fn key_values_are_kept_and_brokers_hear_of_the_ordered_topics() {
     assert_eq!(list(&mut desk).body, b"{\"table\":{}}");
     assert_eq!(desk.register(&master()).body, b"{\"table\":{}}");
 }
+
+#[test]
+fn required_fields_are_asked_for_one_by_one() {
+    let place = [("brokerName", "a"), ("brokerAddr", "a0:1"), ("clusterName", "C")];
+    let placed = [&place[..], &[("brokerId", "0")]].concat();
+    let registered = [&placed[..], &[("haServerAddr", "")]].concat();
+    let codes: [(i32, &[(&str, &str)]); 12] = [
+        (request::REGISTER_BROKER, &registered),
+        (request::UNREGISTER_BROKER, &placed),
+        (request::QUERY_DATA_VERSION, &placed),
+        (request::BROKER_HEARTBEAT, &place),
+        (request::GET_BROKER_MEMBER_GROUP, &[("clusterName", "C"), ("brokerName", "a")]),
+        (request::GET_ROUTEINFO_BY_TOPIC, &[("topic", "T")]),
+        (request::WIPE_WRITE_PERM_OF_BROKER, &[("brokerName", "a")]),
+        (request::ADD_WRITE_PERM_OF_BROKER, &[("brokerName", "a")]),
+        (request::GET_TOPICS_BY_CLUSTER, &[("cluster", "C")]),
+        (request::DELETE_TOPIC_IN_NAMESRV, &[("topic", "V")]),
+        (request::REGISTER_TOPIC_IN_NAMESRV, &[("topic", "V")]),
+        (request::GET_KVLIST_BY_NAMESPACE, &[("namespace", "n")]),
+    ];
+    for (code, fields) in codes {
+        let mut desk = Desk::new();
+        desk.register(&master());
+        for missing in 0..fields.len() {
+            let mut ext = fields.to_vec();
+            let (name, _) = ext.remove(missing);
+            let remark = format!(
+                "org.apache.rocketmq.remoting.exception.RemotingCommandException: the custom field \
+                 <{name}> is null"
+            );
+            assert_eq!(desk.ask(code, &ext, b""), refused(1, &remark), "{code}");
+        }
+        let code_if_all_are_there = if code == request::GET_KVLIST_BY_NAMESPACE { 22 } else { 0 };
+        assert_eq!(desk.ask(code, fields, b"").code, code_if_all_are_there, "{code}");
+    }
+}
+
+#[test]
+fn whoever_is_unknown_harms_nothing() {
+    let mut desk = Desk::new();
+    desk.register(&master());
+    let nobody = [("brokerName", "x"), ("brokerAddr", "x:1"), ("clusterName", "X")];
+    assert_eq!(desk.ask(request::BROKER_HEARTBEAT, &nobody, b""), done());
+    let topic = [("topic", "T"), ("clusterName", "X")];
+    assert_eq!(desk.ask(request::DELETE_TOPIC_IN_NAMESRV, &topic, b""), done());
+    let answer = desk.ask(request::ADD_WRITE_PERM_OF_BROKER, &nobody[..1], b"");
+    assert_eq!((answer.code, answer.ext["addTopicCount"].as_str()), (0, "0"));
+    assert_eq!(desk.shown("T"), "a 6 0=a0:1");
+    // A known topic is taken up to the first unknown broker, with success.
+    desk.register(&Visitor { name: "b", address: "b0:1", topics: vec!["V", "W"], ..master() });
+    let body = br#"{"queueDatas":[{"brokerName":"b","perm":4},{"brokerName":"x","perm":4},{"brokerName":"a","perm":4}]}"#;
+    assert_eq!(desk.ask(request::REGISTER_TOPIC_IN_NAMESRV, &[("topic", "T")], body), done());
+    assert_eq!(desk.shown("T"), "a 6 0=a0:1; b 4 0=b0:1");
+}

@@ -132,15 +132,42 @@ fn silence_expires_a_broker_and_any_sign_of_life_puts_it_off() {
     desk.now_ms += 100_000;
     let ext = [place.as_slice(), &[("brokerId", "0")]].concat();
     assert_eq!(desk.ask(request::QUERY_DATA_VERSION, &ext, b"").code, 0);
-    desk.now_ms += 120_000;
+    desk.now_ms += 119_999;
     assert_eq!(desk.server.tick(desk.now_ms), []);
-    assert_eq!(desk.server.tick_at_ms(), desk.now_ms + 5000);
-    desk.now_ms += 1;
+    assert_eq!(desk.server.tick_at_ms(), Some(desk.now_ms + 5000));
+    desk.now_ms += 2;
     assert_eq!(desk.server.tick(desk.now_ms), [], "the next look is not due");
     assert_eq!(desk.shown("T"), "a 6 0=a0:1");
-    desk.now_ms += 4999;
+    desk.now_ms += 4998;
     assert_eq!(desk.server.tick(desk.now_ms), [ConnectionKey(1)]);
     assert_eq!(desk.shown("T"), "none");
+}
+
+#[test]
+fn it_wakes_up_for_brokers_only_and_for_those_rarely() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.server.tick_at_ms(), None, "nobody can expire");
+    let registered_ms = desk.now_ms;
+    desk.register(&master());
+    desk.register(&slave());
+    let mut looks = 0;
+    for _ in 0..120 {
+        desk.now_ms += 30_000;
+        desk.register(&master());
+        while desk.server.tick_at_ms().unwrap() <= desk.now_ms {
+            desk.server.tick(desk.now_ms);
+            looks += 1;
+        }
+        desk.register(&slave());
+    }
+    assert_eq!(desk.shown("T"), "a 6 0=a0:1 1=a1:1");
+    let minutes = (desk.now_ms - registered_ms) / 60_000;
+    assert!(looks <= minutes, "{looks} looks in {minutes} minutes");
+    desk.unregister(&master());
+    desk.unregister(&slave());
+    desk.now_ms += 200_000;
+    assert_eq!(desk.server.tick(desk.now_ms), []);
+    assert_eq!(desk.server.tick_at_ms(), None);
 }
 
 #[test]
@@ -160,9 +187,9 @@ fn a_broker_sets_its_own_timeout_within_bounds() {
         assert_eq!(desk.ask(request::REGISTER_BROKER, &ext, &body), done());
         let registered_ms = desk.now_ms;
         let expired =
-            |server: &NameServer, after: u64| server.brokers.expired(registered_ms + after);
-        assert!(expired(&desk.server, until_ms).is_empty(), "{asked}");
-        assert_eq!(expired(&desk.server, until_ms + 1).len(), 1, "{asked}");
+            |server: &mut NameServer, after: u64| server.brokers.expired(registered_ms + after);
+        assert!(expired(&mut desk.server, until_ms).is_empty(), "{asked}");
+        assert_eq!(expired(&mut desk.server, until_ms + 1).len(), 1, "{asked}");
     }
 }
 
@@ -244,4 +271,76 @@ fn a_registration_beyond_a_limit_is_refused_whole() {
     let remark = "the name server holds its limit of 1024 queues of a static topic";
     assert_eq!(answer, refused(1, remark));
     assert!(desk.server.brokers.get("b").is_none());
+}
+
+#[test]
+fn filter_servers_of_old_brokers_are_in_routes_until_they_leave() {
+    let mut desk = Desk::new();
+    let with = |servers: &[&str]| {
+        let mut body = master().body();
+        body.filter_server_list = servers.iter().map(|it| (*it).to_owned()).collect();
+        body
+    };
+    let table = |desk: &mut Desk| desk.route("T").unwrap().filter_server_table;
+    desk.register(&Visitor { name: "b", address: "b0:1", ..master() });
+    assert_eq!(desk.register_body(&master(), &with(&["f:1", "f:2"])), done());
+    let expect = [("a0:1".to_owned(), vec!["f:1".to_owned(), "f:2".to_owned()])];
+    assert_eq!(table(&mut desk), expect.into());
+    assert_eq!(desk.register_body(&master(), &with(&[])), done());
+    assert_eq!(table(&mut desk), BTreeMap::new());
+    desk.register_body(&master(), &with(&["f:1"]));
+    desk.unregister(&master());
+    assert_eq!(table(&mut desk), BTreeMap::new());
+
+    let many = vec!["f:1"; limits::FILTER_SERVERS_MAX + 1];
+    let remark = "the name server holds its limit of 64 filter servers of a broker";
+    assert_eq!(desk.register_body(&master(), &with(&many)), refused(1, remark));
+}
+
+/// The forms of a registration's body: without one, of before 3.0.11, compressed with and without the
+/// static topics that 5.0 brought.
+#[test]
+fn bodies_of_all_ages_are_taken() {
+    let ext = |compressed: &'static str| {
+        [
+            ("brokerName", "a"),
+            ("brokerAddr", "a0:1"),
+            ("clusterName", "C"),
+            ("haServerAddr", ""),
+            ("brokerId", "0"),
+            ("compressed", compressed),
+        ]
+    };
+    let registers = |version: i32, compressed, body: &[u8]| {
+        let mut desk = Desk::new();
+        desk.version = version;
+        assert_eq!(desk.ask(request::REGISTER_BROKER, &ext(compressed), body), done(), "{version}");
+        desk.topics()
+    };
+    let current = proto::version::CURRENT;
+    assert_eq!(registers(current, "false", b""), "", "it is known, and serves nothing");
+    let body = master().body();
+    let (mut plain, mut ancient) = (Vec::new(), Vec::new());
+    body.write(&mut plain);
+    let start = b"{\"filterServerList\":[],\"topicConfigSerializeWrapper\":";
+    ancient.extend_from_slice(&plain[start.len()..plain.len() - 1]);
+    for version in [37, 353, 401, current] {
+        assert_eq!(registers(version, "false", &plain), "T U", "{version}");
+    }
+    assert_eq!(registers(36, "false", &ancient), "T U");
+    assert_eq!(registers(36, "false", b""), "");
+    for version in [37, 409, 413, current] {
+        let mut compressed = Vec::new();
+        body.write_compressed(version, &mut compressed);
+        assert_eq!(registers(version, "true", &compressed), "T U", "{version}");
+    }
+}
+
+#[test]
+fn the_ordered_topics_are_left_out_when_brokers_shall_not_hear_of_them() {
+    let config = NameServerConfig { order_to_brokers: false, ..Default::default() };
+    let mut desk = Desk::with(config);
+    let order = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "T"), ("value", "a:4")];
+    assert_eq!(desk.ask(request::PUT_KV_CONFIG, &order, b""), done());
+    assert_eq!(desk.register(&master()), done());
 }

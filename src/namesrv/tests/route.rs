@@ -28,7 +28,11 @@ fn missing_fields_unknown_codes_and_oneway_requests() {
     let missing = "org.apache.rocketmq.remoting.exception.RemotingCommandException: \
                    the custom field <topic> is null";
     assert_eq!(desk.ask(request::GET_ROUTEINFO_BY_TOPIC, &[], b""), refused(1, missing));
-    assert_eq!(desk.ask(318, &[], b""), refused(3, " request type 318 not supported"));
+    // Of brokers, controllers and containers: no NameServer serves them (`DefaultRequestProcessor`).
+    for code in [10, 17, 34, 902, 903, 905, 906, 907, 908, 1005, 1009, 1010, -1, 9999] {
+        let remark = format!(" request type {code} not supported");
+        assert_eq!(desk.ask(code, &[], b""), refused(3, &remark));
+    }
     assert_eq!(desk.send(9999, FLAG_ONEWAY, &[], b""), b"");
     assert_eq!(desk.send(0, proto::command::FLAG_RESPONSE, &[], b""), b"");
     let long = "t".repeat(limits::TOPIC_BYTES_MAX + 1);
@@ -39,7 +43,7 @@ fn missing_fields_unknown_codes_and_oneway_requests() {
 
 #[test]
 fn routes_are_held_back_until_brokers_had_time_to_come() {
-    let config = NameServerConfig { wait_for_service_ms: 45_000, ..Default::default() };
+    let config = NameServerConfig { waits_for_service: true, ..Default::default() };
     let mut desk = Desk::with(config);
     desk.register(&master());
     let topic = [("topic", "T")];

@@ -17,7 +17,7 @@ use proto::frame::{Encoding, Scan, scan};
 use proto::limits::FRAME_BYTES_MAX;
 use proto::reply::{RequestHead, write_request};
 use ringmq::broker::registration::{BrokerIdentity, write_registration, write_unregistration};
-use ringmq::namesrv::NameServerConfig;
+use ringmq::namesrv::Beginning;
 use ringmq::namesrv::limits::BROKER_EXPIRED_MS;
 use ringmq::server::name_server::{ConnectionLimits, Loop};
 use runtime::clock::Now;
@@ -27,7 +27,7 @@ use crate::disk::Crash;
 use crate::ring::SimRing;
 use crate::world::{Finding, Life, World};
 
-/// How late a NameServer may notice silence: its scan's interval and its tick's, ms.
+/// How late a NameServer may notice silence, ms: its scan's interval, and what `audit` lets pass before.
 const NOTICED_MS: u64 = 5_000 + 2_000;
 
 /// Connections that ask nothing are closed, ms. Longer than a registration lasts.
@@ -328,7 +328,7 @@ fn server(now: Now) -> Loop<SimRing> {
     let mut ring = SimRing::new(0, None);
     ring.listen(());
     let limits = ConnectionLimits { connections_max: 100, idle_ms: IDLE_MS };
-    Loop::new(ring, now, NameServerConfig::default(), limits)
+    Loop::new(ring, now, Beginning::default(), limits)
 }
 
 fn identity() -> BrokerIdentity {
