@@ -12,7 +12,7 @@ use proto::code::response;
 use proto::header::{HeaderError, SendHeader};
 use proto::ids::{UniqueKey, java_hash};
 use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
-use proto::names;
+use proto::names::{self, perm};
 use proto::properties::{self, Known, WellKnown, name};
 use proto::reply::{SendReply, write_send_response};
 use runtime::clock::Now;
@@ -22,9 +22,6 @@ use super::super::{Asker, Broker, Flow, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
 use crate::router::Owner;
-
-/// Topic bytes at the store's level for retry topics (HookUtils.checkBeforePutMessage).
-const RETRY_TOPIC_BYTES_MAX: usize = 255;
 
 impl Broker {
     pub(in crate::broker) fn send(
@@ -68,7 +65,20 @@ impl Broker {
         body: &[u8],
     ) -> Handled {
         let topic = header.topic.to_cow();
+        // Before anything is made for it.
+        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!("Sending message to topic[{topic}] is forbidden."),
+            )
+            .into());
+        }
         let target = match self.catalog.topic(&topic) {
+            // A retry topic may be longer; only messages sent back come there.
+            Some(_) if topic.len() > TOPIC_BYTES_MAX => {
+                let error = names::TopicNameError::TooLong;
+                return Err(Refusal::new(response::INVALID_PARAMETER, error.to_string()).into());
+            }
             Some(found) => Target::of(found),
             None => {
                 let default = header.default_topic.to_cow();
@@ -77,10 +87,10 @@ impl Broker {
                 Target::of(self.catalog.topic(&topic).expect("made sure above"))
             }
         };
-        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
+        if target.is_ordered && !perm::writable(self.settings.permission) {
             return Err(Refusal::new(
                 response::NO_PERMISSION,
-                format!("Sending message to topic[{topic}] is forbidden."),
+                format!("the broker[{}] sending message is forbidden", self.settings.advertised),
             )
             .into());
         }
@@ -144,7 +154,7 @@ impl Broker {
         is_dead_letter: bool,
         body: &[u8],
     ) -> Handled {
-        self.check_sizes(topic, body)?;
+        self.check_body(body)?;
         let queue_id = queue.queue as i32;
         let mut text = std::mem::take(&mut self.scratch.properties);
         text.clear();
@@ -216,15 +226,7 @@ impl Broker {
         Ok(Some((place, QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level })))
     }
 
-    fn check_sizes(&self, topic: &str, body: &[u8]) -> Result<(), Stop> {
-        let limit =
-            if names::is_retry_topic(topic) { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX };
-        if topic.len() > limit {
-            return Err(illegal(format!(
-                "the topic's length is {}, more than {limit}",
-                topic.len()
-            )));
-        }
+    fn check_body(&self, body: &[u8]) -> Result<(), Stop> {
         if body.is_empty() {
             return Err(Refusal::new(
                 response::SYSTEM_ERROR,
@@ -366,7 +368,7 @@ impl Broker {
         (owner, queue): (usize, QueueKey),
         body: &[u8],
     ) -> Handled {
-        self.check_sizes(topic, body)?;
+        self.check_body(body)?;
         if names::is_retry_topic(topic) {
             return Err(illegal(format!("batch request does not support retry group {topic}")));
         }
@@ -393,9 +395,7 @@ impl Broker {
         properties::append(&mut common, name::CLUSTER, self.settings.cluster_name.as_bytes());
         let records = BatchRecords::new(body);
         let count = records.count_checked().map_err(|error| illegal(error.to_string()))?;
-        if count == 0 {
-            return Err(illegal("the batch holds no message".to_owned()));
-        }
+        assert!(count > 0, "a body that is not empty holds a message, or is no batch");
         let mut texts = Vec::with_capacity(count);
         for record in BatchRecords::new(body) {
             let record = record.map_err(|error| illegal(error.to_string()))?;
@@ -442,6 +442,7 @@ struct Target {
     placement: Placement,
     read_queue_count: i32,
     write_queue_count: i32,
+    is_ordered: bool,
 }
 
 impl Target {
@@ -451,6 +452,7 @@ impl Target {
             placement: topic.placement,
             read_queue_count: topic.config.read_queue_nums,
             write_queue_count: topic.config.write_queue_nums,
+            is_ordered: topic.config.order,
         }
     }
 }

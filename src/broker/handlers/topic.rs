@@ -73,45 +73,66 @@ impl Broker {
     }
 }
 
-/// Applies `+k=v,-k2` (`AttributeUtil.alterCurrentAttributes`, 5.3.3).
+/// Applies `+k=v,-k2` (`AttributeParser.parseToMap`, `AttributeUtil.alterCurrentAttributes`, 5.3.3).
 fn alter_attributes(
     known: Option<&TopicConfig>,
     text: &str,
 ) -> Result<BTreeMap<String, String>, Refusal> {
-    /// Attributes of topics (`TopicAttributes`).
-    const KEYS: [&str; 4] = ["queue.type", "cleanup.policy", "message.type", "reserve.time"];
     let refusal = |remark: String| Refusal::new(response::SYSTEM_ERROR, remark);
     let mut attributes = known.map(|config| config.attributes.clone()).unwrap_or_default();
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (key, value) = item.split_once('=').unwrap_or((item, ""));
-        let name = key.get(1..).unwrap_or_default();
-        if !KEYS.contains(&name) {
-            return Err(refusal(format!("unsupported key: {name}")));
-        }
-        match key.as_bytes().first() {
-            Some(b'+') if name == "queue.type" && value != "SimpleCQ" => {
-                return Err(refusal(format!("{name}={value} is not supported yet")));
-            }
-            Some(b'+') if name == "cleanup.policy" && value != "DELETE" => {
-                return Err(refusal(format!("{name}={value} is not supported yet")));
-            }
-            Some(b'+') => {
-                attributes.insert(name.to_owned(), value.to_owned());
-            }
-            Some(b'-') if known.is_none() => {
-                return Err(refusal(format!(
-                    "only add attribute is supported while creating topic. key: {name}"
-                )));
-            }
-            Some(b'-') => {
-                if attributes.remove(name).is_none() {
-                    return Err(refusal(format!("attempt to delete a nonexistent key: {name}")));
-                }
-            }
+        let (is_added, name) = match (key.strip_prefix('+'), key.strip_prefix('-')) {
+            (Some(name), _) if key != item => (true, name),
+            (_, Some(name)) if key == item => (false, name),
             _ => return Err(refusal(format!("add/alter/delete format is wrong: {item}"))),
+        };
+        if !is_added && known.is_none() {
+            return Err(refusal(format!(
+                "only add attribute is supported while creating topic. key: {name}"
+            )));
+        }
+        if !is_added && !attributes.contains_key(name) {
+            return Err(refusal(format!("attempt to delete a nonexistent key: {name}")));
+        }
+        let is_changeable = match name {
+            "queue.type" | "cleanup.policy" => false,
+            "message.type" | "reserve.time" => true,
+            _ => return Err(refusal(format!("unsupported key: {name}"))),
+        };
+        if known.is_some() && !is_changeable {
+            return Err(refusal(format!(
+                "attempt to update an unchangeable attribute. key: {name}"
+            )));
+        }
+        if is_added {
+            check_attribute(name, value)?;
+            attributes.insert(name.to_owned(), value.to_owned());
+        } else {
+            attributes.remove(name);
         }
     }
     Ok(attributes)
+}
+
+/// Checks an attribute's value (`TopicAttributes`, 5.3.3).
+fn check_attribute(name: &str, value: &str) -> Result<(), Refusal> {
+    let refusal = |remark: String| Refusal::new(response::SYSTEM_ERROR, remark);
+    match (name, value) {
+        ("queue.type", "BatchCQ") | ("cleanup.policy", "COMPACTION") => {
+            Err(refusal(format!("{name}={value} is not supported yet")))
+        }
+        // Allowed with enableMixedMessageType only.
+        ("message.type", "MIXED") => {
+            Err(Refusal::new(response::INVALID_PARAMETER, "MIXED message type is not supported."))
+        }
+        ("queue.type", "SimpleCQ")
+        | ("cleanup.policy", "DELETE")
+        | ("message.type", "UNSPECIFIED" | "NORMAL" | "FIFO" | "DELAY" | "TRANSACTION") => Ok(()),
+        ("reserve.time", _) if value.parse::<i64>().is_ok_and(|time| time >= -1) => Ok(()),
+        ("reserve.time", _) => Err(refusal(format!("value is not in range(-1, {})", i64::MAX))),
+        _ => Err(refusal(format!("value is not in set: {name}={value}"))),
+    }
 }
 
 #[cfg(test)]
