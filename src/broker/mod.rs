@@ -18,6 +18,8 @@ mod parked;
 mod refusal;
 pub mod registration;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::VecDeque;

@@ -7,7 +7,7 @@ use engine::consumequeue::QueueKey;
 use engine::shard::Searched;
 use proto::code::response;
 use proto::command::Command;
-use proto::header::{Boundary, QueryOffsetHeader, QueueHeader, UpdateOffsetHeader};
+use proto::header::{Boundary, HeaderError, QueryOffsetHeader, QueueHeader, UpdateOffsetHeader};
 use runtime::clock::Now;
 
 use super::super::dispatch::{Handled, Stop, answer};
@@ -78,7 +78,7 @@ impl Broker {
         asker: &Asker,
         command: &Command<'_>,
     ) -> Handled {
-        let header = UpdateOffsetHeader::parse(command)?;
+        let header = UpdateOffsetHeader::parse(command).map_err(number_missing)?;
         let group = header.consumer_group.to_cow();
         let topic = header.topic.to_cow();
         let queue = self.queue_here(&topic, header.queue_id)?;
@@ -229,5 +229,15 @@ impl Broker {
         let mut digits = itoa::Buffer::new();
         let ext = [(key, digits.format(value))];
         answer(asker, response::SUCCESS, None, Some(&ext), &[], outboxes);
+    }
+}
+
+/// A commit without its numbers has a code of its own (`ConsumerManageProcessor.updateConsumerOffset`).
+fn number_missing(error: HeaderError) -> Refusal {
+    match error {
+        HeaderError::Missing { field: field @ ("queueId" | "commitOffset") } => {
+            Refusal::new(response::INVALID_PARAMETER, format!("{field} is null"))
+        }
+        other => other.into(),
     }
 }

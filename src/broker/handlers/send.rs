@@ -23,9 +23,6 @@ use super::form;
 use crate::net::outbox::Outboxes;
 use crate::router::Owner;
 
-/// Topic bytes at the store's level for retry topics (HookUtils.checkBeforePutMessage).
-const RETRY_TOPIC_BYTES_MAX: usize = 255;
-
 impl Broker {
     pub(in crate::broker) fn send(
         &mut self,
@@ -68,17 +65,20 @@ impl Broker {
         body: &[u8],
     ) -> Handled {
         let topic = header.topic.to_cow();
-        if !perm::writable(self.settings.permission)
-            && self.catalog.topic(&topic).is_some_and(|topic| topic.config.order)
-        {
-            let ip = self.settings.advertised.ip();
+        // Before anything is made for it.
+        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
             return Err(Refusal::new(
                 response::NO_PERMISSION,
-                format!("the broker[{ip}] sending message is forbidden"),
+                format!("Sending message to topic[{topic}] is forbidden."),
             )
             .into());
         }
         let target = match self.catalog.topic(&topic) {
+            // A retry topic may be longer; only messages sent back come there.
+            Some(_) if topic.len() > TOPIC_BYTES_MAX => {
+                let error = names::TopicNameError::TooLong;
+                return Err(Refusal::new(response::INVALID_PARAMETER, error.to_string()).into());
+            }
             Some(found) => Target::of(found),
             None => {
                 let default = header.default_topic.to_cow();
@@ -87,10 +87,11 @@ impl Broker {
                 Target::of(self.catalog.topic(&topic).expect("made sure above"))
             }
         };
-        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
+        if target.is_ordered && !perm::writable(self.settings.permission) {
+            let ip = self.settings.advertised.ip();
             return Err(Refusal::new(
                 response::NO_PERMISSION,
-                format!("Sending message to topic[{topic}] is forbidden."),
+                format!("the broker[{ip}] sending message is forbidden"),
             )
             .into());
         }
@@ -154,7 +155,7 @@ impl Broker {
         is_dead_letter: bool,
         body: &[u8],
     ) -> Handled {
-        self.check_sizes(topic, body)?;
+        self.check_body(body)?;
         let queue_id = queue.queue as i32;
         let mut text = std::mem::take(&mut self.scratch.properties);
         text.clear();
@@ -226,15 +227,7 @@ impl Broker {
         Ok(Some((place, QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level })))
     }
 
-    fn check_sizes(&self, topic: &str, body: &[u8]) -> Result<(), Stop> {
-        let limit =
-            if names::is_retry_topic(topic) { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX };
-        if topic.len() > limit {
-            return Err(illegal(format!(
-                "the topic's length is {}, more than {limit}",
-                topic.len()
-            )));
-        }
+    fn check_body(&self, body: &[u8]) -> Result<(), Stop> {
         if body.is_empty() {
             return Err(Refusal::new(
                 response::SYSTEM_ERROR,
@@ -376,7 +369,7 @@ impl Broker {
         (owner, queue): (usize, QueueKey),
         body: &[u8],
     ) -> Handled {
-        self.check_sizes(topic, body)?;
+        self.check_body(body)?;
         if names::is_retry_topic(topic) {
             return Err(illegal(format!("batch request does not support retry group {topic}")));
         }
@@ -403,9 +396,7 @@ impl Broker {
         properties::append(&mut common, name::CLUSTER, self.settings.cluster_name.as_bytes());
         let records = BatchRecords::new(body);
         let count = records.count_checked().map_err(|error| illegal(error.to_string()))?;
-        if count == 0 {
-            return Err(illegal("the batch holds no message".to_owned()));
-        }
+        assert!(count > 0, "a body that is not empty holds a message, or is no batch");
         let mut texts = Vec::with_capacity(count);
         for record in BatchRecords::new(body) {
             let record = record.map_err(|error| illegal(error.to_string()))?;
@@ -452,6 +443,7 @@ struct Target {
     placement: Placement,
     read_queue_count: i32,
     write_queue_count: i32,
+    is_ordered: bool,
 }
 
 impl Target {
@@ -461,6 +453,7 @@ impl Target {
             placement: topic.placement,
             read_queue_count: topic.config.read_queue_nums,
             write_queue_count: topic.config.write_queue_nums,
+            is_ordered: topic.config.order,
         }
     }
 }

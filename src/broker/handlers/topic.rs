@@ -73,140 +73,64 @@ impl Broker {
     }
 }
 
-/// Applies `+k=v,-k2` (`AttributeUtil.alterCurrentAttributes`, 5.3.3).
+/// Applies `+k=v,-k2` (`AttributeParser.parseToMap`, `AttributeUtil.alterCurrentAttributes`, 5.3.3).
 fn alter_attributes(
     known: Option<&TopicConfig>,
     text: &str,
 ) -> Result<BTreeMap<String, String>, Refusal> {
-    /// Attributes of topics (`TopicAttributes`).
-    const KEYS: [&str; 4] = ["queue.type", "cleanup.policy", "message.type", "reserve.time"];
     let refusal = |remark: String| Refusal::new(response::SYSTEM_ERROR, remark);
     let mut attributes = known.map(|config| config.attributes.clone()).unwrap_or_default();
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (key, value) = item.split_once('=').unwrap_or((item, ""));
-        let name = key.get(1..).unwrap_or_default();
-        if !KEYS.contains(&name) {
-            return Err(refusal(format!("unsupported key: {name}")));
-        }
-        match key.as_bytes().first() {
-            Some(b'+') if name == "queue.type" && value != "SimpleCQ" => {
-                return Err(refusal(format!("{name}={value} is not supported yet")));
-            }
-            Some(b'+') if name == "cleanup.policy" && value != "DELETE" => {
-                return Err(refusal(format!("{name}={value} is not supported yet")));
-            }
-            Some(b'+') => {
-                attributes.insert(name.to_owned(), value.to_owned());
-            }
-            Some(b'-') if known.is_none() => {
-                return Err(refusal(format!(
-                    "only add attribute is supported while creating topic. key: {name}"
-                )));
-            }
-            Some(b'-') => {
-                if attributes.remove(name).is_none() {
-                    return Err(refusal(format!("attempt to delete a nonexistent key: {name}")));
-                }
-            }
+        let (is_added, name) = match (key.strip_prefix('+'), key.strip_prefix('-')) {
+            (Some(name), _) if key != item => (true, name),
+            (_, Some(name)) if key == item => (false, name),
             _ => return Err(refusal(format!("add/alter/delete format is wrong: {item}"))),
+        };
+        if !is_added && known.is_none() {
+            return Err(refusal(format!(
+                "only add attribute is supported while creating topic. key: {name}"
+            )));
+        }
+        if !is_added && !attributes.contains_key(name) {
+            return Err(refusal(format!("attempt to delete a nonexistent key: {name}")));
+        }
+        let is_changeable = match name {
+            "queue.type" | "cleanup.policy" => false,
+            "message.type" | "reserve.time" => true,
+            _ => return Err(refusal(format!("unsupported key: {name}"))),
+        };
+        if known.is_some() && !is_changeable {
+            return Err(refusal(format!(
+                "attempt to update an unchangeable attribute. key: {name}"
+            )));
+        }
+        if is_added {
+            check_attribute(name, value)?;
+            attributes.insert(name.to_owned(), value.to_owned());
+        } else {
+            attributes.remove(name);
         }
     }
     Ok(attributes)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use engine::catalog::Catalog;
-    use engine::commitlog::{CommitLog, Epochs, FlushMode, LogShape, SegmentIdentity};
-    use engine::shard::{Opening, OpeningSettings, SealLimits, Shard};
-    use proto::code::request;
-    use proto::frame::{Encoding, Scan, scan};
-    use proto::ids::ShardIndex;
-    use proto::reply::{RequestHead, write_request};
-    use runtime::{ConnectionId, WriteBuffer};
-
-    use super::super::super::{BrokerSettings, Flow};
-    use super::*;
-    use crate::router::{Origin, Router};
-
-    const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 16 << 20 };
-    const NOW: Now = Now { wall_ms: 1, monotonic_ns: 1 };
-
-    fn shard() -> Shard {
-        let mut epochs = Epochs::default();
-        let life = epochs.raise(0, SHAPE.block_bytes);
-        let buffer = WriteBuffer::new(16 << 20, life.first).expect("memory");
-        let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
-        let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
-        log.space_found(1 << 40);
-        let seal = SealLimits::default();
-        let settings = OpeningSettings { delays_ms: Vec::new(), read_cache_bytes: 1 << 20 };
-        Opening::new(seal, SHAPE.segment_bytes, 0, 0).finish(ShardIndex(0), log, &settings).0
-    }
-
-    fn settings() -> BrokerSettings {
-        BrokerSettings {
-            broker_name: "broker".to_owned(),
-            cluster_name: "cluster".to_owned(),
-            region_id: "region".to_owned(),
-            trace_on: false,
-            trace_topic: None,
-            advertised: SocketAddr::from(([127, 0, 0, 1], 10911)),
-            permission: 6,
-            message_bytes_max: 4 << 20,
-            auto_create_topic: true,
-            auto_create_group: true,
-            default_topic_queue_count: 8,
-            pull_messages_max: 32,
-            pull_bytes_max: 256 * 1024,
-            long_polling: true,
-            short_polling_ms: 1_000,
-            consumer_expired_ms: 120_000,
-            notify_consumer_ids_changed: true,
-            delay_levels_ms: Vec::new(),
-            memory_bytes: 1 << 30,
-            process_tag: 1,
+/// Checks an attribute's value (`TopicAttributes`, 5.3.3).
+fn check_attribute(name: &str, value: &str) -> Result<(), Refusal> {
+    let refusal = |remark: String| Refusal::new(response::SYSTEM_ERROR, remark);
+    match (name, value) {
+        ("queue.type", "BatchCQ") | ("cleanup.policy", "COMPACTION") => {
+            Err(refusal(format!("{name}={value} is not supported yet")))
         }
-    }
-
-    /// Asks for a topic on a connection of its own; whether it was answered.
-    fn make(broker: &mut Broker, outboxes: &mut Outboxes, number: u64) -> bool {
-        let connection = ConnectionId::from_bits(number);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let head = RequestHead { code: request::UPDATE_AND_CREATE_TOPIC, opaque: 1, flag: 0 };
-        let ext = [
-            ("topic", "made"),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", "4"),
-            ("writeQueueNums", "4"),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-            ("order", "false"),
-        ];
-        let mut bytes = Vec::new();
-        write_request(&mut bytes, Encoding::Json, &head, Some(&ext), b"");
-        let Ok(Scan::Frame { frame, .. }) = scan(&bytes, bytes.len()) else { panic!("a frame") };
-        outboxes.open(connection);
-        let origin = Origin { connection, peer, crossings: 0 };
-        let flow = broker.handle(NOW, origin, &frame, outboxes).expect("a request");
-        assert_eq!(flow, Flow::Done);
-        !outboxes.of(connection).expect("open").bytes().is_empty()
-    }
-
-    #[test]
-    fn a_topic_that_is_there_is_answered_when_it_is_durable() {
-        let router = Router::new(0, 1, 1);
-        let mut broker = Broker::new(settings(), router, vec![shard()], Catalog::default(), NOW);
-        let mut outboxes = Outboxes::default();
-        assert!(!make(&mut broker, &mut outboxes, 0), "its record is not written");
-        assert!(!make(&mut broker, &mut outboxes, 1), "it is the same record that is not written");
-        let log = broker.shards[0].log_mut();
-        while let Some(write) = log.next_write() {
-            log.write_completed(&write.range, Ok(()));
+        // Allowed with enableMixedMessageType only.
+        ("message.type", "MIXED") => {
+            Err(Refusal::new(response::INVALID_PARAMETER, "MIXED message type is not supported."))
         }
-        broker.answer_confirmed(&mut outboxes);
-        assert!(make(&mut broker, &mut outboxes, 2));
+        ("queue.type", "SimpleCQ")
+        | ("cleanup.policy", "DELETE")
+        | ("message.type", "UNSPECIFIED" | "NORMAL" | "FIFO" | "DELAY" | "TRANSACTION") => Ok(()),
+        ("reserve.time", _) if value.parse::<i64>().is_ok_and(|time| time >= -1) => Ok(()),
+        ("reserve.time", _) => Err(refusal(format!("value is not in range(-1, {})", i64::MAX))),
+        _ => Err(refusal(format!("value is not in set: {name}={value}"))),
     }
 }
