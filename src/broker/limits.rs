@@ -18,6 +18,13 @@ pub const AWAITING_REGISTRATION_MAX: usize = 16 * 1024;
 /// (`accessMessageInMemoryMaxRatio` 40, protocol fact 3.4).
 pub const IN_MEMORY_RAM_PERCENT: u64 = 40;
 
+/// Committed offsets that one question for figures looks at on one core: some 0.1 µs each, so half a
+/// millisecond in which no message moves.
+pub const LAGS_LOOKED_AT_MAX: usize = 4096;
+
+/// Kinds of clients (group, language, version) that figures tell of, at the most.
+pub const CLIENTS_TOLD_MAX: usize = 8192;
+
 /// Bytes of properties that the broker itself may add to a message: UNIQ_KEY, MSG_REGION, TRACE_ON,
 /// CLUSTER, REAL_TOPIC, REAL_QID.
 pub const ADDED_PROPERTIES_BYTES_MAX: usize = 1024;

@@ -152,6 +152,23 @@ impl ConsumerOffsets {
         true
     }
 
+    /// Every committed offset with its group and queue, in no order, but in the same one while the
+    /// table keeps its keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, QueueKey, u64)> {
+        let name = |group: u32| &*self.names[group as usize];
+        self.committed.iter().map(move |((group, queue), offset)| (name(*group), *queue, *offset))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.committed.is_empty()
+    }
+
     /// Groups that committed an offset for a queue of this topic.
     pub fn groups_of(&self, topic: u32) -> impl Iterator<Item = &str> {
         let mut numbers: Vec<u32> = self
