@@ -9,15 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::hash_map::Entry;
 use hashbrown::{Equivalent, HashMap};
 
-/// Topics that a core counts one by one: a store with more has figures that no screen shows, and each
-/// of them would be six series.
-const TOPICS_COUNTED_MAX: usize = 8192;
-
-/// Pairs of a group and a topic that a core counts one by one.
-const CONSUMERS_COUNTED_MAX: usize = 8192;
-
-/// Codes that sends are refused with: there are not twenty.
-const CODES_COUNTED_MAX: usize = 64;
+use super::limits::{CODES_COUNTED_MAX, CONSUMERS_COUNTED_MAX, TOPICS_COUNTED_MAX};
 
 /// What kind of message a producer sent (`TopicMessageType`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,22 +14,9 @@ use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::{TcpListener, TcpStream};
 
 use super::Observed;
-
-/// Connections at one time; one more is closed at once. Some scrapers and probes, with room for those
-/// that hang until their time is up.
-const CONNECTIONS_MAX: usize = 64;
-
-/// Bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 8192;
-
-/// Header fields of a request.
-const FIELDS_MAX: usize = 64;
-
-/// Bytes that are read and dropped after an answer, so that its end is not lost to a reset.
-const DRAINED_BYTES_MAX: usize = 64 * 1024;
-
-/// How long a connection may take in all: the cores' answer, and a slow network on both ways.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
+use super::limits::{
+    CONNECTION_TIME_MAX, CONNECTIONS_MAX, DRAINED_BYTES_MAX, FIELDS_MAX, HEAD_BYTES_MAX,
+};
 
 /// Pause when a connection cannot be accepted (no file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -7,6 +7,7 @@
 
 mod figures;
 mod http;
+pub mod limits;
 mod prometheus;
 mod thread;
 
@@ -15,7 +16,6 @@ use std::future::poll_fn;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use futures_lite::future;
 use glommio::channels::local_channel::LocalSender;
@@ -29,11 +29,8 @@ pub use thread::ControlThread;
 
 use crate::server::supervisor;
 use http::Reply;
+use limits::ANSWER_TIME_MAX;
 use prometheus::Node;
-
-/// How long a core may take to answer. A turn takes less than a millisecond; one that takes this long
-/// serves nobody, and Prometheus gives up after 10 s.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How much a core is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -264,6 +261,10 @@ impl Observed {
 
 #[cfg(test)]
 mod tests {
+    use glommio::channels::local_channel;
+    use runtime::executor::{CoreOptions, spawn_core};
+    use runtime::placement::Placement;
+
     use super::*;
 
     fn core_answers(core: &mut CoreAsked, ask: Ask) {
@@ -288,5 +289,50 @@ mod tests {
         assert_eq!(core.answer(Depth::Whole).round, 2);
         assert_eq!(core.answer(Depth::Health).round, 2, "metrics say how the shards are, too");
         assert!(core.next_ask().is_none(), "nobody waits");
+    }
+
+    #[test]
+    fn ready_says_why_not() {
+        let options = CoreOptions::new(Placement::Free);
+        let tested = spawn_core("observed", options, || async {
+            let observed = Rc::new(Observed::new(About {
+                cluster: "c".to_owned(),
+                broker: "b".to_owned(),
+                permission: 6,
+                store: "/store".into(),
+            }));
+            let opening = observed.not_ready().await.expect("not yet");
+            assert!(opening.starts_with("opening /store"), "{opening}");
+            assert_eq!(observed.live().await, Reply::ok(opening));
+            let (asks, asked) = local_channel::new_unbounded::<(usize, Ask)>();
+            observed.started(2, asks);
+            observed.serves(0);
+            let starting = observed.not_ready().await;
+            assert_eq!(starting.as_deref(), Some("starting: core 1 does not serve yet"));
+            observed.serves(1);
+            let refuses = Rc::new(RefCell::new(None));
+            let cores = glommio::spawn_local({
+                let (observed, refuses) = (Rc::clone(&observed), Rc::clone(&refuses));
+                async move {
+                    while let Some((core, Ask { round, .. })) = asked.recv().await {
+                        let refuses = refuses.borrow().clone().filter(|_| core == 1);
+                        let shards =
+                            vec![ShardFigures { shard: core, refuses, ..ShardFigures::default() }];
+                        observed
+                            .answered(core, CoreFigures { round, shards, ..Default::default() });
+                    }
+                }
+            });
+            assert_eq!(observed.not_ready().await, None);
+            *refuses.borrow_mut() = Some("no space".to_owned());
+            let refused = observed.not_ready().await;
+            assert_eq!(refused.as_deref(), Some("shard 1 refuses sends, pulls go on: no space"));
+            assert_eq!(observed.live().await, Reply::ok("every core turns".to_owned()));
+            observed.stops();
+            assert!(observed.not_ready().await.expect("no more").starts_with("stopping"));
+            cores.cancel().await;
+            Ok::<_, std::io::Error>(())
+        });
+        tested.expect("an executor").join().expect("it ends");
     }
 }

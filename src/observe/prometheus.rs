@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use super::About;
 use super::figures::{Clients, CoreFigures, MessageType, ShardFigures, Traffic};
+use super::limits::FAMILY_SAMPLES_MAX;
 use proto::names;
 
 /// What is known of the broker.
@@ -31,6 +32,8 @@ struct Page {
     text: String,
     /// Labels that every sample has.
     node: String,
+    /// Samples for which there was no room.
+    left_out: u64,
 }
 
 impl Page {
@@ -41,18 +44,24 @@ impl Page {
         };
         let Page { text, .. } = self;
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("text takes text");
-        Family { page: self, name }
+        Family { page: self, name, count: 0 }
     }
 }
 
 struct Family<'a> {
     page: &'a mut Page,
     name: &'static str,
+    count: usize,
 }
 
 impl Family<'_> {
     fn add(&mut self, labels: &[(&str, &str)], value: u64) -> &mut Self {
-        let Page { text, node } = &mut *self.page;
+        if self.count == FAMILY_SAMPLES_MAX {
+            self.page.left_out += 1;
+            return self;
+        }
+        self.count += 1;
+        let Page { text, node, .. } = &mut *self.page;
         write!(text, "{}{{{node}", self.name).expect("text takes text");
         for (label, value) in labels {
             text.push(',');
@@ -93,7 +102,7 @@ pub(super) fn render(node: &Node<'_>) -> String {
     write_label(&mut labels, "node_type", "broker");
     labels.push(',');
     write_label(&mut labels, "node_id", &node.about.broker);
-    let mut page = Page { text: String::new(), node: labels };
+    let mut page = Page { text: String::new(), node: labels, left_out: 0 };
     write_messages_in(&mut page, node);
     write_messages_out(&mut page, node);
     write_lags(&mut page, node);
@@ -102,6 +111,9 @@ pub(super) fn render(node: &Node<'_>) -> String {
     write_storage(&mut page, node);
     write_shards(&mut page, node);
     write_cores(&mut page, node);
+    let left_out = page.left_out;
+    let help = "Samples that this page leaves out, because a name has too many.";
+    page.family(Kind::Gauge, "ringmq_samples_left_out", help).add(&[], left_out);
     page.text
 }
 
@@ -476,6 +488,19 @@ mod tests {
         assert_eq!(line("rocketmq_consumer_lag_latency{"), "300");
         assert_eq!(line("rocketmq_storage_size{"), "20");
         assert_eq!(line("ringmq_disk_free_bytes{"), "500");
+    }
+
+    #[test]
+    fn a_name_has_so_many_samples_and_no_more() {
+        let one = figures("T", 1);
+        let many = FAMILY_SAMPLES_MAX + 5;
+        let topics =
+            (0..many).map(|it| TopicFigures { topic: it.to_string(), ..one.topics[0].clone() });
+        let text = rendered(&[CoreFigures { topics: topics.collect(), ..one.clone() }]);
+        let samples = text.lines().filter(|line| line.starts_with("rocketmq_messages_in_total{"));
+        assert_eq!(samples.count(), FAMILY_SAMPLES_MAX);
+        let left_out = text.lines().find(|line| line.starts_with("ringmq_samples_left_out{"));
+        assert!(left_out.is_some_and(|line| line.ends_with(" 10")), "of messages and of bytes");
     }
 
     #[test]
