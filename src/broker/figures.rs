@@ -120,6 +120,7 @@ fn shard_figures(number: usize, shard: &mut Shard) -> ShardFigures {
         cold_reads: shard.cold_reads_completed(),
         runs: shard.queues().runs().count(),
         unsealed_bytes: shard.unsealed_bytes(),
+        safe_below: shard.safe_below(),
     }
 }
 

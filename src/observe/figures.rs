@@ -62,10 +62,13 @@ impl Traffic {
 /// A core's counters. See the module's first lines.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// By topic incarnation, then by [`MessageType`].
-    topics: HashMap<u32, [Traffic; 3], RandomState>,
-    /// Of topics for which there was no place.
-    other_topics: Traffic,
+    /// Slots of topics' incarnations.
+    topics: HashMap<u32, usize, RandomState>,
+    /// By slot, then by [`MessageType`]; slot 0 is all for which there was no place.
+    incoming: Vec<[Traffic; 3]>,
+    /// The topic that was counted last, and its slot.
+    last: Option<u32>,
+    slot: usize,
     numbers: HashMap<Consumer, u32, RandomState>,
     /// By number; 0 is all for which there was no place.
     consumers: Vec<Traffic>,
@@ -93,15 +96,23 @@ impl Equivalent<Consumer> for ConsumerRef<'_> {
 impl Tally {
     /// Messages of a topic's incarnation were appended.
     pub fn came_in(&mut self, topic: u32, kind: MessageType, messages: usize, bytes: usize) {
-        let has_place = self.topics.len() < TOPICS_COUNTED_MAX;
-        let traffic = match self.topics.entry(topic) {
-            Entry::Occupied(entry) => &mut entry.into_mut()[kind as usize],
-            Entry::Vacant(entry) if has_place => {
-                &mut entry.insert(Default::default())[kind as usize]
+        // Most messages are of the topic of the one before, so it is not looked up again.
+        if self.last != Some(topic) {
+            let has_place = self.topics.len() < TOPICS_COUNTED_MAX;
+            let next = self.topics.len() + 1;
+            self.slot = match self.topics.entry(topic) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) if has_place => *entry.insert(next),
+                Entry::Vacant(_) => 0,
+            };
+            self.last = Some(topic);
+            if self.incoming.len() <= self.slot {
+                self.incoming.resize(self.slot + 1, Default::default());
             }
-            Entry::Vacant(_) => &mut self.other_topics,
-        };
-        traffic.add(messages, bytes);
+        }
+        if let Some(by_type) = self.incoming.get_mut(self.slot) {
+            by_type[kind as usize].add(messages, bytes);
+        }
     }
 
     /// The number of a group that pulls from a topic's incarnation.
@@ -138,7 +149,7 @@ impl Tally {
 
     /// Topics' incarnations with what came in, by [`MessageType`].
     pub fn topics(&self) -> impl Iterator<Item = (u32, &[Traffic; 3])> {
-        self.topics.iter().map(|(topic, traffic)| (*topic, traffic))
+        self.topics.iter().filter_map(|(topic, slot)| Some((*topic, self.incoming.get(*slot)?)))
     }
 
     /// Groups with the topics' incarnations that they pulled from, and what went out.
@@ -151,7 +162,9 @@ impl Tally {
 
     /// What came in and went out under no name.
     pub fn others(&self) -> (Traffic, Traffic) {
-        (self.other_topics, self.consumers.first().copied().unwrap_or_default())
+        let mut incoming = Traffic::default();
+        self.incoming.first().into_iter().flatten().for_each(|traffic| incoming.merge(*traffic));
+        (incoming, self.consumers.first().copied().unwrap_or_default())
     }
 
     /// Sends refused, by code.
@@ -234,6 +247,8 @@ pub struct ShardFigures {
     pub runs: usize,
     /// Bytes of the log that no run holds.
     pub unsealed_bytes: u64,
+    /// Snapshots hold what is below.
+    pub safe_below: u64,
 }
 
 /// What came in for a topic.

@@ -155,6 +155,10 @@ impl Observed {
         if self.asks.borrow().is_none() {
             return Reply::ok(self.opening());
         }
+        if self.is_stopping.get() {
+            // A core that has stopped answers no more. systemd has its own patience with a stop.
+            return Reply::ok("stopping".to_owned());
+        }
         match self.silent_core(&self.figures(Depth::Health).await) {
             Some(reason) => Reply::unavailable(reason),
             None => Reply::ok("every core turns".to_owned()),

@@ -326,7 +326,7 @@ fn write_storage(page: &mut Page, node: &Node<'_>) {
 /// A figure of a shard: its kind, name, help and value.
 type ShardFigure = (Kind, &'static str, &'static str, fn(&ShardFigures) -> u64);
 
-const SHARD_FIGURES: [ShardFigure; 13] = [
+const SHARD_FIGURES: [ShardFigure; 14] = [
     (Kind::Gauge, "ringmq_log_start_bytes", "Log offset at which the log begins.", |it| it.start),
     (
         Kind::Counter,
@@ -345,6 +345,9 @@ const SHARD_FIGURES: [ShardFigure; 13] = [
     }),
     (Kind::Gauge, "ringmq_log_unsealed_bytes", "Bytes that a start after a crash replays.", |it| {
         it.unsealed_bytes
+    }),
+    (Kind::Gauge, "ringmq_snapshot_behind_bytes", "Bytes that no two snapshots hold yet.", |it| {
+        it.appended.saturating_sub(it.safe_below)
     }),
     (Kind::Gauge, "ringmq_write_buffer_bytes", "Size of the log's tail in memory.", |it| {
         it.buffer_bytes

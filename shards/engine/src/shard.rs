@@ -238,6 +238,11 @@ impl Shard {
         self.log.appended().saturating_sub(self.unsealed.from())
     }
 
+    /// Snapshots hold what segments below this log offset said: they may be removed.
+    pub fn safe_below(&self) -> u64 {
+        self.safe_below
+    }
+
     /// Why messages are refused now, if they are: a failed write, or no room on the disk.
     pub fn refuses(&self) -> Option<String> {
         let poison = self.log.poisoned().map(ToString::to_string);
