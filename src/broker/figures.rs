@@ -59,10 +59,14 @@ impl Broker {
         let mut lags = BTreeMap::<(&str, u32), (u64, u64)>::new();
         let mut left = LAGS_LOOKED_AT_MAX;
         for shard in &self.shards {
-            let looked_at = shard.offsets().len().min(left);
-            left -= looked_at;
-            figures.lags_left_out += shard.offsets().len() - looked_at;
-            for (group, queue, committed) in shard.offsets().iter().take(looked_at) {
+            let (offsets, first_out) = shard.offsets().of_whole_groups(left);
+            left -= offsets.len();
+            figures.lags_left_out += shard.offsets().len() - offsets.len();
+            if let Some(group) = first_out {
+                let before = figures.lags_below.take().filter(|before| **before < *group);
+                figures.lags_below = Some(before.unwrap_or_else(|| group.to_owned()));
+            }
+            for (group, queue, committed) in offsets {
                 let (min, max) = shard.queues().bounds(queue).unwrap_or((0, 0));
                 let next = committed.max(min);
                 let messages = max.saturating_sub(next);

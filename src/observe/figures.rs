@@ -206,6 +206,8 @@ pub struct CoreFigures {
     pub lags: Vec<Lag>,
     /// Offsets (group and queue) that were not looked at, because there are too many.
     pub lags_left_out: usize,
+    /// Then only groups below this name were looked at in all their queues here.
+    pub lags_below: Option<String>,
     /// Connections of producers, by language and version; the home core's.
     pub producers: Vec<Clients>,
     /// The same of consumers, by group.

@@ -198,7 +198,11 @@ fn system(topic: &str, group: &str) -> &'static str {
 
 fn write_lags(page: &mut Page, node: &Node<'_>) {
     let mut lags = BTreeMap::<(&str, &str), (u64, u64)>::new();
-    for lag in node.answers().flat_map(|core| &core.lags) {
+    // A lag is that of all queues or is not told: half of one would look like a group that keeps up.
+    let below = node.answers().filter_map(|core| core.lags_below.as_deref()).min();
+    let is_whole = |group: &str| below.is_none_or(|below| group < below);
+    let told = node.answers().flat_map(|core| &core.lags).filter(|lag| is_whole(&lag.group));
+    for lag in told {
         let sum = lags.entry((&lag.group, &lag.topic)).or_default();
         *sum = (sum.0 + lag.messages, sum.1.max(lag.latency_ms));
     }
@@ -228,7 +232,7 @@ fn write_lags(page: &mut Page, node: &Node<'_>) {
     page.family(
         Kind::Gauge,
         "ringmq_consumer_lag_left_out",
-        "Committed offsets that the lags leave out, because there are too many.",
+        "Committed offsets that were not looked at, because there are too many; of whole groups.",
     )
     .add(&[], left_out);
 }
@@ -491,6 +495,28 @@ mod tests {
         assert_eq!(line("rocketmq_consumer_lag_latency{"), "300");
         assert_eq!(line("rocketmq_storage_size{"), "20");
         assert_eq!(line("ringmq_disk_free_bytes{"), "500");
+    }
+
+    #[test]
+    fn a_lag_that_a_core_left_out_is_not_told_in_part() {
+        let lag = |group: &str| Lag {
+            group: group.to_owned(),
+            topic: "T".to_owned(),
+            messages: 1,
+            latency_ms: 1,
+        };
+        let all =
+            CoreFigures { lags: vec![lag("a"), lag("b"), lag("c")], ..CoreFigures::default() };
+        let some = CoreFigures {
+            lags: vec![lag("a")],
+            lags_below: Some("b".to_owned()),
+            lags_left_out: 2,
+            ..CoreFigures::default()
+        };
+        let text = rendered(&[all, some]);
+        let lags = text.lines().filter(|line| line.starts_with("rocketmq_consumer_lag_messages{"));
+        let lags: Vec<_> = lags.collect();
+        assert!(lags.len() == 1 && lags[0].ends_with(" 2"), "{lags:?}");
     }
 
     #[test]
