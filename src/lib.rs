@@ -8,6 +8,7 @@ pub mod config;
 pub mod inspect;
 pub mod namesrv;
 pub mod net;
+pub mod observe;
 pub mod ping;
 pub mod router;
 pub mod server;

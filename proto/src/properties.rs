@@ -143,6 +143,8 @@ pub struct WellKnown {
     pub timer: Option<Known>,
     /// POP_CK
     pub pop_receipt: Option<Known>,
+    /// __SHARDINGKEY
+    pub sharding_key: Option<Known>,
 }
 
 impl WellKnown {
@@ -204,6 +206,7 @@ impl WellKnown {
             b"TRAN_MSG" => self.transaction = found,
             b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => self.timer = found,
             b"POP_CK" => self.pop_receipt = found,
+            b"__SHARDINGKEY" => self.sharding_key = found,
             _ => {}
         }
     }

@@ -26,6 +26,13 @@ pub const AWAITING_REGISTRATION_MAX: usize = 16 * 1024;
 /// (`accessMessageInMemoryMaxRatio` 40, protocol fact 3.4).
 pub const IN_MEMORY_RAM_PERCENT: u64 = 40;
 
+/// Committed offsets that one question for figures looks at on one core: a few look-ups in tables each
+/// (0.4 µs without optimisation), so no message waits for it longer than some milliseconds.
+pub const LAGS_LOOKED_AT_MAX: usize = 8192;
+
+/// Kinds of clients (group, language, version) that figures tell of, at the most.
+pub const CLIENTS_TOLD_MAX: usize = 8192;
+
 /// Bytes of properties that the broker itself may add to a message: UNIQ_KEY, MSG_REGION, TRACE_ON,
 /// CLUSTER, REAL_TOPIC, REAL_QID.
 pub const ADDED_PROPERTIES_BYTES_MAX: usize = 1024;

@@ -312,6 +312,11 @@ impl Membership {
         group.into_iter().flatten().map(|(connection, client)| (*connection, client))
     }
 
+    /// Every member of every producer group, in no order.
+    pub fn all_producers(&self) -> impl Iterator<Item = &Client> {
+        self.producers.values().flat_map(BTreeMap::values)
+    }
+
     fn check_room(
         &self,
         connection: u64,

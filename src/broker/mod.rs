@@ -10,6 +10,7 @@ mod confirm;
 mod copies;
 mod deliver;
 mod dispatch;
+mod figures;
 mod handlers;
 pub mod limits;
 pub mod locks;
@@ -38,6 +39,7 @@ pub use refusal::Refusal;
 pub use settings::BrokerSettings;
 
 use crate::net::outbox::Outboxes;
+use crate::observe::Tally;
 use crate::router::{Origin, Router};
 use copies::Copies;
 use locks::QueueLocks;
@@ -119,6 +121,8 @@ pub struct Broker {
     closing: Vec<ConnectionId>,
     queue_choice: u64,
     unique_keys: u64,
+    /// What was counted, for whoever asks.
+    tally: Tally,
     scratch: Scratch,
 }
 
@@ -161,6 +165,7 @@ impl Broker {
             closing: Vec::new(),
             queue_choice: now.monotonic_ns,
             unique_keys: 0,
+            tally: Tally::default(),
             scratch: Scratch::default(),
             shards,
         }

@@ -1,6 +1,6 @@
 //! The configuration of each program: plain data, and the relations that its values keep.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Place};
@@ -131,6 +131,9 @@ pub struct ServerConfig {
     pub connections_max: u32,
     /// `ringmqInFlightBytesPerCore`.
     pub in_flight_bytes_per_core: u64,
+    /// Where health and metrics are asked for: `ringmqHttpPort`, and what `metricsExporterType=PROM`
+    /// asks for.
+    pub http_addresses: Vec<SocketAddr>,
     /// `ringmqLogLevel`.
     pub log_level: tracing::Level,
 
@@ -159,6 +162,7 @@ impl ServerConfig {
         name_broker(&mut settings, host);
         find_name_servers(&mut settings, host);
         advertise(&mut settings, host);
+        find_metrics_host(&mut settings);
         keep_commit_log_path(&mut settings);
         if settings.program().has_name_server() {
             place_key_values(&mut settings, host);
@@ -230,6 +234,26 @@ fn advertise(settings: &mut Settings, host: &Host) {
                 .to_owned(),
         }),
     }
+}
+
+fn find_metrics_host(settings: &mut Settings) {
+    let key = "metricsPromExporterHost";
+    if settings.get(key).is_none() && settings.are_good(&[key, "bindAddress"]) {
+        settings.compute(key, &address(settings, "bindAddress").to_string());
+    }
+}
+
+fn http_addresses(settings: &Settings) -> Vec<SocketAddr> {
+    let port = |name| u16::try_from(integer(settings, name)).expect("the range of the key fits");
+    let own = SocketAddr::new(address(settings, "bindAddress"), port("ringmqHttpPort"));
+    let mut addresses: Vec<_> = (own.port() != 0).then_some(own).into_iter().collect();
+    let host = address(settings, "metricsPromExporterHost");
+    let exporter = SocketAddr::new(host, port("metricsPromExporterPort"));
+    let is_prometheus = text(settings, "metricsExporterType") == "PROM";
+    if is_prometheus && !addresses.contains(&exporter) {
+        addresses.push(exporter);
+    }
+    addresses
 }
 
 /// As many as asked for; 0: all CPUs that this process may use but one, which the control thread has.
@@ -374,6 +398,7 @@ fn build(settings: &Settings) -> ServerConfig {
         notify_consumer_ids_changed: flag("notifyConsumerIdsChangedEnable"),
         connections_max: small("ringmqConnectionsMax"),
         in_flight_bytes_per_core: number("ringmqInFlightBytesPerCore"),
+        http_addresses: http_addresses(settings),
         log_level: log_level(settings),
         effective: settings.effective(),
         retention: retention(settings),
@@ -466,6 +491,14 @@ fn notices(settings: &Settings) -> Vec<Notice> {
         && let Some(name_server) = name_servers.into_iter().find(|it| !is_loopback(it))
     {
         notices.push(Notice::LocalAddressElsewhere { advertise, name_server });
+    }
+    if let Some(setting) = settings.get("metricsExporterType")
+        && let value = setting.value.to_string()
+        && matches!(value.as_str(), "OTLP_GRPC" | "LOG")
+    {
+        let (place, key) = (setting.place.clone(), setting.key.name);
+        let reason = "not yet: metrics go to Prometheus only (PROM)";
+        notices.push(Notice::WithoutEffect { place, key, value, reason });
     }
     notices.extend(without_effect(settings));
     notices

@@ -110,6 +110,16 @@ struct Lane<S, C> {
 pub struct Exchange<S, C> {
     port: Port<ToPeer<S, C>>,
     lanes: Vec<Lane<S, C>>,
+    crossed: Crossed,
+}
+
+/// Frames that crossed since the start.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Crossed {
+    /// To other cores.
+    pub out: u64,
+    /// From other cores, handled here.
+    pub into: u64,
 }
 
 impl<S, C> Default for Lane<S, C> {
@@ -130,7 +140,7 @@ impl<S, C: Clone> Exchange<S, C> {
     /// The exchange of the core whose port this is.
     pub fn new(port: Port<ToPeer<S, C>>) -> Exchange<S, C> {
         let lanes = (0..port.count()).map(|_| Lane::default()).collect();
-        Exchange { port, lanes }
+        Exchange { port, lanes, crossed: Crossed::default() }
     }
 
     /// All cores but this one.
@@ -163,6 +173,7 @@ impl<S, C: Clone> Exchange<S, C> {
         *on_way += bytes;
         // Handed over at the turn's end, behind the copies of what the frame may need.
         lane.packing[crossings - 1].add_frame(connection, peer, frame, is_pull);
+        self.crossed.out += 1;
         true
     }
 
@@ -260,10 +271,16 @@ impl<S, C: Clone> Exchange<S, C> {
 
     /// All of these frames were handled.
     pub fn handled(&mut self, from: usize, crossings: usize, frames: Frames) {
+        self.crossed.into += frames.len() as u64;
         self.tell(from, ToPeer::Handled { crossings, frames });
     }
 
     // ---- rest -----------------------------------------------------------------------------------
+
+    /// How many frames crossed so far.
+    pub fn crossed(&self) -> Crossed {
+        self.crossed
+    }
 
     /// Whether there is something to take, or room for what did not fit: the last look before parking.
     pub fn has_work(&self) -> bool {

@@ -28,6 +28,7 @@ use crate::broker::registration::{
     BrokerIdentity, Coverage, Outcome, Registering, Registrar, RegistrationError,
     RegistrationFailure,
 };
+use crate::observe::{Ask, Observed};
 
 /// What the control thread is given to start.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ impl<F> CoreLine<F> {
 ///
 /// # Errors
 /// The eventfd that wakes it cannot be read.
-pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
+pub async fn run<S: SharedFiles>(parts: ControlParts<S>, observed: Rc<Observed>) -> io::Result<()> {
     let ControlParts { files, sleep, stop, ready, cores, .. } = parts;
     let (peers, inboxes): (Vec<_>, Vec<_>) = cores.into_iter().unzip();
     let line = |peer| CoreLine { peer: RefCell::new(peer), waiting: RefCell::default() };
@@ -167,6 +168,9 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
     let period = Duration::from_millis(parts.register_period_ms);
     let periodic = glommio::spawn_local(ask_periodically(period, Rc::clone(&cores)));
     let looks = glommio::spawn_local(look_at_disk(parts.store, Rc::clone(&cores)));
+    let (asks, asked) = local_channel::new_unbounded();
+    observed.started(inboxes.len(), asks);
+    let asking = glommio::spawn_local(ask_cores(asked, Rc::clone(&cores)));
     let dispatched = Dispatch {
         phases: vec![CorePhase::Starting; inboxes.len()],
         inboxes,
@@ -178,10 +182,12 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>) -> io::Result<()> {
         removals,
         registrations,
         is_stopping: &is_stopping,
+        observed,
     };
     let served = dispatch(dispatched).await;
     periodic.cancel().await;
     looks.cancel().await;
+    asking.cancel().await;
     // Not cancelled: a blocking call whose task is gone panics in glommio's thread.
     is_stopping.set(true);
     space.await;
@@ -212,6 +218,7 @@ struct Dispatch<'a, F> {
     removals: LocalSender<(usize, Upkeep)>,
     registrations: LocalSender<Registration>,
     is_stopping: &'a Cell<bool>,
+    observed: Rc<Observed>,
 }
 
 /// Hands the cores' requests to the tasks that serve them, until the cores have stopped.
@@ -234,6 +241,7 @@ async fn dispatch<F>(mut this: Dispatch<'_, F>) -> io::Result<()> {
         let is_asked = this.stop.load(std::sync::atomic::Ordering::Acquire);
         if is_asked && !this.is_stopping.replace(true) {
             supervisor::tell_stopping();
+            this.observed.stops();
             this.cores.tell_all(|| ToCore::Stop);
         }
         this.sleep.prepare_to_sleep();
@@ -264,7 +272,11 @@ impl<F> Dispatch<'_, F> {
                 let registration = Registration { topics, version, number, is_full };
                 self.registrations.try_send(registration).ok();
             }
-            ToControl::Serving => self.reached(core, CorePhase::Serving),
+            ToControl::Figures(figures) => self.observed.answered(core, *figures),
+            ToControl::Serving => {
+                self.observed.serves(core);
+                self.reached(core, CorePhase::Serving);
+            }
             ToControl::Drained => self.reached(core, CorePhase::Drained),
             ToControl::Stopped => self.reached(core, CorePhase::Stopped),
         }
@@ -367,6 +379,13 @@ async fn look_at_disk<F>(store: PathBuf, cores: Rc<Cores<F>>) {
             Err(error) => tracing::warn!(%error, "how full the disk is cannot be told"),
         }
         glommio::timer::sleep(DISK_LOOK_PERIOD).await;
+    }
+}
+
+/// Passes on what is asked over HTTP.
+async fn ask_cores<F>(asked: LocalReceiver<(usize, Ask)>, cores: Rc<Cores<F>>) {
+    while let Some((core, ask)) = asked.recv().await {
+        cores.lines[core].send(ToCore::Figures(ask));
     }
 }
 

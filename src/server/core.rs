@@ -28,6 +28,7 @@ use crate::net::connected::{self, Connected};
 use crate::net::flush::{Unsendable, flush};
 use crate::net::intake::Frames;
 use crate::net::outbox::Outboxes;
+use crate::observe::{Ask, CoreFigures};
 use crate::router::Origin;
 use crate::router::exchange::{Arrived, CROSSINGS_MAX, Exchange, Incoming, ToPeer};
 use crate::router::limits::CROSSING_PULLS_MAX;
@@ -145,6 +146,8 @@ pub struct Core<R: Ring> {
     is_to_end: bool,
     /// Bytes of frames that have arrived in part, of all connections.
     assembling_bytes: usize,
+    turns: u64,
+    parks: u64,
 }
 
 #[derive(Debug)]
@@ -207,6 +210,7 @@ pub async fn run<R: ParkingRing>(
         sleep.prepare_to_sleep();
         core.ring.poll(&mut core.events)?;
         if core.events.is_empty() && !core.has_messages() {
+            core.parks += 1;
             core.ring.wait()?;
         }
         sleep.wake_up();
@@ -247,6 +251,8 @@ impl<R: Ring> Core<R> {
             poison_told: vec![false; shard_count],
             is_to_end: false,
             assembling_bytes: 0,
+            turns: 0,
+            parks: 0,
         }
     }
 
@@ -283,6 +289,7 @@ impl<R: Ring> Core<R> {
 
     /// One turn over the events of the last poll. Whether anything was done.
     fn turn(&mut self, now: Now) -> io::Result<bool> {
+        self.turns += 1;
         let mut worked = !self.events.is_empty();
         let files = std::mem::take(&mut self.events.files);
         for event in files {
@@ -871,6 +878,7 @@ impl<R: Ring> Core<R> {
                 ToCore::Disk(look) => self.look_at_disk(now, &look),
                 ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
                 ToCore::OrderedTopics { names } => self.broker.order_topics(now, &names),
+                ToCore::Figures(ask) => self.answer_figures(now, ask),
                 ToCore::SendAllTopics => {
                     let (topics, version) = self.broker.registered_topics();
                     let number = None;
@@ -892,6 +900,20 @@ impl<R: Ring> Core<R> {
             }
         }
         worked
+    }
+
+    /// Somebody asks how this core is.
+    fn answer_figures(&mut self, now: Now, ask: Ask) {
+        let crossed = self.exchange.crossed();
+        let figures = CoreFigures {
+            connections: self.ring.open_connections(),
+            turns: self.turns,
+            parks: self.parks,
+            crossed_out: crossed.out,
+            crossed_in: crossed.into,
+            ..self.broker.figures(now, ask)
+        };
+        self.unsent.push_back(ToControl::Figures(Box::new(figures)));
     }
 
     /// Lets go of segments whose time has come.

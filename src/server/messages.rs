@@ -8,6 +8,8 @@ use engine::retention::DiskLook;
 use engine::shard::Slice;
 use proto::body::{DataVersion, TopicConfig};
 
+use crate::observe::{Ask, CoreFigures};
+
 /// From a core to the control thread.
 #[derive(Debug)]
 pub enum ToControl {
@@ -52,6 +54,8 @@ pub enum ToControl {
         /// Whether `topics` is the whole table.
         is_full: bool,
     },
+    /// What a [`ToCore::Figures`] asked for.
+    Figures(Box<CoreFigures>),
     /// The core serves.
     Serving,
     /// After a `Stop`: what the core was asked is answered. It goes on for the others' sake.
@@ -112,6 +116,8 @@ pub enum ToCore<F> {
         /// Their names, known here or not.
         names: Vec<String>,
     },
+    /// Somebody asks over HTTP how the core is.
+    Figures(Ask),
     /// Give the whole table of topics: it is time to register again.
     SendAllTopics,
     /// Take no more requests, and finish those in progress.

@@ -43,6 +43,7 @@ use self::upkeep::Upkeep;
 use crate::broker::registration::BrokerIdentity;
 use crate::broker::{Broker, BrokerSettings};
 use crate::config::{self, ServerConfig};
+use crate::observe::{About, ControlThread};
 use crate::router::Router;
 use crate::router::exchange::Exchange;
 use crate::router::limits::RING_MESSAGES;
@@ -135,6 +136,7 @@ where
     let mut listeners = vec![listener];
     listeners.extend(listen_vip(config.listen, config.broker_port));
     let name_server = config.name_server.clone().map(BoundNameServer::listen).transpose()?;
+    let (control, http_addresses) = start_control(&config)?;
     supervisor::tell_opening(&config.store);
     let (lock, store) = store::open(&files, &store_settings(&config))?;
     let name_server = name_server.map(|bound| bound.load(files.clone())).transpose()?;
@@ -142,9 +144,11 @@ where
     let settings = broker_settings(&config, advertised);
     let name_address = name_server.as_ref().map(LoadedNameServer::address);
     let lines = banner(&config, &store, broker_address, name_address, advertised, started);
+    let http = http_addresses.iter().map(|address| format!("http        {address}"));
+    let lines = http.chain(lines).collect();
     let stop = watch_signals()?;
     let seam = (files, make_ring);
-    let served = serve(config, settings, seam, store, listeners, name_server, lines, stop);
+    let served = serve(config, settings, seam, store, listeners, name_server, control, lines, stop);
     drop(lock);
     served
 }
@@ -155,6 +159,29 @@ fn listen(ip: IpAddr, port: u16, what: &'static str) -> Result<(OwnedFd, SocketA
     let listener = socket::listen(address).map_err(failed)?;
     let bound = socket::local_address(&listener).map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The control thread, which answers about health from now on, and where.
+fn start_control<S: SharedFiles>(
+    config: &ServerConfig,
+) -> Result<(ControlThread<S>, Vec<SocketAddr>), ServerError> {
+    let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for address in &config.http_addresses {
+        let (listener, address) = listen(address.ip(), address.port(), "health and metrics")?;
+        tracing::info!(%address, "/health/live, /health/ready and /metrics are served");
+        listeners.push(listener);
+        addresses.push(address);
+    }
+    let about = About {
+        cluster: config.cluster_name.clone(),
+        broker: config.broker_name.clone(),
+        permission: config.broker_permission,
+        store: config.store.clone(),
+    };
+    let is_given = EventFd::new().map_err(io_error)?;
+    let told = is_given.try_clone().map_err(io_error)?;
+    Ok((ControlThread::start(listeners, about, is_given, told)?, addresses))
 }
 
 /// The port for clients that ask for the "VIP channel": two below the broker's (`fastListenPort`). It is
@@ -293,6 +320,7 @@ fn serve<S, R>(
     store: Store<S::File>,
     mut listeners: Vec<OwnedFd>,
     name_server: Option<LoadedNameServer<S>>,
+    control: ControlThread<S>,
     lines: Vec<String>,
     (stop, stop_event): (StopFlag, EventFd),
 ) -> Result<(), ServerError>
@@ -374,7 +402,7 @@ where
         let name = format!("core-{core}");
         cores.push(spawn_core(&name, options.clone(), move || core::run(parts, make_ring))?);
     }
-    let control = spawn_core("control", options, move || control::run(control_parts))?;
+    let control = control.give(control_parts);
     let cores: Vec<_> = cores.into_iter().map(|core| core.join()).collect();
     let control = control.join();
     // Last: the broker unregisters on its way out.

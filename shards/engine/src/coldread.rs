@@ -358,6 +358,7 @@ mod tests {
             filter: TagFilter::All,
             deadline_ms: 0,
             is_first: true,
+            tally: 0,
         }
     }
 

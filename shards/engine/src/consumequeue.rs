@@ -309,6 +309,16 @@ impl ConsumeQueues {
         }
     }
 
+    /// When the message of a queue offset was stored, ms. Of one that only a run holds the oldest time
+    /// in that run, so that nothing has to be read; `None`: it is not kept.
+    pub fn stored_ms_about(&self, key: QueueKey, queue_offset: u64) -> Option<u64> {
+        if let Some(entry) = self.find(key)?.entry(queue_offset) {
+            return Some(entry.stored_ms);
+        }
+        let place = self.runs.place(key, queue_offset, 1)?;
+        self.runs.iter().find(|run| run.range == place.run).map(|run| run.stored_ms.0)
+    }
+
     // ---- runs -----------------------------------------------------------------------------------
 
     /// Entries that no run holds.

@@ -33,6 +33,8 @@ pub struct HeldPull {
     pub deadline_ms: u64,
     /// It was not held before, so it may be: a pull is held once at the most.
     pub is_first: bool,
+    /// Under which number the driver counts who pulls.
+    pub tally: u32,
 }
 
 /// All held pulls of a shard. See the module's first lines.
@@ -182,6 +184,7 @@ mod tests {
             filter,
             deadline_ms,
             is_first: true,
+            tally: 0,
         }
     }
 

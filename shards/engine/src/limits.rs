@@ -100,6 +100,10 @@ pub const CARRIED_BYTES_PER_TURN: u64 = 256 * 1024;
 /// Consumer offsets a shard keeps, at the most (group × topic × queue).
 pub const OFFSETS_MAX: usize = 1 << 22;
 
+/// Consumer offsets that a question about all groups goes through between two turns: some ns each, as
+/// long as nothing is looked up for them. A shard with more gives no answer.
+pub const OFFSETS_GONE_THROUGH_MAX: usize = 1 << 18;
+
 const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= GROUP_PAYLOAD_BYTES_MAX);
 // A group and the filler before it fit an empty log, or a send would wait for ever.
 const _: () = assert!(UNWRITTEN_BYTES_MAX > 2 * GROUP_PAYLOAD_BYTES_MAX as u64 + 64 * 1024);

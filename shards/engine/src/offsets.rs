@@ -9,7 +9,9 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use crate::consumequeue::QueueKey;
-use crate::limits::{OFFSETS_DELAY_MS, OFFSETS_MAX, OFFSETS_PER_RECORD_MAX};
+use crate::limits::{
+    OFFSETS_DELAY_MS, OFFSETS_GONE_THROUGH_MAX, OFFSETS_MAX, OFFSETS_PER_RECORD_MAX,
+};
 
 /// Committed offsets of one shard. See the module's first lines.
 #[derive(Debug, Default)]
@@ -152,6 +154,47 @@ impl ConsumerOffsets {
         true
     }
 
+    /// Committed offsets with group and queue, of whole groups only: all, or if there are more than
+    /// `count_max` those of the first groups by name that have no more together, and the first group
+    /// that is left out. Of a table that is too long to go through none.
+    pub fn of_whole_groups(&self, count_max: usize) -> (Vec<(&str, QueueKey, u64)>, Option<&str>) {
+        let name = |group: u32| &*self.names[group as usize];
+        let all = self.committed.iter();
+        if self.committed.len() <= count_max {
+            return (all.map(|((group, queue), at)| (name(*group), *queue, *at)).collect(), None);
+        }
+        if self.committed.len() > OFFSETS_GONE_THROUGH_MAX {
+            return (Vec::new(), Some(""));
+        }
+        let mut counts = vec![0; self.names.len()];
+        self.committed.keys().for_each(|(group, _)| counts[*group as usize] += 1);
+        let mut groups: Vec<u32> = self.groups.values().copied().collect();
+        groups.sort_unstable_by_key(|group| name(*group));
+        let (mut left, mut first_out) = (count_max, None);
+        let mut is_told = vec![false; self.names.len()];
+        for group in groups {
+            let count = counts[group as usize];
+            if count > left {
+                first_out = Some(name(group));
+                break;
+            }
+            left -= count;
+            is_told[group as usize] = true;
+        }
+        let told = all.filter(|((group, _), _)| is_told[*group as usize]);
+        (told.map(|((group, queue), at)| (name(*group), *queue, *at)).collect(), first_out)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.committed.is_empty()
+    }
+
     /// Groups that committed an offset for a queue of this topic.
     pub fn groups_of(&self, topic: u32) -> impl Iterator<Item = &str> {
         let mut numbers: Vec<u32> = self
@@ -207,6 +250,26 @@ mod tests {
         offsets.postpone(4000);
         assert_eq!(offsets.due_ms(), Some(4000 + OFFSETS_DELAY_MS));
         assert!(!again.replay(&payload[1..]));
+    }
+
+    #[test]
+    fn groups_are_told_whole_or_not_at_all() {
+        let mut offsets = ConsumerOffsets::default();
+        for (group, queues) in [("c", 3), ("a", 2), ("b", 4)] {
+            for queue in 0..queues {
+                offsets.commit(0, group, key(queue), 7).expect("room");
+            }
+        }
+        let told = |count_max| {
+            let (told, first_out) = offsets.of_whole_groups(count_max);
+            let mut groups: Vec<_> = told.iter().map(|(group, ..)| *group).collect();
+            groups.sort_unstable();
+            (groups.concat(), first_out)
+        };
+        assert_eq!(told(9), ("aabbbbccc".to_owned(), None));
+        assert_eq!(told(8), ("aabbbb".to_owned(), Some("c")));
+        assert_eq!(told(5), ("aa".to_owned(), Some("b")));
+        assert_eq!(told(1), (String::new(), Some("a")));
     }
 
     #[test]

@@ -228,6 +228,27 @@ impl Shard {
         self.log.tail_bytes(payload, size_bytes as usize).expect("pinned until the turn ends")
     }
 
+    /// Records that wait for confirmation.
+    pub fn waiting_records(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Bytes of the log that no run holds: what a start after a crash replays.
+    pub fn unsealed_bytes(&self) -> u64 {
+        self.log.appended().saturating_sub(self.unsealed.from())
+    }
+
+    /// Snapshots hold what segments below this log offset said: they may be removed.
+    pub fn safe_below(&self) -> u64 {
+        self.safe_below
+    }
+
+    /// Why messages are refused now, if they are: a failed write, or no room on the disk.
+    pub fn refuses(&self) -> Option<String> {
+        let poison = self.log.poisoned().map(ToString::to_string);
+        poison.or_else(|| self.disk_full.clone()).or_else(|| self.log.no_space().map(str::to_owned))
+    }
+
     /// Whether nothing waits for confirmation.
     pub fn is_settled(&self) -> bool {
         self.line.is_empty()

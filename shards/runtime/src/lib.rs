@@ -7,6 +7,7 @@ pub mod eventfd;
 pub mod executor;
 pub mod file;
 pub mod limits;
+pub mod listener;
 pub mod memory;
 pub mod memory_limit;
 pub mod mesh;

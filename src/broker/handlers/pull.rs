@@ -52,6 +52,7 @@ impl Broker {
             filter,
             deadline_ms: now.monotonic_ms() + suspend_ms,
             is_first: true,
+            tally: self.tally.number(queue.topic, &group),
         };
         if header.queue_offset < 0 {
             let answer = self.below_queue(owner, queue);
@@ -211,6 +212,10 @@ impl Broker {
                 let held = may_hold && is_new;
                 let pull = if held { self.shards[owner].hold(pull).err() } else { Some(pull) };
                 if let Some(pull) = pull {
+                    if replies.message_count > 0 {
+                        let (count, bytes) = (replies.message_count, replies.total_bytes);
+                        self.tally.went_out(pull.tally, count, bytes);
+                    }
                     self.answer_pull(owner, &pull, &answer, &replies, outboxes);
                 }
             }

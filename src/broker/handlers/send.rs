@@ -21,6 +21,7 @@ use super::super::dispatch::{Handled, Stop, flow_of, here};
 use super::super::{Asker, Broker, Flow, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
+use crate::observe::MessageType;
 use crate::router::Owner;
 
 impl Broker {
@@ -41,7 +42,8 @@ impl Broker {
     }
 
     /// A failed send carries the region and the trace switch too, which clients read.
-    fn refuse_send(&self, asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) {
+    fn refuse_send(&mut self, asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) {
+        self.tally.refused(refusal.code);
         if asker.is_oneway {
             return;
         }
@@ -188,6 +190,7 @@ impl Broker {
             };
             let ticket = (!asker.is_oneway).then_some(ticket);
             self.shards[place].append_message(now.wall_ms, &message, ticket)?;
+            self.tally.came_in(queue.topic, made.kind, 1, message.record_bytes());
             Ok(())
         });
         self.scratch.properties = text;
@@ -300,7 +303,12 @@ impl Broker {
             unique_key = known.unique_key.map(|key| start_and_length(&key));
         }
         let unique_key = unique_key.expect("appended above");
-        Ok(Made { delay_level, tag, unique_key })
+        let kind = match (known.sharding_key, known.delay) {
+            (Some(_), _) => MessageType::Fifo,
+            (None, Some(_)) => MessageType::Delay,
+            (None, None) => MessageType::Normal,
+        };
+        Ok(Made { delay_level, tag, unique_key, kind })
     }
 
     /// Whether a send to a retry topic has been retried too often (`handleRetryAndDLQ`).
@@ -430,6 +438,9 @@ impl Broker {
         let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
         let ticket = (!asker.is_oneway).then_some(ticket);
         self.shards[owner].append_batch(now.wall_ms, &messages, ticket)?;
+        let bytes = messages.iter().map(NewMessage::record_bytes).sum();
+        let kind = known.sharding_key.map_or(MessageType::Normal, |_| MessageType::Fifo);
+        self.tally.came_in(queue.topic, kind, messages.len(), bytes);
         if ticket.is_some() {
             self.batch_keys[owner].push_back(batch_key.unwrap_or_default());
         }
@@ -463,6 +474,7 @@ struct Made {
     delay_level: Option<usize>,
     tag: i32,
     unique_key: (usize, usize),
+    kind: MessageType,
 }
 
 /// Where the value of UNIQ_KEY lies in a properties text; (0, 0) without one.

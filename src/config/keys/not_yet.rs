@@ -114,11 +114,8 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: NotYet("not yet: no metrics are exported"),
+        class: NotYet("not yet: metrics go to Prometheus only (metricsExporterType=PROM)"),
         keys: &[
-            "metricsExporterType=DISABLE",
-            "metricsPromExporterPort=5557",
-            "metricsPromExporterHost=",
             "metricsOtelCardinalityLimit=50000",
             "metricsGrpcExporterTarget=",
             "metricsGrpcExporterHeader=",

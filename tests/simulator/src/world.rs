@@ -688,7 +688,7 @@ impl World {
                         life.tell_all(|| ToCore::End);
                     }
                 }
-                ToControl::RegisterTopics { .. } | ToControl::Stopped => {}
+                ToControl::RegisterTopics { .. } | ToControl::Figures(_) | ToControl::Stopped => {}
             }
         }
         // Space is zeroed no earlier than it will soon be needed: the rest would only cost time.

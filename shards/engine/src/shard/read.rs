@@ -146,6 +146,8 @@ pub struct Replies {
     pub bytes: Vec<u8>,
     /// Bytes in all.
     pub total_bytes: usize,
+    /// Messages in all.
+    pub message_count: usize,
 }
 
 impl Replies {
@@ -154,6 +156,7 @@ impl Replies {
         self.pieces.clear();
         self.bytes.clear();
         self.total_bytes = 0;
+        self.message_count = 0;
     }
 }
 
@@ -284,6 +287,7 @@ impl Shard {
                 }
             }
             replies.total_bytes += entry.size_bytes as usize;
+            replies.message_count += 1;
             found += 1;
             next += 1;
         }

@@ -1,0 +1,344 @@
+//! What a core counts while it works, and what it answers when it is asked.
+//! Owns: the counters of one core, in plain fields.          Lives on: every core
+//! Kind: machine
+//! Invariants:
+//!   a counter only grows; a table that is full counts what else comes together, under no name
+//!   what a held pull has as its number stays the number of its group and topic
+
+use foldhash::fast::RandomState;
+use hashbrown::hash_map::Entry;
+use hashbrown::{Equivalent, HashMap};
+
+use super::limits::{CODES_COUNTED_MAX, CONSUMERS_COUNTED_MAX, TOPICS_COUNTED_MAX};
+
+/// What kind of message a producer sent (`TopicMessageType`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageType {
+    /// No other.
+    Normal,
+    /// With a sharding key.
+    Fifo,
+    /// With a delay level.
+    Delay,
+}
+
+impl MessageType {
+    /// In the order of their counters.
+    pub const ALL: [MessageType; 3] = [MessageType::Normal, MessageType::Fifo, MessageType::Delay];
+
+    /// The value of the label `message_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            MessageType::Normal => "normal",
+            MessageType::Fifo => "fifo",
+            MessageType::Delay => "delay",
+        }
+    }
+}
+
+/// Messages and their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Traffic {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    /// Some more.
+    pub fn add(&mut self, messages: usize, bytes: usize) {
+        self.messages += messages as u64;
+        self.bytes += bytes as u64;
+    }
+
+    /// Both together.
+    pub fn merge(&mut self, other: Traffic) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
+/// A core's counters. See the module's first lines.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Slots of topics' incarnations.
+    topics: HashMap<u32, usize, RandomState>,
+    /// By slot, then by [`MessageType`]; slot 0 is all for which there was no place.
+    incoming: Vec<[Traffic; 3]>,
+    /// The topic that was counted last, and its slot.
+    last: Option<u32>,
+    slot: usize,
+    numbers: HashMap<Consumer, u32, RandomState>,
+    /// By number; 0 is all for which there was no place.
+    consumers: Vec<Traffic>,
+    refusals: Vec<(i32, u64)>,
+}
+
+#[derive(PartialEq, Eq, Hash, Debug)]
+struct Consumer {
+    topic: u32,
+    group: Box<str>,
+}
+
+#[derive(Hash)]
+struct ConsumerRef<'a> {
+    topic: u32,
+    group: &'a str,
+}
+
+impl Equivalent<Consumer> for ConsumerRef<'_> {
+    fn equivalent(&self, key: &Consumer) -> bool {
+        self.topic == key.topic && *self.group == *key.group
+    }
+}
+
+impl Tally {
+    /// Messages of a topic's incarnation were appended.
+    pub fn came_in(&mut self, topic: u32, kind: MessageType, messages: usize, bytes: usize) {
+        // Most messages are of the topic of the one before, so it is not looked up again.
+        if self.last != Some(topic) {
+            let has_place = self.topics.len() < TOPICS_COUNTED_MAX;
+            let next = self.topics.len() + 1;
+            self.slot = match self.topics.entry(topic) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) if has_place => *entry.insert(next),
+                Entry::Vacant(_) => 0,
+            };
+            self.last = Some(topic);
+            if self.incoming.len() <= self.slot {
+                self.incoming.resize(self.slot + 1, Default::default());
+            }
+        }
+        if let Some(by_type) = self.incoming.get_mut(self.slot) {
+            by_type[kind as usize].add(messages, bytes);
+        }
+    }
+
+    /// The number of a group that pulls from a topic's incarnation.
+    pub fn number(&mut self, topic: u32, group: &str) -> u32 {
+        if let Some(number) = self.numbers.get(&ConsumerRef { topic, group }) {
+            return *number;
+        }
+        let number = self.consumers.len().max(1);
+        if number > CONSUMERS_COUNTED_MAX {
+            return 0;
+        }
+        self.consumers.resize(number + 1, Traffic::default());
+        let number = u32::try_from(number).expect("few are counted");
+        self.numbers.insert(Consumer { topic, group: group.into() }, number);
+        number
+    }
+
+    /// A pull was answered with messages.
+    pub fn went_out(&mut self, number: u32, messages: usize, bytes: usize) {
+        if let Some(traffic) = self.consumers.get_mut(number as usize) {
+            traffic.add(messages, bytes);
+        }
+    }
+
+    /// A send was refused.
+    pub fn refused(&mut self, code: i32) {
+        let has_place = self.refusals.len() < CODES_COUNTED_MAX;
+        match self.refusals.iter_mut().find(|(of, _)| *of == code) {
+            Some((_, count)) => *count += 1,
+            None if has_place => self.refusals.push((code, 1)),
+            None => {}
+        }
+    }
+
+    /// Topics' incarnations with what came in, by [`MessageType`].
+    pub fn topics(&self) -> impl Iterator<Item = (u32, &[Traffic; 3])> {
+        self.topics.iter().filter_map(|(topic, slot)| Some((*topic, self.incoming.get(*slot)?)))
+    }
+
+    /// Groups with the topics' incarnations that they pulled from, and what went out.
+    pub fn consumers(&self) -> impl Iterator<Item = (&str, u32, Traffic)> {
+        let traffic = |number: u32| self.consumers.get(number as usize).copied();
+        self.numbers.iter().map(move |(consumer, number)| {
+            (&*consumer.group, consumer.topic, traffic(*number).unwrap_or_default())
+        })
+    }
+
+    /// What came in and went out under no name.
+    pub fn others(&self) -> (Traffic, Traffic) {
+        let mut incoming = Traffic::default();
+        self.incoming.first().into_iter().flatten().for_each(|traffic| incoming.merge(*traffic));
+        (incoming, self.consumers.first().copied().unwrap_or_default())
+    }
+
+    /// Sends refused, by code.
+    pub fn refusals(&self) -> &[(i32, u64)] {
+        &self.refusals
+    }
+}
+
+/// A core's answer.
+#[derive(Clone, Debug, Default)]
+pub struct CoreFigures {
+    /// Of the question.
+    pub round: u64,
+    /// Whether it is all there is, or how its shards are only.
+    pub is_whole: bool,
+    /// Its shards.
+    pub shards: Vec<ShardFigures>,
+    /// Open connections.
+    pub connections: u32,
+    /// Turns with something to do or to look for.
+    pub turns: u64,
+    /// How often it slept.
+    pub parks: u64,
+    /// Frames that it gave to other cores.
+    pub crossed_out: u64,
+    /// Frames of other cores that it handled.
+    pub crossed_in: u64,
+    /// Requests that wait for the disk: send-backs, searches.
+    pub parked_requests: usize,
+    /// What came in.
+    pub topics: Vec<TopicFigures>,
+    /// What went out.
+    pub consumers: Vec<ConsumerFigures>,
+    /// What came in and went out without a name, because too many had one.
+    pub others: (Traffic, Traffic),
+    /// Sends refused, by code.
+    pub refusals: Vec<(i32, u64)>,
+    /// How far groups are behind.
+    pub lags: Vec<Lag>,
+    /// Offsets (group and queue) that were not looked at, because there are too many.
+    pub lags_left_out: usize,
+    /// Then only groups below this name were looked at in all their queues here.
+    pub lags_below: Option<String>,
+    /// Connections of producers, by language and version; the home core's.
+    pub producers: Vec<Clients>,
+    /// The same of consumers, by group.
+    pub consumer_clients: Vec<Clients>,
+    /// Topics and groups there are; the home core's.
+    pub topic_count: usize,
+    /// See `topic_count`.
+    pub group_count: usize,
+}
+
+/// A shard's state. Positions are log offsets in bytes.
+#[derive(Clone, Debug, Default)]
+pub struct ShardFigures {
+    /// Its number in the store.
+    pub shard: usize,
+    /// Why sends are refused, if they are.
+    pub refuses: Option<String>,
+    /// Where the log begins.
+    pub start: u64,
+    /// Zeros are on disk up to here.
+    pub prepared: u64,
+    /// See ARCHITECTURE.md, "What always holds".
+    pub appended: u64,
+    /// See there.
+    pub written: u64,
+    /// See there.
+    pub durable: u64,
+    /// See there.
+    pub confirmed: u64,
+    /// Size of the log's tail in memory, bytes.
+    pub buffer_bytes: u64,
+    /// Records that wait for confirmation.
+    pub waiting_records: usize,
+    /// Pulls that wait for messages.
+    pub held_pulls: usize,
+    /// Blocks read from disk for those behind the tail.
+    pub cold_reads: u64,
+    /// Runs on disk.
+    pub runs: usize,
+    /// Bytes of the log that no run holds.
+    pub unsealed_bytes: u64,
+    /// Snapshots hold what is below.
+    pub safe_below: u64,
+}
+
+/// What came in for a topic.
+#[derive(Clone, Debug)]
+pub struct TopicFigures {
+    /// Its name.
+    pub topic: String,
+    /// By [`MessageType`].
+    pub traffic: [Traffic; 3],
+}
+
+/// What a group pulled from a topic.
+#[derive(Clone, Debug)]
+pub struct ConsumerFigures {
+    /// The topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// What went out.
+    pub traffic: Traffic,
+}
+
+/// How far a group is behind in a topic, in the queues of one core.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lag {
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// Messages above its committed offsets.
+    pub messages: u64,
+    /// Age of the oldest of them, ms.
+    pub latency_ms: u64,
+}
+
+/// Connections of clients that are alike.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Clients {
+    /// The consumer group; empty for producers.
+    pub group: String,
+    /// Their language, lower case.
+    pub language: String,
+    /// Their version, lower case.
+    pub version: String,
+    /// `push`, `pull` or `pop`; empty for producers.
+    pub consume_mode: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_only_grow_and_full_tables_count_together() {
+        let mut tally = Tally::default();
+        for topic in 0..TOPICS_COUNTED_MAX as u32 + 10 {
+            tally.came_in(topic, MessageType::Normal, 1, 10);
+        }
+        tally.came_in(3, MessageType::Delay, 2, 20);
+        assert_eq!(tally.topics().count(), TOPICS_COUNTED_MAX);
+        assert_eq!(tally.others().0, Traffic { messages: 10, bytes: 100 });
+        let third = tally.topics().find(|(topic, _)| *topic == 3).expect("counted").1;
+        assert_eq!((third[0].messages, third[2].bytes), (1, 20));
+    }
+
+    #[test]
+    fn a_consumer_keeps_its_number() {
+        let mut tally = Tally::default();
+        let first = tally.number(7, "group");
+        assert_ne!(first, 0);
+        for topic in 0..2 * CONSUMERS_COUNTED_MAX as u32 {
+            let number = tally.number(topic, "others");
+            tally.went_out(number, 1, 1);
+        }
+        assert_eq!(tally.number(7, "group"), first);
+        tally.went_out(first, 3, 30);
+        let found = tally.consumers().find(|it| it.0 == "group").expect("counted");
+        assert_eq!((found.1, found.2), (7, Traffic { messages: 3, bytes: 30 }));
+        let (_, others) = tally.others();
+        assert_eq!(others.messages as usize, CONSUMERS_COUNTED_MAX + 1);
+    }
+
+    #[test]
+    fn refusals_are_counted_by_code() {
+        let mut tally = Tally::default();
+        [14, 13, 14].into_iter().for_each(|code| tally.refused(code));
+        assert_eq!(tally.refusals(), [(14, 2), (13, 1)]);
+    }
+}
