@@ -63,6 +63,15 @@ fn several_cores_lose_nothing_that_was_acknowledged() {
     slice(Plan { shards: 2, cores: 1, ..SYNC });
 }
 
+/// Found once: the copy of a topic was late at one core, which a message sent back reached over another.
+#[test]
+fn what_overtakes_the_copy_of_its_topic_goes_home_for_it() {
+    let plan = Plan { shards: 3, cores: 3, lives: 10, ..SYNC };
+    for seed in [10_484, 10_992, 11_032] {
+        run(seed, plan).unwrap_or_else(|finding| panic!("seed {seed}: {finding}"));
+    }
+}
+
 #[test]
 fn old_segments_take_only_what_was_in_them() {
     let mut removed = 0;
