@@ -186,6 +186,22 @@ impl UniqueKey {
     /// Characters of a key.
     pub const CHARACTERS: usize = 32;
 
+    /// Milliseconds from the beginning of its month, UTC, to a time after 1970. Tools reckon from them
+    /// when a message was made (`MessageClientIDSetter.getNearlyTimeFromID`), in their own time zone.
+    pub const fn month_ms(wall_ms: u64) -> u32 {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        // Years begin in March, so that a leap day is the last; 400 of them are an era of 146097 days,
+        // and 719468 days lie between the first one's beginning and 1970.
+        let day_of_era = (wall_ms / DAY_MS + 719_468) % 146_097;
+        let leap_days = day_of_era / 1_460 - day_of_era / 36_524 + day_of_era / 146_096;
+        let year = (day_of_era - leap_days) / 365;
+        let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+        // Five months from March on have 153 days, whichever they are.
+        let month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month + 2) / 5;
+        (day * DAY_MS + wall_ms % DAY_MS) as u32
+    }
+
     /// The key as text.
     pub fn encode(&self) -> [u8; Self::CHARACTERS] {
         let mut bytes = [0; 16];
@@ -254,6 +270,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn months_begin_where_the_calendar_says() {
+        const DAY_MS: u64 = 86_400_000;
+        let every = |year: u64, count| year.is_multiple_of(count);
+        let is_leap = |year| every(year, 4) && (!every(year, 100) || every(year, 400));
+        let mut day = 0;
+        for year in 1970..2401 {
+            let february = if is_leap(year) { 29 } else { 28 };
+            for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+                for of_month in 0..length {
+                    let at = day * DAY_MS + 1;
+                    assert_eq!(u64::from(UniqueKey::month_ms(at)), of_month * DAY_MS + 1, "{at}");
+                    day += 1;
+                }
+            }
+        }
+        // 2026-11-23T03:12:48Z
+        assert_eq!(UniqueKey::month_ms(1_795_403_568_000), 1_912_368_000);
+    }
 
     fn position(shard: u8, offset: u64) -> Position {
         Position::new(ShardIndex(shard), LogOffset::new(offset).unwrap())

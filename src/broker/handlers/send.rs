@@ -362,7 +362,7 @@ impl Broker {
             ip,
             pid: (self.settings.process_tag >> 16) as u16,
             generator: self.settings.process_tag,
-            month_ms: now.wall_ms as u32,
+            month_ms: UniqueKey::month_ms(now.wall_ms),
             counter: self.unique_keys as u16,
         }
         .encode()

@@ -33,8 +33,8 @@ import org.junit.jupiter.api.extension.RegisterExtension;
 class SendTest {
     /** Made by the client from its own address: 16 bytes if that is IPv4, 28 if it is IPv6. */
     private static final String CLIENT_ID = "[0-9A-F]{32}|[0-9A-F]{56}";
-    /** Made by the broker from its advertised address, IPv4 here, and the commit log position. */
-    private static final String OFFSET_ID = "[0-9A-F]{32}";
+    /** Made by the broker from its advertised address, IPv4 or IPv6, and the commit log position. */
+    private static final String OFFSET_ID = "[0-9A-F]{32}([0-9A-F]{24})?";
 
     @RegisterExtension
     final Clients clients = new Clients();
