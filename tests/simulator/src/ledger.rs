@@ -77,6 +77,9 @@ pub struct Intent {
     /// It may make its topic. Of such sends those in flight at the same time may change places if
     /// there are several cores: the first ones go over the home core, later ones directly.
     pub is_early: bool,
+    /// There are several cores: if its connection breaks, it may still be on its way between two of them
+    /// when its producer sends on over another connection.
+    pub crosses: bool,
     /// Its place in its batch and how many that has; (0, 1) without one.
     pub batch: (u32, u32),
     /// Its bytes.
@@ -568,7 +571,8 @@ impl Order {
             let key = MessageKey { sequence: item.key.sequence + 1, ..item.key };
             self.batch = Some((key, index + 1, count));
         }
-        if sent.intent.is_early {
+        let is_late = sent.intent.crosses && sent.outcome == Outcome::Unknown;
+        if sent.intent.is_early || is_late {
             return Ok(());
         }
         // Messages that waited come in the order in which they waited.

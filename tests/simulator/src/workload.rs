@@ -189,7 +189,8 @@ impl World {
         };
         let first = self.take_keys(producer, count);
         let place = self.choose_place(first);
-        let is_early = self.plan.cores > 1 && !self.ledger.must_exist(place);
+        let crosses = self.plan.cores > 1;
+        let is_early = crosses && !self.ledger.must_exist(place);
         let intents: Vec<Intent> = (0..count)
             .map(|index| {
                 let key = MessageKey { sequence: first.sequence + index, ..first };
@@ -200,7 +201,7 @@ impl World {
                     false => self.choose_len(life.actors.is_heavy),
                 };
                 let (batch, body) = ((index, count), body_of(key, len));
-                Intent { place, is_delayed, is_early, batch, body }
+                Intent { place, is_delayed, is_early, crosses, batch, body }
             })
             .collect();
         let bodies: Vec<&[u8]> = intents.iter().map(|intent| &*intent.body).collect();
@@ -291,8 +292,11 @@ impl World {
         if let Some((item, place, position)) = self.memory.backs[number].pop_front() {
             let is_delayed = matches!(place.topic, Topic::Retry(_));
             let body = self.ledger.body(Item::sent(item.key));
-            self.ledger
-                .sends(item, Intent { place, is_delayed, is_early: false, batch: (0, 1), body });
+            let crosses = self.plan.cores > 1;
+            self.ledger.sends(
+                item,
+                Intent { place, is_delayed, is_early: false, crosses, batch: (0, 1), body },
+            );
             self.ask_from(life, client, Asked::SendBack { item, place, position }, &[]);
             return;
         }
@@ -536,7 +540,8 @@ impl World {
         let place = Place { topic: Topic::Auto, queue: first.sequence % AUTO_QUEUES };
         let asked = Asked::Send { first, count: 1, place, is_delayed: false };
         let body = body_of(first, 100);
-        (asked, Intent { place, is_delayed: false, is_early: false, batch: (0, 1), body })
+        let crosses = self.plan.cores > 1;
+        (asked, Intent { place, is_delayed: false, is_early: false, crosses, batch: (0, 1), body })
     }
 }
 
