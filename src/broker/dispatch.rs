@@ -195,12 +195,13 @@ pub(super) fn flow_of(asker: &Asker, handled: Handled) -> Result<Flow, Refusal> 
 }
 
 fn asker_of(
-    Origin { connection, peer, crossings }: Origin,
+    Origin { connection, peer, crossings, has_record }: Origin,
     frame: &Frame<'_>,
     (opaque, flag, version): (i32, i32, i32),
 ) -> Asker {
     let is_oneway = flag & FLAG_ONEWAY != 0;
-    Asker { connection, peer, opaque, encoding: frame.encoding, is_oneway, version, crossings }
+    let encoding = frame.encoding;
+    Asker { connection, peer, opaque, encoding, is_oneway, version, crossings, has_record }
 }
 
 /// Turns a refusal into an answer: the one place for requests other than sends.

@@ -49,6 +49,8 @@ pub struct Origin {
     pub peer: SocketAddr,
     /// How often it crossed from core to core; 0: it came from this core's own socket.
     pub crossings: usize,
+    /// A core made it, and its body is a record which that core read: no client can say so.
+    pub has_record: bool,
 }
 
 impl Router {

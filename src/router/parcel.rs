@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use proto::frame::{Encoding, Frame};
 use runtime::ConnectionId;
 
+use super::Origin;
 use super::limits::PARCEL_BYTES_KEPT;
 
 /// Bytes with a label on each piece.
@@ -35,6 +36,8 @@ pub struct Asked {
     pub header_bytes: usize,
     /// It is a pull, whose answer may be much larger than it.
     pub is_pull: bool,
+    /// See [`Origin::has_record`](super::Origin).
+    pub has_record: bool,
 }
 
 impl<L> Default for Parcel<L> {
@@ -106,15 +109,11 @@ impl Frames {
     }
 
     /// Adds a frame.
-    pub fn add_frame(
-        &mut self,
-        connection: ConnectionId,
-        peer: SocketAddr,
-        frame: &Frame<'_>,
-        is_pull: bool,
-    ) {
+    pub fn add_frame(&mut self, origin: Origin, frame: &Frame<'_>, is_pull: bool) {
+        let Origin { connection, peer, has_record, .. } = origin;
         let (encoding, header_bytes) = (frame.encoding, frame.header.len());
-        let bytes = self.add(Asked { connection, peer, encoding, header_bytes, is_pull });
+        let bytes =
+            self.add(Asked { connection, peer, encoding, header_bytes, is_pull, has_record });
         bytes.extend_from_slice(frame.header);
         bytes.extend_from_slice(frame.body);
     }

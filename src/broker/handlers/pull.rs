@@ -233,6 +233,7 @@ impl Broker {
             is_oneway: false,
             version: 0,
             crossings: 0,
+            has_record: false,
         }
     }
 

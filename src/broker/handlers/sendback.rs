@@ -76,7 +76,7 @@ impl Broker {
             delay_level: header.delay_level,
             max_reconsume_times: asked_max.unwrap_or(rules.retry_max_times),
         };
-        if asker.crossings > 0 && !body.is_empty() {
+        if asker.has_record {
             // The owner of the message read it; here is the queue that it comes to.
             return self.append_send_back(now, asker, &send_back, body);
         }
@@ -149,7 +149,7 @@ impl Broker {
         let Asker { connection, peer, crossings, .. } = *asker;
         self.onward.push_back(Onward {
             core,
-            origin: Origin { connection, peer, crossings },
+            origin: Origin { connection, peer, crossings, has_record: true },
             bytes,
         });
         Ok(())
