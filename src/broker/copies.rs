@@ -41,10 +41,19 @@ pub(super) struct Copies {
     wants: HashMap<Arc<str>, GroupWants, RandomState>,
     /// Until when members of groups that consume in order hold queues, monotonic ms.
     locked_until_ms: HashMap<Arc<str>, u64, RandomState>,
-    /// Topics whose records are not confirmed, in the log's order: the record's end, and what it says.
-    unconfirmed: VecDeque<(u64, HomeCopy)>,
+    /// Topics whose records are not confirmed, in the log's order.
+    unconfirmed: VecDeque<Unconfirmed>,
     to_send: Vec<HomeCopy>,
     sweep_at_ms: u64,
+}
+
+/// A topic's record on its way to the disk.
+#[derive(Debug)]
+struct Unconfirmed {
+    /// Log offset of its end.
+    end: u64,
+    incarnation: u32,
+    payload: Arc<[u8]>,
 }
 
 /// How often locks that ran out are forgotten, ms.
@@ -100,38 +109,41 @@ impl Broker {
         if self.router.shard_count() == 1 {
             return;
         }
-        let copy = HomeCopy::Catalog { incarnation, payload: payload.into() };
+        let payload = payload.into();
         if incarnation == 0 {
-            self.send_copy(copy);
+            self.send_copy(HomeCopy::Catalog { incarnation, payload });
         } else {
-            self.copies.unconfirmed.push_back((self.shards[0].log().appended(), copy));
+            let end = self.shards[0].log().appended();
+            self.copies.unconfirmed.push_back(Unconfirmed { end, incarnation, payload });
         }
     }
 
     /// Tells all cores of groups whose wants changed.
     pub(super) fn copy_consumers(&mut self) {
         while let Some((group, wants)) = self.membership.next_changed() {
-            let copy = HomeCopy::Consumers(group, wants);
-            self.apply_copy(copy.clone());
-            self.send_copy(copy);
+            self.share(HomeCopy::Consumers(group, wants));
         }
     }
 
     /// Tells all cores until when a group's members hold queues.
     pub(super) fn copy_locks(&mut self, group: &str) {
-        let copy = HomeCopy::Locked(group.into(), self.locks.held_until_ms(group));
-        self.apply_copy(copy.clone());
-        self.send_copy(copy);
+        self.share(HomeCopy::Locked(group.into(), self.locks.held_until_ms(group)));
     }
 
     /// Sends the topics whose records were confirmed.
     pub(super) fn copy_confirmed(&mut self) {
-        while let Some((end, _)) = self.copies.unconfirmed.front()
-            && *end <= self.shards[0].log().confirmed()
+        let confirmed = self.shards.first().map_or(0, |shard| shard.log().confirmed());
+        while let Some(topic) = self.copies.unconfirmed.pop_front_if(|topic| topic.end <= confirmed)
         {
-            let (_, copy) = self.copies.unconfirmed.pop_front().expect("looked at");
-            self.send_copy(copy);
+            let Unconfirmed { incarnation, payload, .. } = topic;
+            self.send_copy(HomeCopy::Catalog { incarnation, payload });
         }
+    }
+
+    /// Of this core and of all others.
+    fn share(&mut self, copy: HomeCopy) {
+        self.apply_copy(copy.clone());
+        self.send_copy(copy);
     }
 
     fn send_copy(&mut self, copy: HomeCopy) {
@@ -150,8 +162,11 @@ impl Broker {
         queue: QueueKey,
         placement: Placement,
     ) -> Result<usize, Stop> {
-        // Before anything goes to another core, which would not know the topic.
-        self.check_confirmed(queue.topic, placement.shard(queue.queue))?;
+        // Before anything goes to another core, which would not know the topic. What lies behind the
+        // topic's record in the same log cannot outlive it.
+        if placement.shard(queue.queue) != 0 {
+            self.check_confirmed(queue.topic)?;
+        }
         self.place_of(placement, queue.queue)
     }
 
@@ -161,7 +176,7 @@ impl Broker {
     /// It has to wait, or they never will.
     pub(super) fn check_copied(&mut self, topic: &str) -> Result<(), Stop> {
         let topic = self.catalog.topic(topic).map(|topic| topic.incarnation);
-        topic.map_or(Ok(()), |topic| self.check_incarnation(topic))
+        topic.map_or(Ok(()), |topic| self.check_confirmed(topic))
     }
 
     /// Whether other cores know all topics.
@@ -169,14 +184,8 @@ impl Broker {
         self.copies.unconfirmed.is_empty()
     }
 
-    fn check_confirmed(&mut self, incarnation: u32, shard: u8) -> Result<(), Stop> {
-        // What lies behind the topic's record in the same log cannot outlive it.
-        if shard == 0 { Ok(()) } else { self.check_incarnation(incarnation) }
-    }
-
-    fn check_incarnation(&mut self, incarnation: u32) -> Result<(), Stop> {
-        let is_of = |(_, copy): &(u64, HomeCopy)| matches!(copy, HomeCopy::Catalog { incarnation: it, .. } if *it == incarnation);
-        if !self.copies.unconfirmed.iter().any(is_of) {
+    fn check_confirmed(&mut self, incarnation: u32) -> Result<(), Stop> {
+        if self.copies.unconfirmed.iter().all(|topic| topic.incarnation != incarnation) {
             return Ok(());
         }
         self.shards[0].has_room(0)?; // says so if the log is poisoned

@@ -90,6 +90,8 @@ pub struct Asker {
     pub version: i32,
     /// How often the request crossed from core to core.
     pub crossings: usize,
+    /// See [`Origin::has_record`].
+    pub has_record: bool,
 }
 
 /// See the module's first lines.
@@ -212,11 +214,6 @@ impl Broker {
             self.notify_members(&group, outboxes);
         }
         self.copy_consumers();
-    }
-
-    /// A connection is to be closed at the end of the turn.
-    pub fn close_connection(&mut self, connection: ConnectionId) {
-        self.closing.push(connection);
     }
 
     /// The next connection that the broker wants closed: silent for too long, or waiting for an

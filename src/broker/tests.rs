@@ -91,7 +91,7 @@ fn group() -> SubscriptionGroupConfig {
 
 fn origin(number: u64, crossings: usize) -> Origin {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    Origin { connection: ConnectionId::from_bits(number), peer, crossings }
+    Origin { connection: ConnectionId::from_bits(number), peer, crossings, has_record: false }
 }
 
 fn request(code: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {

@@ -138,7 +138,7 @@ mod tests {
     #[track_caller]
     fn check(program: Program, file: &str, expect: &str) {
         let (name, home) = (Some("node-7".to_owned()), Some("/operator".into()));
-        let host = Host { name, home, outward: None, name_servers: None };
+        let host = Host { name, home, outward: None, cpus: 4, name_servers: None };
         let report = Report::of(program, Path::new("it.conf"), file.as_bytes(), &host);
         assert_eq!(report.text, expect);
         assert_eq!(report.mistakes == 0, expect.contains("would start"));

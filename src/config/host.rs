@@ -13,6 +13,8 @@ pub struct Host {
     pub home: Option<PathBuf>,
     /// Its address on the way to other machines, if it has such a way.
     pub outward: Option<IpAddr>,
+    /// CPUs that this process may use.
+    pub cpus: usize,
     /// `NAMESRV_ADDR` of the environment, which RocketMQ's images set for their brokers.
     pub name_servers: Option<String>,
 }
@@ -29,7 +31,8 @@ impl Host {
         let name_servers = name_servers.filter(|text| !text.trim().is_empty());
         let outward = outward_address().ok().filter(|address| !address.is_loopback());
         let home = std::env::home_dir().filter(|home| home.is_absolute());
-        Self { name, home, outward, name_servers }
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { name, home, outward, cpus, name_servers }
     }
 }
 

@@ -171,7 +171,7 @@ impl ServerConfig {
         if settings.has_errors() {
             return Err(settings.into_errors());
         }
-        Ok(build(&settings))
+        Ok(build(&settings, host))
     }
 }
 
@@ -257,12 +257,11 @@ fn http_addresses(settings: &Settings) -> Vec<SocketAddr> {
 }
 
 /// As many as asked for; 0: all CPUs that this process may use but one, which the control thread has.
-fn core_count(asked: u16) -> u16 {
+fn core_count(asked: u16, host: &Host) -> u16 {
     if asked > 0 {
         return asked;
     }
-    let usable = std::thread::available_parallelism().map_or(1, usize::from).min(CORES_MAX + 1);
-    u16::try_from(usable.saturating_sub(1).max(1)).expect("at most 64")
+    u16::try_from(host.cpus.saturating_sub(1).clamp(1, CORES_MAX)).expect("at most 64")
 }
 
 /// Example files name the directory that RocketMQ takes by default; ours is called the same.
@@ -349,7 +348,7 @@ fn keep_ports(settings: &mut Settings) {
     });
 }
 
-fn build(settings: &Settings) -> ServerConfig {
+fn build(settings: &Settings, host: &Host) -> ServerConfig {
     let flag = |name| boolean(settings, name);
     let number = |name| integer(settings, name);
     let small = |name| u32::try_from(number(name)).expect("the range of the key fits");
@@ -372,7 +371,7 @@ fn build(settings: &Settings) -> ServerConfig {
             .then(|| small("splitRegistrationSize") as usize),
         store: path(settings, "storePathRootDir"),
         shard_count,
-        core_count: core_count(port("ringmqCores")),
+        core_count: core_count(port("ringmqCores"), host),
         spin_us: integer(settings, "ringmqSpinMicros"),
         segment_bytes: number("mappedFileSizeCommitLog"),
         flush: flush_mode(settings),

@@ -14,7 +14,7 @@ use super::*;
 fn host() -> Host {
     let outward = Some(IpAddr::from([10, 1, 2, 3]));
     let home = Some(PathBuf::from("/operator"));
-    Host { name: Some("node-7".to_owned()), home, outward, name_servers: None }
+    Host { name: Some("node-7".to_owned()), home, outward, cpus: 4, name_servers: None }
 }
 
 /// The configuration of `ringmq server` or `ringmq broker`.
@@ -60,7 +60,7 @@ fn without_file_and_flags_the_defaults_are_safe() {
     assert_eq!(config.flush, FlushMode::Sync);
     assert_eq!(config.store, PathBuf::from("./ringmq-store"));
     assert_eq!((config.shard_count, config.spin_us), (None, 0));
-    assert!(config.core_count >= 1, "all CPUs but one");
+    assert_eq!(config.core_count, 3, "all CPUs but one");
     assert_eq!(config.segment_bytes, 1 << 30);
     assert_eq!(config.message_bytes_max, 4 << 20);
     assert_eq!(config.delay_levels_ms.len(), 18);
@@ -287,7 +287,7 @@ fn an_address_that_clients_can_dial_is_found_or_asked_for() {
     let told = from_file("brokerIP1=192.0.2.9").unwrap().notices;
     assert!(told.iter().any(|notice| matches!(notice, Notice::OnlyLocal { .. })));
 
-    let alone = Host { name: None, home: None, outward: None, name_servers: None };
+    let alone = Host { name: None, home: None, outward: None, cpus: 1, name_servers: None };
     let flags = with_flags(Program::Server, &[("--listen", "bindAddress", "0.0.0.0")]);
     let errors = broker(&flags, None, &alone).unwrap_err();
     assert_eq!(errors.len(), 2, "neither a name nor an address: {errors:?}");

@@ -144,18 +144,18 @@ impl Outbox {
         Ok(rest)
     }
 
-    /// Copies the records to where they are to be sent from.
-    fn keep(&mut self, shards: &[Shard]) {
-        if self.pieces.is_empty() {
-            return;
-        }
-        let mut bytes = Vec::with_capacity(self.gathered_bytes());
+    /// Copies bytes and records, in order, to `memory`, which is what is to be sent now; gives back the
+    /// memory that the bytes had.
+    fn copy_records(&mut self, shards: &[Shard], mut memory: Vec<u8>) -> Vec<u8> {
         let mut slices = Vec::with_capacity(2 * self.pieces.len() + 1);
         self.gather(shards, &mut slices);
-        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
-        self.bytes = bytes;
+        memory.reserve(self.gathered_bytes());
+        slices.iter().for_each(|slice| memory.extend_from_slice(slice));
         self.pieces.clear();
         self.piece_bytes = 0;
+        let mut bytes = std::mem::replace(&mut self.bytes, memory);
+        bytes.clear();
+        bytes
     }
 
     /// Empties what was sent; memory beyond what the next turns need is given back.
@@ -271,7 +271,9 @@ impl Outboxes {
     pub fn keep(&mut self, shards: &[Shard]) {
         let remote = self.remote.iter_mut().map(|remote| &mut remote.outbox);
         for outbox in self.slots.iter_mut().chain(remote) {
-            outbox.keep(shards);
+            if !outbox.pieces.is_empty() {
+                outbox.copy_records(shards, Vec::new());
+            }
         }
     }
 
@@ -304,16 +306,12 @@ impl Remote {
 
     /// Gives away what was gathered and goes on with an empty parcel's memory.
     fn take(&mut self, shards: &[Shard], empty: Answers) -> Answers {
-        let (labels, mut bytes) = empty.into_parts();
-        let labels = std::mem::replace(&mut self.labels, labels);
-        if self.outbox.pieces.is_empty() {
-            return Answers::new(labels, std::mem::replace(&mut self.outbox.bytes, bytes));
+        let (labels, mut memory) = empty.into_parts();
+        if !self.outbox.pieces.is_empty() {
+            memory = self.outbox.copy_records(shards, memory);
         }
-        let mut slices = Vec::with_capacity(2 * self.outbox.pieces.len() + 1);
-        self.outbox.gather(shards, &mut slices);
-        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
-        self.outbox.forget_bytes();
-        Answers::new(labels, bytes)
+        let labels = std::mem::replace(&mut self.labels, labels);
+        Answers::new(labels, std::mem::replace(&mut self.outbox.bytes, memory))
     }
 }
 

@@ -110,6 +110,8 @@ struct Lane<S, C> {
 pub struct Exchange<S, C> {
     port: Port<ToPeer<S, C>>,
     lanes: Vec<Lane<S, C>>,
+    /// Some copies found no room in a ring.
+    copies_wait: bool,
     crossed: Crossed,
 }
 
@@ -140,7 +142,7 @@ impl<S, C: Clone> Exchange<S, C> {
     /// The exchange of the core whose port this is.
     pub fn new(port: Port<ToPeer<S, C>>) -> Exchange<S, C> {
         let lanes = (0..port.count()).map(|_| Lane::default()).collect();
-        Exchange { port, lanes, crossed: Crossed::default() }
+        Exchange { port, lanes, copies_wait: false, crossed: Crossed::default() }
     }
 
     /// All cores but this one.
@@ -162,8 +164,7 @@ impl<S, C: Clone> Exchange<S, C> {
         frame: &Frame<'_>,
         is_pull: bool,
     ) -> bool {
-        let Origin { connection, peer, crossings } = origin;
-        let crossings = crossings + 1;
+        let crossings = origin.crossings + 1;
         let lane = &mut self.lanes[core];
         let bytes = frame.header.len() + frame.body.len();
         let on_way = &mut lane.on_way_bytes[crossings - 1];
@@ -172,7 +173,7 @@ impl<S, C: Clone> Exchange<S, C> {
         }
         *on_way += bytes;
         // Handed over at the turn's end, behind the copies of what the frame may need.
-        lane.packing[crossings - 1].add_frame(connection, peer, frame, is_pull);
+        lane.packing[crossings - 1].add_frame(origin, frame, is_pull);
         self.crossed.out += 1;
         true
     }
@@ -197,14 +198,17 @@ impl<S, C: Clone> Exchange<S, C> {
     /// Puts copies into the rings of all others, and shows them. `false`: one has no room; nothing that
     /// depends on them may leave yet, call again.
     pub fn send_copies(&mut self, copies: &mut Vec<C>) -> bool {
+        if copies.is_empty() && !self.copies_wait {
+            return true; // the usual turn: what is packed leaves with its answers
+        }
         for core in self.others() {
             self.lanes[core].unsent.extend(copies.iter().cloned().map(ToPeer::Copy));
         }
         copies.clear();
         self.flush();
-        self.lanes
-            .iter()
-            .all(|lane| !lane.unsent.iter().any(|message| matches!(message, ToPeer::Copy(_))))
+        let mut unsent = self.lanes.iter().flat_map(|lane| &lane.unsent);
+        self.copies_wait = unsent.any(|message| matches!(message, ToPeer::Copy(_)));
+        !self.copies_wait
     }
 
     /// Hands over all that is packed; wakes those who sleep. The end of a turn.
@@ -332,7 +336,8 @@ mod tests {
 
     fn origin(number: u64, crossings: usize) -> Origin {
         let connection = ConnectionId::from_bits(number);
-        Origin { connection, peer: SocketAddr::from(([127, 0, 0, 1], 1)), crossings }
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        Origin { connection, peer, crossings, has_record: false }
     }
 
     fn send(from: &mut Ends, number: u64, crossings: usize, body: &[u8], is_pull: bool) -> bool {

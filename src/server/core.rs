@@ -577,6 +577,7 @@ impl<R: Ring> Core<R> {
             return false;
         }
         let mut worked = false;
+        let mut refused = Vec::new();
         let mut held = std::mem::take(&mut self.held);
         held.retain(|connection| {
             let connected = &mut self.connections[connection.index()];
@@ -603,8 +604,8 @@ impl<R: Ring> Core<R> {
                     return false;
                 }
                 Looked::Wait { at } | Looked::Full { at } => at,
-                Looked::Failed(_) => {
-                    self.broker.close_connection(*connection);
+                Looked::Failed(reason) => {
+                    refused.push((*connection, reason));
                     return false;
                 }
             };
@@ -616,6 +617,9 @@ impl<R: Ring> Core<R> {
         });
         held.append(&mut self.held);
         self.held = held;
+        for (connection, reason) in refused {
+            self.refuse_connection(connection, &reason);
+        }
         worked
     }
 
@@ -792,7 +796,8 @@ impl<R: Ring> Core<R> {
                 return at;
             }
             let (asked, frame) = frames.frame(at);
-            let origin = Origin { connection: asked.connection, peer: asked.peer, crossings };
+            let parcel::Asked { connection, peer, has_record, .. } = asked;
+            let origin = Origin { connection, peer, crossings, has_record };
             let is_taken = match self.broker.handle(now, origin, &frame, &mut self.outboxes) {
                 Ok(Flow::Done) => true,
                 Ok(Flow::Wait) => false,
@@ -1106,7 +1111,7 @@ impl<S> FrameHandler<'_, S> {
     fn handle(&mut self, now: Now, connected: &mut Connected, bytes: &[u8]) -> Looked {
         let connection = connected.id.expect("it is open");
         let peer = connected.peer.expect("set with the id");
-        let origin = Origin { connection, peer, crossings: 0 };
+        let origin = Origin { connection, peer, crossings: 0, has_record: false };
         *self.assembling_bytes -= connected.intake.waiting_bytes();
         let mut frames = Frames::new(&mut connected.intake, bytes, 0);
         let looked = loop {
