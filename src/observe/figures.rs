@@ -6,7 +6,6 @@
 //!   what a held pull has as its number stays the number of its group and topic
 
 use foldhash::fast::RandomState;
-use hashbrown::hash_map::Entry;
 use hashbrown::{Equivalent, HashMap};
 
 use super::limits::{CODES_COUNTED_MAX, CONSUMERS_COUNTED_MAX, TOPICS_COUNTED_MAX};
@@ -62,13 +61,13 @@ impl Traffic {
 /// A core's counters. See the module's first lines.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Slots of topics' incarnations.
-    topics: HashMap<u32, usize, RandomState>,
+    /// Slots by topics' incarnations, 0 without one.
+    topics: Vec<u32>,
     /// By slot, then by [`MessageType`]; slot 0 is all for which there was no place.
     incoming: Vec<[Traffic; 3]>,
     /// The topic that was counted last, and its slot.
     last: Option<u32>,
-    slot: usize,
+    slot: u32,
     numbers: HashMap<Consumer, u32, RandomState>,
     /// By number; 0 is all for which there was no place.
     consumers: Vec<Traffic>,
@@ -98,21 +97,28 @@ impl Tally {
     pub fn came_in(&mut self, topic: u32, kind: MessageType, messages: usize, bytes: usize) {
         // Most messages are of the topic of the one before, so it is not looked up again.
         if self.last != Some(topic) {
-            let has_place = self.topics.len() < TOPICS_COUNTED_MAX;
-            let next = self.topics.len() + 1;
-            self.slot = match self.topics.entry(topic) {
-                Entry::Occupied(entry) => *entry.get(),
-                Entry::Vacant(entry) if has_place => *entry.insert(next),
-                Entry::Vacant(_) => 0,
+            self.slot = match self.topics.get(topic as usize) {
+                None | Some(0) => self.new_slot(topic),
+                Some(slot) => *slot,
             };
             self.last = Some(topic);
-            if self.incoming.len() <= self.slot {
-                self.incoming.resize(self.slot + 1, Default::default());
-            }
         }
-        if let Some(by_type) = self.incoming.get_mut(self.slot) {
+        if let Some(by_type) = self.incoming.get_mut(self.slot as usize) {
             by_type[kind as usize].add(messages, bytes);
         }
+    }
+
+    fn new_slot(&mut self, topic: u32) -> u32 {
+        let next = self.incoming.len().max(1);
+        let slot = if next <= TOPICS_COUNTED_MAX { next } else { 0 };
+        self.incoming.resize(self.incoming.len().max(slot + 1), Default::default());
+        let slot = u32::try_from(slot).expect("few are counted");
+        if slot > 0 {
+            let topic = topic as usize;
+            self.topics.resize(self.topics.len().max(topic + 1), 0);
+            self.topics[topic] = slot;
+        }
+        slot
     }
 
     /// The number of a group that pulls from a topic's incarnation.
@@ -149,7 +155,8 @@ impl Tally {
 
     /// Topics' incarnations with what came in, by [`MessageType`].
     pub fn topics(&self) -> impl Iterator<Item = (u32, &[Traffic; 3])> {
-        self.topics.iter().filter_map(|(topic, slot)| Some((*topic, self.incoming.get(*slot)?)))
+        let slots = (0..).zip(&self.topics).filter(|(_, slot)| **slot > 0);
+        slots.filter_map(|(topic, slot)| Some((topic, self.incoming.get(*slot as usize)?)))
     }
 
     /// Groups with the topics' incarnations that they pulled from, and what went out.

@@ -9,12 +9,10 @@
 
 mod run;
 mod runs;
+mod slots;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 
 pub use run::{
     ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, RunDraft, RunError, RunHead, RunIdentity, RunQueue,
@@ -22,6 +20,7 @@ pub use run::{
 };
 use runs::Runs;
 pub use runs::{Place, Run};
+use slots::Slots;
 
 use crate::limits::QUEUE_CHUNK_ENTRIES;
 
@@ -47,8 +46,9 @@ pub struct QueueEntry {
     pub stored_ms: u64,
 }
 
-/// One queue.
+/// One queue. Two cache lines: with many queues each message finds its own one cold.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct ConsumeQueue {
     key: QueueKey,
     /// The oldest queue offset that is kept, here or in a run.
@@ -61,10 +61,15 @@ pub struct ConsumeQueue {
     unsealed: u64,
     /// It is in the list of queues with entries that no run holds.
     is_listed: bool,
-    chunks: VecDeque<Vec<QueueEntry>>,
+    /// Whole chunks before the newest one.
+    older: VecDeque<Vec<QueueEntry>>,
+    /// The chunk that grows.
+    newest: Vec<QueueEntry>,
     /// Entries at the start of the first chunk that do not count any more.
     skipped: usize,
 }
+
+const _: () = assert!(size_of::<ConsumeQueue>() == 128);
 
 impl ConsumeQueue {
     fn new(key: QueueKey) -> ConsumeQueue {
@@ -76,8 +81,20 @@ impl ConsumeQueue {
             len: 0,
             unsealed: 0,
             is_listed: false,
-            chunks: VecDeque::new(),
+            older: VecDeque::new(),
+            newest: Vec::new(),
             skipped: 0,
+        }
+    }
+
+    fn chunk(&self, index: usize) -> &Vec<QueueEntry> {
+        self.older.get(index).unwrap_or(&self.newest)
+    }
+
+    /// Asks for the memory that its next entry goes to.
+    fn prefetch_end(&self) {
+        if let Some(last) = self.newest.last() {
+            runtime::cache::prefetch(last);
         }
     }
 
@@ -98,17 +115,16 @@ impl ConsumeQueue {
             return None;
         }
         let index = usize::try_from(index).expect("fits memory") + self.skipped;
-        Some(self.chunks[index / QUEUE_CHUNK_ENTRIES][index % QUEUE_CHUNK_ENTRIES])
+        Some(self.chunk(index / QUEUE_CHUNK_ENTRIES)[index % QUEUE_CHUNK_ENTRIES])
     }
 
     fn push(&mut self, entry: QueueEntry) {
-        let full = self.chunks.back().is_none_or(|chunk| chunk.len() == QUEUE_CHUNK_ENTRIES);
-        if full {
+        if self.newest.len() == QUEUE_CHUNK_ENTRIES {
             // A queue's first chunk grows with it; a busy queue's next ones are whole at once.
-            let capacity = if self.chunks.is_empty() { 0 } else { QUEUE_CHUNK_ENTRIES };
-            self.chunks.push_back(Vec::with_capacity(capacity));
+            let next = Vec::with_capacity(QUEUE_CHUNK_ENTRIES);
+            self.older.push_back(std::mem::replace(&mut self.newest, next));
         }
-        self.chunks.back_mut().expect("pushed above").push(entry);
+        self.newest.push(entry);
         self.len += 1;
     }
 
@@ -143,7 +159,7 @@ impl ConsumeQueue {
         let mut at = (range.start - self.first) as usize + self.skipped;
         let end = (range.end - self.first) as usize + self.skipped;
         while at < end {
-            let chunk = &self.chunks[at / QUEUE_CHUNK_ENTRIES];
+            let chunk = self.chunk(at / QUEUE_CHUNK_ENTRIES);
             let from = at % QUEUE_CHUNK_ENTRIES;
             let to = chunk.len().min(from + end - at);
             out.extend_from_slice(&chunk[from..to]);
@@ -154,16 +170,16 @@ impl ConsumeQueue {
     /// Frees whole chunks of entries that a run holds and whose records lie below a log offset.
     fn evict(&mut self, below: u64) {
         let is_old = |chunk: &Vec<QueueEntry>| chunk.last().is_some_and(|it| it.payload < below);
-        if self.unsealed == self.max() && self.chunks.back().is_some_and(is_old) {
+        if self.unsealed == self.max() && is_old(&self.newest) {
             self.first = self.max();
             self.len = 0;
             self.skipped = 0;
-            self.chunks = VecDeque::new();
+            self.older = VecDeque::new();
+            self.newest = Vec::new();
             return;
         }
-        while self.chunks.len() > 1
-            && self.first + self.first_chunk_entries() <= self.unsealed
-            && self.chunks.front().is_some_and(is_old)
+        while self.first + self.first_chunk_entries() <= self.unsealed
+            && self.older.front().is_some_and(is_old)
         {
             self.skip(self.first_chunk_entries());
         }
@@ -187,7 +203,9 @@ impl ConsumeQueue {
         self.len -= count;
         self.skipped += count as usize;
         if self.skipped == QUEUE_CHUNK_ENTRIES {
-            self.chunks.pop_front();
+            if self.older.pop_front().is_none() {
+                self.newest.clear();
+            }
             self.skipped = 0;
         }
     }
@@ -196,7 +214,7 @@ impl ConsumeQueue {
 /// All queues of a shard. See the module's first lines.
 #[derive(Debug, Default)]
 pub struct ConsumeQueues {
-    slots: HashMap<QueueKey, u32, RandomState>,
+    slots: Slots,
     queues: Vec<ConsumeQueue>,
     runs: Runs,
     /// Queues with entries that no run holds.
@@ -222,17 +240,36 @@ pub enum Entries {
 impl ConsumeQueues {
     /// The slot of a queue, made at its first use.
     pub fn slot(&mut self, key: QueueKey) -> QueueSlot {
-        let next = u32::try_from(self.queues.len()).expect("topics and queues are bounded");
-        let slot = *self.slots.entry(key).or_insert(next);
-        if slot == next {
-            self.queues.push(ConsumeQueue::new(key));
+        if let Some(slot) = self.slots.get(key) {
+            return QueueSlot(slot);
         }
-        QueueSlot(slot)
+        let next = u32::try_from(self.queues.len()).expect("topics and queues are bounded");
+        self.slots.insert(key, next);
+        self.queues.push(ConsumeQueue::new(key));
+        QueueSlot(next)
+    }
+
+    /// A message for this queue is about to be appended: asks for the queue's memory.
+    pub fn prefetch(&self, key: QueueKey) {
+        if let Some(slot) = self.slots.get(key) {
+            runtime::cache::prefetch(&self.queues[slot as usize]);
+        }
+    }
+
+    /// A message is about to arrive here: asks for the queue's memory.
+    pub fn prefetch_slot(&self, slot: QueueSlot) {
+        runtime::cache::prefetch(&self.queues[slot.0 as usize]);
+    }
+
+    /// A message is about to arrive here, and the queue itself is in the caches: asks for the memory that
+    /// its entry goes to.
+    pub fn prefetch_end(&self, slot: QueueSlot) {
+        self.queues[slot.0 as usize].prefetch_end();
     }
 
     /// A queue that was used before.
     pub fn find(&self, key: QueueKey) -> Option<&ConsumeQueue> {
-        self.slots.get(&key).map(|slot| &self.queues[*slot as usize])
+        self.slots.get(key).map(|slot| &self.queues[slot as usize])
     }
 
     /// The queue of a slot.
@@ -376,8 +413,8 @@ impl ConsumeQueues {
     pub fn evict(&mut self, floor: u64) {
         while let Some(keys) = self.runs.next_to_evict(floor) {
             for key in keys {
-                if let Some(slot) = self.slots.get(&key) {
-                    self.queues[*slot as usize].evict(floor);
+                if let Some(slot) = self.slots.get(key) {
+                    self.queues[slot as usize].evict(floor);
                 }
             }
         }
@@ -391,8 +428,8 @@ impl ConsumeQueues {
     /// Forgets the runs of the log below `start`, which is gone, and entries in memory with them.
     pub fn expire(&mut self, start: u64) {
         for key in self.runs.expire(start) {
-            if let Some(slot) = self.slots.get(&key) {
-                let queue = &mut self.queues[*slot as usize];
+            if let Some(slot) = self.slots.get(key) {
+                let queue = &mut self.queues[slot as usize];
                 queue.expire(start);
                 queue.min = self.runs.oldest(key).unwrap_or(queue.first);
             }

@@ -2,6 +2,7 @@
 //!
 //! The only crate with `unsafe`, and it knows nothing of RocketMQ: bytes come in, bytes go out.
 
+pub mod cache;
 pub mod clock;
 pub mod eventfd;
 pub mod executor;

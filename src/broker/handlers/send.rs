@@ -103,6 +103,7 @@ impl Broker {
             return self.send_single(now, asker, header, &topic, (place, queue), true, body);
         }
         let place = self.place_to_append(queue, target.placement)?;
+        self.shards[place].prefetch(queue);
         if header.batch {
             return self.send_batch(now, asker, header, &topic, (place, queue), body);
         }

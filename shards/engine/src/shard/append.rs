@@ -86,6 +86,11 @@ impl NewMessage<'_> {
 }
 
 impl Shard {
+    /// A message for this queue is on its way: asks for the memory that it needs.
+    pub fn prefetch(&self, queue: QueueKey) {
+        self.queues.prefetch(queue);
+    }
+
     /// Whether payloads of so many bytes together can be appended now.
     ///
     /// # Errors

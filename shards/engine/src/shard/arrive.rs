@@ -57,6 +57,7 @@ impl Shard {
                     }
                 }
                 Waiting::Message(message) => {
+                    self.prefetch_ahead();
                     self.show(&message);
                     self.group.push(message.payload);
                     let group_ends = first.end == first.visible_at;
@@ -68,6 +69,22 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+
+    /// Messages of many queues find the memory of each cold: it is asked for some messages before.
+    fn prefetch_ahead(&self) {
+        const QUEUE_AHEAD: usize = 8;
+        const ENTRY_AHEAD: usize = 4;
+        let slot = |ahead: usize| match self.line.get(ahead)?.what {
+            Waiting::Message(WaitingMessage { slot, .. }) => Some(slot),
+            Waiting::Request(_) => None,
+        };
+        if let Some(slot) = slot(QUEUE_AHEAD) {
+            self.queues.prefetch_slot(slot);
+        }
+        if let Some(slot) = slot(ENTRY_AHEAD) {
+            self.queues.prefetch_end(slot);
         }
     }
 
