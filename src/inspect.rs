@@ -141,8 +141,10 @@ impl Counts {
             Kind::Catalog => "changes of topics and groups",
             Kind::Settled => "notes of delivered delays",
             Kind::End => "clean stops",
-            Kind::Carried => "copies of delayed messages",
+            Kind::Carried => "copies of messages that wait",
             Kind::Moved => "notes where a copy is",
+            Kind::Ended => "notes of settled half messages",
+            Kind::Checked => "notes of checked half messages",
         };
         let (count, bytes) = self.0.entry(name).or_default();
         *count += 1;

@@ -165,8 +165,11 @@ fn sends_are_refused() {
             (vec![("e", "4")], (29, "request queueId[4] is illegal")),
             (vec![("e", "x")], (1, "the field queueId has the invalid value 'x'")),
             (vec![("i", &*value)], (13, "properties of ")),
-            (vec![("f", "4")], (16, "does not support transactions")),
-            (vec![("i", "TRAN_MSG\u{1}true\u{2}")], (16, "does not support transactions")),
+            (vec![("f", "4")], (13, "transaction bits without the property TRAN_MSG")),
+            (
+                vec![("i", "TRAN_MSG\u{1}true\u{2}")],
+                (13, "a half message needs the property PGROUP"),
+            ),
             (vec![("i", "TIMER_DELAY_SEC\u{1}5\u{2}")], (1, "accurate timer message is not")),
             (vec![("i", "DELAY\u{1}abc\u{2}")], (1, "DELAY is no number: abc")),
         ] {
@@ -210,7 +213,7 @@ fn sends_to_topics_of_the_broker_are_refused_and_make_nothing() {
             let remark = format!("Sending message to topic[{name}] is forbidden.");
             talk.refused(310, &send(name, &[]), b"x", (16, &remark));
         }
-        for name in ["RMQ_SYS_TRANS_HALF_TOPIC", "rmq_sys_wheel_timer"] {
+        for name in ["RMQ_SYS_TRANS_OP_HALF_TOPIC", "rmq_sys_wheel_timer"] {
             talk.refused(11, &pull(name, &[]), b"", (17, "not exist, apply first please!"));
         }
     });
@@ -256,7 +259,7 @@ fn batches_are_refused() {
             (&[("f", "4")][..], (13, "a batch cannot be a transaction")),
             (&[("i", "DELAY\u{1}3\u{2}")][..], (13, "a batch cannot be delayed")),
             (&[("i", "DELAY\u{1}x\u{2}")][..], (1, "DELAY is no number: x")),
-            (&[("i", "TRAN_MSG\u{1}true\u{2}")][..], (16, "does not support transactions")),
+            (&[("i", "TRAN_MSG\u{1}true\u{2}")][..], (13, "a batch cannot be a transaction")),
             (&[("e", "4")][..], (29, "request queueId[4] is illegal")),
         ] {
             talk.refused(320, &batch(changes), &good, expect);

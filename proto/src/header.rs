@@ -22,6 +22,7 @@ mod pull;
 mod queue;
 mod send;
 mod topic;
+mod transaction;
 
 pub use answer::{PullAnswer, SendAnswer};
 pub use broker::{
@@ -35,6 +36,7 @@ pub use pull::PullHeader;
 pub use queue::{Boundary, QueueHeader};
 pub use send::{ScannedSend, SendHeader};
 pub use topic::CreateTopicHeader;
+pub use transaction::EndTransactionHeader;
 
 /// The typed table of a flatbuffers header, if it has one.
 #[derive(Debug, Clone, Copy)]

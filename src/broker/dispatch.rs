@@ -2,6 +2,7 @@
 //! Kind: machine
 
 use engine::catalog::Placement;
+use engine::limits::OPEN_TRANSACTIONS_MAX;
 use engine::shard::AppendRefused;
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
@@ -54,6 +55,12 @@ impl From<AppendRefused> for Stop {
             AppendRefused::Poisoned(poison) => Refusal::new(
                 response::SERVICE_NOT_AVAILABLE,
                 format!("service not available now: {poison}"),
+            ),
+            AppendRefused::TransactionsFull => Refusal::new(
+                response::SYSTEM_BUSY,
+                format!(
+                    "[TRANSACTIONS]broker busy, {OPEN_TRANSACTIONS_MAX} half messages of the queue's shard are open already, try again later"
+                ),
             ),
             AppendRefused::TooLarge { found_bytes } => Refusal::new(
                 response::MESSAGE_ILLEGAL,
@@ -133,6 +140,11 @@ impl Broker {
             request::UNREGISTER_CLIENT => self.unregister_client(&asker, &command, outboxes),
             request::CONSUMER_SEND_MSG_BACK => {
                 self.send_back(now, &asker, &command, frame.body, outboxes)
+            }
+            request::END_TRANSACTION => self.end_transaction(now, &asker, &command, outboxes),
+            request::CHECK_TRANSACTION_STATE if asker.has_record => {
+                self.ask_producer(now, frame, outboxes);
+                Ok(())
             }
             request::LOCK_BATCH_MQ => self.lock_queues(now, &asker, frame.body, outboxes),
             request::UNLOCK_BATCH_MQ => self.unlock_queues(&asker, frame.body, outboxes),

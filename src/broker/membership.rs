@@ -15,6 +15,7 @@
 mod group;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -43,6 +44,10 @@ pub const NAME_BYTES_MAX: usize = 255;
 
 /// Time between looks for members that fell silent, ms (`ClientHousekeepingService`).
 pub const SCAN_INTERVAL_MS: u64 = 10_000;
+
+/// Producers of a group that are looked at for one that takes a check
+/// (`ProducerManager.GET_AVAILABLE_CHANNEL_RETRY_COUNT`).
+const PRODUCERS_LOOKED_AT_MAX: usize = 3;
 
 /// Silence after which a member is gone, ms (`channelExpiredTimeout`): four heartbeats of a client.
 const EXPIRED_MS_DEFAULT: u64 = 120_000;
@@ -89,13 +94,21 @@ pub struct Membership {
     expired_ms: u64,
     notifies: bool,
     consumers: HashMap<Arc<str>, ConsumerGroup, RandomState>,
-    producers: HashMap<Arc<str>, BTreeMap<u64, Client>, RandomState>,
+    producers: HashMap<Arc<str>, ProducerGroup, RandomState>,
     seats: BTreeMap<u64, Seat>,
     member_count: usize,
     subscription_bytes: usize,
     scan_at_ms: u64,
     /// Groups whose [`GroupWants`] changed since they were asked for.
     changed: Vec<Arc<str>>,
+}
+
+/// A producer group that has members.
+#[derive(Debug, Default)]
+struct ProducerGroup {
+    members: BTreeMap<u64, Client>,
+    /// The connection that was asked last what became of a half message.
+    asked: u64,
 }
 
 /// The groups of one connection, with when it was last heard in each, ms. A client that leaves a
@@ -204,7 +217,8 @@ impl Membership {
         let shared = shared_name(&self.producers, group);
         if self.hear(now_ms, connection, Role::Producer, shared.clone()) {
             tracing::info!(group, client = client.id, connection, "new producer");
-            self.producers.entry(shared).or_default().insert(connection, client.clone());
+            let group = self.producers.entry(shared).or_default();
+            group.members.insert(connection, client.clone());
         }
         Ok(())
     }
@@ -309,12 +323,26 @@ impl Membership {
     /// Members of a producer group by connection.
     pub fn producers(&self, group: &str) -> impl Iterator<Item = (u64, &Client)> {
         let group = self.producers.get(group);
-        group.into_iter().flatten().map(|(connection, client)| (*connection, client))
+        let members = group.into_iter().flat_map(|group| &group.members);
+        members.map(|(connection, client)| (*connection, client))
+    }
+
+    /// The connection of a producer group's member to ask next: they take turns. One that takes no more
+    /// now is passed over, unless all those looked at do so.
+    pub fn next_producer(&mut self, group: &str, takes_more: impl Fn(u64) -> bool) -> Option<u64> {
+        let group = self.producers.get_mut(group)?;
+        let after = group.members.range((Bound::Excluded(group.asked), Bound::Unbounded));
+        let in_turn = after.chain(&group.members).map(|(connection, _)| *connection);
+        let mut looked_at = in_turn.take(PRODUCERS_LOOKED_AT_MAX).peekable();
+        let first = looked_at.peek().copied();
+        let chosen = looked_at.find(|connection| takes_more(*connection)).or(first)?;
+        group.asked = chosen;
+        Some(chosen)
     }
 
     /// Every member of every producer group, in no order.
     pub fn all_producers(&self) -> impl Iterator<Item = &Client> {
-        self.producers.values().flat_map(BTreeMap::values)
+        self.producers.values().flat_map(|group| group.members.values())
     }
 
     fn check_room(
@@ -374,11 +402,11 @@ impl Membership {
     }
 
     fn leave_producer(&mut self, connection: u64, name: &str) {
-        let members = self.producers.get_mut(name).expect("a seat's groups exist");
-        let left = members.remove(&connection);
+        let group = self.producers.get_mut(name).expect("a seat's groups exist");
+        let left = group.members.remove(&connection);
         assert!(left.is_some(), "a group has the members that say so");
         self.member_count -= 1;
-        if members.is_empty() {
+        if group.members.is_empty() {
             self.producers.remove(name);
         }
     }

@@ -6,6 +6,7 @@
 //!   every two-way request is answered once, or its connection is closed
 //!   a handler either answers, or leaves a ticket with a shard, or parks a value here
 
+mod check;
 mod confirm;
 mod copies;
 mod deliver;
@@ -16,6 +17,7 @@ pub mod limits;
 pub mod locks;
 pub mod membership;
 mod parked;
+mod rare;
 mod refusal;
 pub mod registration;
 mod settings;
@@ -36,7 +38,7 @@ use runtime::clock::Now;
 
 pub use copies::HomeCopy;
 pub use refusal::Refusal;
-pub use settings::BrokerSettings;
+pub use settings::{BrokerSettings, TransactionSettings};
 
 use crate::net::outbox::Outboxes;
 use crate::observe::Tally;
@@ -45,6 +47,7 @@ use copies::Copies;
 use locks::QueueLocks;
 use membership::Membership;
 use parked::Parked;
+use rare::RareLine;
 
 /// Whether the caller may go on with the connection's next frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +126,11 @@ pub struct Broker {
     closing: Vec<ConnectionId>,
     queue_choice: u64,
     unique_keys: u64,
+    /// Producers' words that changed nothing; half messages that were given up; those whose producers are
+    /// gone.
+    wrong_words: RareLine,
+    given_up: RareLine,
+    nobody_to_ask: RareLine,
     /// What was counted, for whoever asks.
     tally: Tally,
     scratch: Scratch,
@@ -143,10 +151,13 @@ impl Broker {
     pub fn new(
         settings: BrokerSettings,
         router: Router,
-        shards: Vec<Shard>,
+        mut shards: Vec<Shard>,
         catalog: Catalog,
         now: Now,
     ) -> Broker {
+        // Producers are not back yet.
+        let first_check_ms = now.wall_ms + settings.transactions.check_interval_ms;
+        shards.iter_mut().for_each(|shard| shard.postpone_checks(first_check_ms));
         let membership =
             Membership::new(settings.consumer_expired_ms, settings.notify_consumer_ids_changed);
         Broker {
@@ -167,6 +178,9 @@ impl Broker {
             closing: Vec::new(),
             queue_choice: now.monotonic_ns,
             unique_keys: 0,
+            wrong_words: RareLine::default(),
+            given_up: RareLine::default(),
+            nobody_to_ask: RareLine::default(),
             tally: Tally::default(),
             scratch: Scratch::default(),
             shards,
@@ -233,7 +247,7 @@ impl Broker {
         self.closing.extend(silent.into_iter().map(ConnectionId::from_bits));
     }
 
-    /// In how many ms `tick` or `deliver_due` have something to do; `None`: not before something
+    /// In how many ms `tick`, `deliver_due` or `check_due` have something to do; `None`: not before something
     /// happens.
     pub fn wake_in_ms(&mut self, now: Now) -> Option<u64> {
         let due = self.shards.iter().filter_map(Shard::due_at_ms).min();

@@ -41,8 +41,37 @@ pub struct BrokerSettings {
     pub notify_consumer_ids_changed: bool,
     /// Delay levels, ms.
     pub delay_levels_ms: Vec<u64>,
+    /// How half messages are treated.
+    pub transactions: TransactionSettings,
     /// Memory of the machine (or container), bytes.
     pub memory_bytes: u64,
     /// Four bytes that make this process's unique keys its own.
     pub process_tag: u32,
+}
+
+/// How half messages are treated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TransactionSettings {
+    /// `rejectTransactionMessage`: none is taken.
+    pub rejects: bool,
+    /// `transactionTimeOut`: after how long its producer is asked, ms.
+    pub timeout_ms: u64,
+    /// `transactionCheckInterval`: how long until it is asked again, ms.
+    pub check_interval_ms: u64,
+    /// `transactionCheckMax`: after so many checks it is given up.
+    pub checks_max: u32,
+    /// `fileReservedTime`: after so long it is given up, ms.
+    pub reserved_ms: u64,
+}
+
+impl Default for TransactionSettings {
+    fn default() -> Self {
+        TransactionSettings {
+            rejects: false,
+            timeout_ms: 6_000,
+            check_interval_ms: 30_000,
+            checks_max: 15,
+            reserved_ms: 72 * 3_600_000,
+        }
+    }
 }

@@ -39,7 +39,11 @@ fn shard() -> Shard {
     let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
     log.space_found(1 << 40);
     let seal = SealLimits::default();
-    let settings = OpeningSettings { delays_ms: Vec::new(), read_cache_bytes: 1 << 20 };
+    let settings = OpeningSettings {
+        delays_ms: Vec::new(),
+        transaction_timeout_ms: 6_000,
+        read_cache_bytes: 1 << 20,
+    };
     Opening::new(seal, SHAPE.segment_bytes, 0, 0).finish(ShardIndex(0), log, &settings).0
 }
 
@@ -63,6 +67,7 @@ fn settings() -> BrokerSettings {
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
         delay_levels_ms: Vec::new(),
+        transactions: TransactionSettings::default(),
         memory_bytes: 1 << 30,
         process_tag: 1,
     }

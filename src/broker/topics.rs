@@ -4,7 +4,9 @@
 //!
 //! Rules: TopicConfigManager and SubscriptionGroupManager of Apache RocketMQ 5.3.3.
 
-use engine::shard::SCHEDULE_TOPIC_INCARNATION;
+use engine::shard::{
+    CHECK_MAX_TIME_TOPIC_INCARNATION, HALF_TOPIC_INCARNATION, SCHEDULE_TOPIC_INCARNATION,
+};
 use engine::ticket::Ticket;
 use proto::body::{DataVersion, SubscriptionGroupConfig, TopicConfig};
 use proto::code::response;
@@ -56,8 +58,12 @@ impl Broker {
         ticket: Option<Ticket>,
     ) -> Result<(), Stop> {
         self.shards[0].has_room(CATALOG_BYTES_MAX)?;
-        let reserved =
-            (config.topic_name == names::SCHEDULE_TOPIC).then_some(SCHEDULE_TOPIC_INCARNATION);
+        let reserved = match &*config.topic_name {
+            names::SCHEDULE_TOPIC => Some(SCHEDULE_TOPIC_INCARNATION),
+            names::TRANS_HALF_TOPIC => Some(HALF_TOPIC_INCARNATION),
+            names::TRANS_CHECK_MAX_TIME_TOPIC => Some(CHECK_MAX_TIME_TOPIC_INCARNATION),
+            _ => None,
+        };
         let mut payload = std::mem::take(&mut self.scratch.payload);
         let placement = self.router.place(self.catalog.topics().count() as u32);
         let registered = self.as_registered(&config);
@@ -228,6 +234,7 @@ impl Broker {
         // Each shard has a queue for each level: tools see them one behind the other.
         let levels = self.settings.delay_levels_ms.len() * self.router.shard_count();
         let levels = i32::try_from(levels).expect("few levels");
+        let shards = i32::try_from(self.router.shard_count()).expect("at most 256");
         let mut topics = vec![
             (names::SELF_TEST_TOPIC.to_owned(), 1, rw),
             (names::BENCHMARK_TOPIC.to_owned(), 1024, rw),
@@ -235,6 +242,8 @@ impl Broker {
             (broker, 1, inherited),
             (names::OFFSET_MOVED_EVENT.to_owned(), 1, rw),
             (names::SCHEDULE_TOPIC.to_owned(), levels, rw),
+            (names::TRANS_HALF_TOPIC.to_owned(), shards, rw),
+            (names::TRANS_CHECK_MAX_TIME_TOPIC.to_owned(), shards, rw),
             (names::reply_topic(&cluster), 1, rw),
         ];
         if self.settings.auto_create_topic {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, Place};
 use super::host::{Host, NAME_SERVERS_VARIABLE};
 use super::program::Program;
+use crate::broker::TransactionSettings;
 use engine::retention::Retention;
 
 use super::keys::{self, Class};
@@ -95,6 +96,8 @@ pub struct ServerConfig {
     pub message_bytes_max: usize,
     /// Delay of level 1, level 2 and so on; never empty.
     pub delay_levels_ms: Vec<u64>,
+    /// `rejectTransactionMessage`, `transactionTimeOut` and what else is about half messages.
+    pub transactions: TransactionSettings,
     /// Most messages of a pull answer.
     pub pull_messages_max: u32,
     /// Most bytes of a pull answer, unless its first message is longer.
@@ -381,6 +384,13 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
         read_cache_bytes: number("ringmqReadCacheBytes"),
         message_bytes_max: small("maxMessageSize") as usize,
         delay_levels_ms: delays(settings, "messageDelayLevel"),
+        transactions: TransactionSettings {
+            rejects: flag("rejectTransactionMessage"),
+            timeout_ms: number("transactionTimeOut"),
+            check_interval_ms: number("transactionCheckInterval"),
+            checks_max: small("transactionCheckMax"),
+            reserved_ms: number("fileReservedTime") * 3_600_000,
+        },
         pull_messages_max: small("maxTransferCountOnMessageInMemory"),
         pull_bytes_max: small("maxTransferBytesOnMessageInMemory"),
         long_polling: flag("longPollingEnable"),

@@ -19,11 +19,14 @@ pub enum MessageType {
     Fifo,
     /// With a delay level.
     Delay,
+    /// A half message, and what it became.
+    Transaction,
 }
 
 impl MessageType {
     /// In the order of their counters.
-    pub const ALL: [MessageType; 3] = [MessageType::Normal, MessageType::Fifo, MessageType::Delay];
+    pub const ALL: [MessageType; 4] =
+        [MessageType::Normal, MessageType::Fifo, MessageType::Delay, MessageType::Transaction];
 
     /// The value of the label `message_type`.
     pub fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl MessageType {
             MessageType::Normal => "normal",
             MessageType::Fifo => "fifo",
             MessageType::Delay => "delay",
+            MessageType::Transaction => "transaction",
         }
     }
 }
@@ -64,7 +68,7 @@ pub struct Tally {
     /// Slots by topics' incarnations, 0 without one.
     topics: Vec<u32>,
     /// By slot, then by [`MessageType`]; slot 0 is all for which there was no place.
-    incoming: Vec<[Traffic; 3]>,
+    incoming: Vec<[Traffic; MessageType::ALL.len()]>,
     /// The topic that was counted last, and its slot.
     last: Option<u32>,
     slot: u32,
@@ -154,7 +158,7 @@ impl Tally {
     }
 
     /// Topics' incarnations with what came in, by [`MessageType`].
-    pub fn topics(&self) -> impl Iterator<Item = (u32, &[Traffic; 3])> {
+    pub fn topics(&self) -> impl Iterator<Item = (u32, &[Traffic; MessageType::ALL.len()])> {
         let slots = (0..).zip(&self.topics).filter(|(_, slot)| **slot > 0);
         slots.filter_map(|(topic, slot)| Some((topic, self.incoming.get(*slot as usize)?)))
     }
@@ -266,7 +270,7 @@ pub struct TopicFigures {
     /// Its name.
     pub topic: String,
     /// By [`MessageType`].
-    pub traffic: [Traffic; 3],
+    pub traffic: [Traffic; MessageType::ALL.len()],
 }
 
 /// What a group pulled from a topic.

@@ -130,7 +130,7 @@ impl<'a> Node<'a> {
 }
 
 fn write_messages_in(page: &mut Page, node: &Node<'_>) {
-    let mut topics = BTreeMap::<&str, [Traffic; 3]>::new();
+    let mut topics = BTreeMap::<&str, [Traffic; MessageType::ALL.len()]>::new();
     for topic in node.answers().flat_map(|core| &core.topics) {
         let merged = topics.entry(&topic.topic).or_default();
         merged.iter_mut().zip(topic.traffic).for_each(|(sum, more)| sum.merge(more));
@@ -432,7 +432,7 @@ mod tests {
     }
 
     fn figures(topic: &str, messages: u64) -> CoreFigures {
-        let mut traffic = [Traffic::default(); 3];
+        let mut traffic = [Traffic::default(); MessageType::ALL.len()];
         traffic[0] = Traffic { messages, bytes: messages * 10 };
         let lag = Lag {
             group: "g".to_owned(),

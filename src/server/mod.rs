@@ -212,6 +212,7 @@ fn store_settings(config: &ServerConfig) -> StoreSettings {
         write_buffer_bytes: config.write_buffer_bytes,
         read_cache_bytes: config.read_cache_bytes,
         delay_levels_ms: config.delay_levels_ms.clone(),
+        transaction_timeout_ms: config.transactions.timeout_ms,
         seal: SealLimits::default(),
     }
 }
@@ -245,6 +246,7 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
         consumer_expired_ms: config.consumer_expired_ms,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
         delay_levels_ms: config.delay_levels_ms.clone(),
+        transactions: config.transactions,
         memory_bytes,
         process_tag: std::process::id() << 16 ^ (Clock.now().wall_ms as u32),
     }
@@ -284,7 +286,7 @@ fn banner<F>(
             store.shape.segment_bytes >> 20
         ),
         format!("flush       {flush}"),
-        "not yet     replication, ACL, TLS, POP, gRPC, transactions, timer messages".to_owned(),
+        "not yet     replication, ACL, TLS, POP, gRPC, timer messages".to_owned(),
         format!("ready after {} ms", started.elapsed().as_millis()),
     ];
     name_server.into_iter().chain(registers).chain(lines).collect()

@@ -139,6 +139,7 @@ pub fn open_shard<F: FileSystem>(
     let replayed = opening.messages();
     let opening_settings = OpeningSettings {
         delays_ms: settings.delay_levels_ms.clone(),
+        transaction_timeout_ms: settings.transaction_timeout_ms,
         read_cache_bytes: settings.read_cache_bytes,
     };
     let index = ShardIndex(identity.shard);

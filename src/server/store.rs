@@ -140,6 +140,8 @@ pub struct StoreSettings {
     pub read_cache_bytes: u64,
     /// Delay levels, ms.
     pub delay_levels_ms: Vec<u64>,
+    /// `transactionTimeOut`, ms.
+    pub transaction_timeout_ms: u64,
     /// When queue entries go into a run.
     pub seal: SealLimits,
 }

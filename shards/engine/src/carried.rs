@@ -1,16 +1,16 @@
-//! Carried: delayed messages that wait longer than the segment that held them is kept, and where their
+//! Carried: delayed and half messages that wait longer than the segment that held them is kept, and where their
 //! copies are.
 //! Owns: for each of them the queue entry of its copy.
 //! Lives on: every shard
 //! Kind: machine
-//! Invariants: a message that was delivered is not in it; a later copy takes the place of an earlier one
+//! Invariants: a message that was delivered or settled is not in it; a later copy takes the place of an earlier one
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::consumequeue::{QueueEntry, QueueKey};
 
-/// A message of a level's queue, by its queue offset.
+/// A message of a level's queue, or a half message, by its queue offset.
 pub type WaitingKey = (QueueKey, u64);
 
 /// See the module's first lines.
@@ -37,11 +37,29 @@ impl Carried {
 
     /// Messages of a queue below a queue offset were delivered.
     pub fn settle(&mut self, queue: QueueKey, cursor: u64) {
-        while let Some((key, entry)) = self.entries.range((queue, 0)..(queue, cursor)).next() {
-            let key = *key;
+        self.remove_range(queue, 0..cursor);
+    }
+
+    /// A message was delivered or settled, or is to be forgotten.
+    pub fn remove(&mut self, key: WaitingKey) {
+        if let Some(entry) = self.entries.remove(&key) {
             self.keys.remove(&entry.payload);
-            self.entries.remove(&key);
         }
+    }
+
+    /// Messages of a queue with queue offsets in a range were settled.
+    pub fn remove_range(&mut self, queue: QueueKey, queue_offsets: Range<u64>) {
+        let keys = (queue, queue_offsets.start)..(queue, queue_offsets.end);
+        while let Some((key, _)) = self.entries.range(keys.clone()).next() {
+            self.remove(*key);
+        }
+    }
+
+    /// The queue of a topic, of which a shard has one, if something of it is here.
+    pub fn queue_of(&self, topic: u32) -> Option<QueueKey> {
+        let first = (QueueKey { topic, queue: 0 }, 0);
+        let ((queue, _), _) = self.entries.range(first..).next()?;
+        (queue.topic == topic).then_some(*queue)
     }
 
     /// The first copy in a range of log offsets.

@@ -97,6 +97,19 @@ pub const CARRIED_LOOKS_PER_TURN: usize = 256;
 /// Bytes carried in a turn before others have theirs.
 pub const CARRIED_BYTES_PER_TURN: u64 = 256 * 1024;
 
+/// Half messages of a shard that are open, at the most: some 100 MiB of memory. One more is refused.
+pub const OPEN_TRANSACTIONS_MAX: usize = 1 << 20;
+
+/// How long checks of half messages that are due and cannot be made (the record cannot be read, the log
+/// takes nothing) wait until they are tried again, ms.
+pub const CHECK_RETRY_MS: u64 = 1000;
+
+/// Ranges of settled half messages in one note: 64 KiB.
+pub const ENDED_PER_NOTE_MAX: usize = 4096;
+
+/// Checked half messages in one note: 96 KiB.
+pub const CHECKED_PER_NOTE_MAX: usize = 4096;
+
 /// Consumer offsets a shard keeps, at the most (group × topic × queue).
 pub const OFFSETS_MAX: usize = 1 << 22;
 

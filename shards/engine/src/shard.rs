@@ -1,5 +1,5 @@
 //! What a core does for one shard, told in verbs: append, arrive, read, settle, tick, open.
-//! Owns: the shard's log, queues, offsets, held pulls, delays and cold reads.
+//! Owns: the shard's log, queues, offsets, held pulls, delays, transactions and cold reads.
 //! Lives on: every shard
 //! Kind: machine
 //! Invariants:
@@ -10,6 +10,7 @@
 mod append;
 mod arrive;
 mod carry;
+mod check;
 mod damage;
 mod expire;
 mod facts;
@@ -21,11 +22,13 @@ mod settle;
 #[cfg(test)]
 mod testing;
 mod tick;
+mod transact;
 
 use std::collections::VecDeque;
 
 pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
+pub use check::DueCheck;
 pub use facts::{Snapshot, SnapshotError};
 pub use open::{OpenError, Opening, OpeningSettings};
 use proto::ids::{ShardIndex, UniqueKey};
@@ -34,6 +37,7 @@ pub use read::{
 };
 pub use seal::{SealLimits, Slice};
 pub use settle::Due;
+pub use transact::Half;
 
 use crate::coldread::ColdReads;
 use crate::commitlog::CommitLog;
@@ -44,6 +48,9 @@ use crate::hold::{HeldPull, HeldPulls};
 use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
+pub use crate::transaction::{
+    CHECK_MAX_TIME_TOPIC_INCARNATION, Checked, HALF_TOPIC_INCARNATION, Outcome, Transactions,
+};
 use carry::Carrying;
 use damage::Damages;
 use overdue::Mark;
@@ -58,6 +65,7 @@ pub struct Shard {
     offsets: ConsumerOffsets,
     held: HeldPulls,
     delays: Delays,
+    transactions: Transactions,
     /// Reads of the log.
     cold: ColdReads,
     /// Reads of runs.

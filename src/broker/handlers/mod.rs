@@ -7,10 +7,12 @@ mod pull;
 mod send;
 mod sendback;
 mod topic;
+mod transaction;
 
 pub(super) use offset::TimeQuestion;
 pub(super) use send::unique_key_range;
 pub(super) use sendback::SendBack;
+pub(super) use transaction::EndTransaction;
 
 /// What a ticket's answer is.
 pub(super) mod form {

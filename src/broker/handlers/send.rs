@@ -5,7 +5,10 @@
 
 use engine::catalog::{Placement, Topic};
 use engine::consumequeue::QueueKey;
-use engine::shard::{NewMessage, SCHEDULE_TOPIC_INCARNATION};
+use engine::shard::{
+    CHECK_MAX_TIME_TOPIC_INCARNATION, HALF_TOPIC_INCARNATION, NewMessage,
+    SCHEDULE_TOPIC_INCARNATION, Transactions,
+};
 use engine::ticket::Ticket;
 use proto::batch::BatchRecords;
 use proto::code::response;
@@ -14,9 +17,11 @@ use proto::ids::{UniqueKey, java_hash};
 use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
 use proto::names::{self, perm};
 use proto::properties::{self, Known, WellKnown, name};
+use proto::record::sys_flag::TRANSACTION_MASK;
 use proto::reply::{SendReply, write_send_response};
 use runtime::clock::Now;
 
+use super::super::check::own_check_ms;
 use super::super::dispatch::{Handled, Stop, flow_of, here};
 use super::super::{Asker, Broker, Flow, Refusal};
 use super::form;
@@ -164,8 +169,13 @@ impl Broker {
         text.clear();
         let made = self.make_properties(now, header, topic, (queue_id, is_dead_letter), &mut text);
         let stored = made.and_then(|made| {
+            let ticket = Ticket { queue_id, ..asker.ticket(form::SEND) };
+            let ticket = (!asker.is_oneway).then_some(ticket);
             let mut target = (std::borrow::Cow::Borrowed(topic), queue);
-            if let Some(level) = made.delay_level {
+            if made.half.is_some() {
+                let half_queue = Transactions::half_queue(self.shards[place].index().0);
+                target = (names::TRANS_HALF_TOPIC.into(), half_queue);
+            } else if let Some(level) = made.delay_level {
                 let schedule =
                     QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
                 target = (names::SCHEDULE_TOPIC.into(), schedule);
@@ -173,12 +183,11 @@ impl Broker {
                 let (name, queue, _) = self.dead_letter_queue(now, topic)?;
                 target = (name.into(), queue);
             }
-            let ticket = Ticket { queue_id, ..asker.ticket(form::SEND) };
             let message = NewMessage {
                 queue: target.1,
                 topic: target.0.as_bytes(),
                 flag: header.flag,
-                sys_flag: header.sys_flag,
+                sys_flag: header.sys_flag & !TRANSACTION_MASK,
                 born_timestamp: header.born_timestamp,
                 born_host: asker.peer,
                 store_host: self.settings.advertised,
@@ -189,9 +198,15 @@ impl Broker {
                 tag: made.tag,
                 unique_key: made.unique_key,
             };
-            let ticket = (!asker.is_oneway).then_some(ticket);
-            self.shards[place].append_message(now.wall_ms, &message, ticket)?;
-            self.tally.came_in(queue.topic, made.kind, 1, message.record_bytes());
+            let shard = &mut self.shards[place];
+            match made.half {
+                Some(Half { own_ms }) => {
+                    shard.append_half(now.wall_ms, &message, own_ms, ticket)?
+                }
+                None => shard.append_message(now.wall_ms, &message, ticket)?,
+            };
+            let counted = if made.half.is_some() { message.queue } else { queue };
+            self.tally.came_in(counted.topic, made.kind, 1, message.record_bytes());
             Ok(())
         });
         self.scratch.properties = text;
@@ -208,8 +223,12 @@ impl Broker {
         let (Some(topic), Ok(queue)) = (self.catalog.topic(topic), u32::try_from(queue_id)) else {
             return Ok(None);
         };
-        if topic.incarnation == SCHEDULE_TOPIC_INCARNATION {
-            return self.schedule_queue_here(queue);
+        match topic.incarnation {
+            SCHEDULE_TOPIC_INCARNATION => return self.schedule_queue_here(queue),
+            HALF_TOPIC_INCARNATION | CHECK_MAX_TIME_TOPIC_INCARNATION => {
+                return self.queue_of_shard_here(topic.incarnation, queue);
+            }
+            _ => {}
         }
         let place = self.place_of(topic.placement, queue)?;
         Ok(Some((place, QueueKey { topic: topic.incarnation, queue })))
@@ -229,6 +248,20 @@ impl Broker {
         }
         let place = here(self.router.of_shard(shard))?;
         Ok(Some((place, QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level })))
+    }
+
+    /// A queue of a topic that has one in each shard.
+    fn queue_of_shard_here(
+        &self,
+        topic: u32,
+        queue: u32,
+    ) -> Result<Option<(usize, QueueKey)>, Stop> {
+        let shard = u8::try_from(queue).ok();
+        let Some(shard) = shard.filter(|it| usize::from(*it) < self.router.shard_count()) else {
+            return Ok(None);
+        };
+        let place = here(self.router.of_shard(shard))?;
+        Ok(Some((place, QueueKey { topic, queue })))
     }
 
     fn check_body(&self, body: &[u8]) -> Result<(), Stop> {
@@ -263,10 +296,16 @@ impl Broker {
     ) -> Result<Made, Stop> {
         let known = WellKnown::unescape(header.properties, text)
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
-        refuse_unsupported(&known, text)?;
-        if header.sys_flag & proto::record::sys_flag::TRANSACTION_MASK != 0 {
-            return Err(no_transactions());
+        if known.transaction.is_some_and(|it| is_true(it, text)) {
+            let is_retry = header.reconsume_times > 0 && has_delay(&known, text);
+            // A client before 4.6.1 that sends a committed message back leaves the property on it.
+            if !is_dead_letter && !is_retry {
+                return self.make_half_properties(now, (topic, queue_id), text);
+            }
+        } else if header.sys_flag & TRANSACTION_MASK != 0 {
+            return Err(illegal("transaction bits without the property TRAN_MSG".to_owned()));
         }
+        refuse_unsupported(&known, text)?;
         // Both stay where they are unless something is taken out of the text below.
         let mut tag = tag_hash(&known, text);
         let mut unique_key = known.unique_key.map(|key| start_and_length(&key));
@@ -282,10 +321,7 @@ impl Broker {
             unique_key = Some((text.len() + name::UNIQ_KEY.len() + 1, key.len()));
             properties::append(text, name::UNIQ_KEY, &key);
         }
-        let trace = if self.settings.trace_on { "true" } else { "false" };
-        properties::append(text, name::MSG_REGION, self.settings.region_id.as_bytes());
-        properties::append(text, name::TRACE_ON, trace.as_bytes());
-        properties::append(text, name::CLUSTER, self.settings.cluster_name.as_bytes());
+        self.append_own_properties(text);
         let levels = self.settings.delay_levels_ms.len();
         let delay_level = (delay > 0 && !is_dead_letter)
             .then(|| usize::try_from(delay).map_or(levels, |it| it.min(levels)));
@@ -309,7 +345,72 @@ impl Broker {
             (None, Some(_)) => MessageType::Delay,
             (None, None) => MessageType::Normal,
         };
-        Ok(Made { delay_level, tag, unique_key, kind })
+        Ok(Made { delay_level, half: None, tag, unique_key, kind })
+    }
+
+    /// The same for a half message, which waits in RMQ_SYS_TRANS_HALF_TOPIC
+    /// (`TransactionalMessageBridge.parseHalfMessageInner`).
+    fn make_half_properties(
+        &mut self,
+        now: Now,
+        (topic, queue_id): (&str, i32),
+        text: &mut Vec<u8>,
+    ) -> Result<Made, Stop> {
+        let rules = self.settings.transactions;
+        if rules.rejects {
+            let ip = self.settings.advertised.ip();
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                format!("the broker[{ip}] sending transaction message is forbidden"),
+            )
+            .into());
+        }
+        if properties::find(text, name::PGROUP).is_none() {
+            return Err(illegal(
+                "a half message needs the property PGROUP: nobody could commit it".to_owned(),
+            ));
+        }
+        // It cannot wait for a time and for its producer; Java clients take the level out themselves.
+        for removed in [
+            name::POP_CK,
+            name::DELAY,
+            name::TIMER_DELIVER_MS,
+            name::TIMER_DELAY_SEC,
+            name::TIMER_DELAY_MS,
+        ] {
+            properties::remove(text, removed);
+        }
+        properties::terminate(text);
+        let own_key = properties::find(text, name::UNIQ_KEY).map(<[u8]>::to_vec);
+        if let Some(key) = own_key {
+            properties::set(text, name::TRANSACTION_ID, &key);
+        } else {
+            let key = self.next_unique_key(now);
+            properties::append(text, name::UNIQ_KEY, &key);
+            properties::set(text, name::TRANSACTION_ID, &key);
+        }
+        self.append_own_properties(text);
+        properties::set(text, name::REAL_TOPIC, topic.as_bytes());
+        properties::set(text, name::REAL_QID, queue_id.to_string().as_bytes());
+        if text.len() > PROPERTIES_BYTES_MAX {
+            return Err(self.too_large(&format!("properties of {} bytes", text.len())));
+        }
+        let known = WellKnown::collect(text);
+        Ok(Made {
+            delay_level: None,
+            half: Some(Half { own_ms: own_check_ms(text, rules.timeout_ms) }),
+            tag: tag_hash(&known, text),
+            unique_key: known.unique_key.map(|key| start_and_length(&key)).expect("made sure"),
+            kind: MessageType::Transaction,
+        })
+    }
+
+    /// What the broker says of itself in each message.
+    fn append_own_properties(&self, text: &mut Vec<u8>) {
+        let trace = if self.settings.trace_on { "true" } else { "false" };
+        properties::append(text, name::MSG_REGION, self.settings.region_id.as_bytes());
+        properties::append(text, name::TRACE_ON, trace.as_bytes());
+        properties::append(text, name::CLUSTER, self.settings.cluster_name.as_bytes());
     }
 
     /// Whether a send to a retry topic has been retried too often (`handleRetryAndDLQ`).
@@ -382,12 +483,14 @@ impl Broker {
         if names::is_retry_topic(topic) {
             return Err(illegal(format!("batch request does not support retry group {topic}")));
         }
-        if header.sys_flag & proto::record::sys_flag::TRANSACTION_MASK != 0 {
-            return Err(illegal("a batch cannot be a transaction".to_owned()));
-        }
         let mut common = Vec::new();
         let known = WellKnown::unescape(header.properties, &mut common)
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
+        if header.sys_flag & TRANSACTION_MASK != 0
+            || known.transaction.is_some_and(|it| is_true(it, &common))
+        {
+            return Err(illegal("a batch cannot be a transaction".to_owned()));
+        }
         refuse_unsupported(&known, &common)?;
         let delay = known.delay.map(|delay| parse_delay(delay.value(&common))).transpose()?;
         if delay.unwrap_or(0) > 0 {
@@ -399,10 +502,7 @@ impl Broker {
         properties::remove(&mut common, name::UNIQ_KEY);
         properties::remove(&mut common, name::POP_CK);
         properties::terminate(&mut common);
-        let trace = if self.settings.trace_on { "true" } else { "false" };
-        properties::append(&mut common, name::MSG_REGION, self.settings.region_id.as_bytes());
-        properties::append(&mut common, name::TRACE_ON, trace.as_bytes());
-        properties::append(&mut common, name::CLUSTER, self.settings.cluster_name.as_bytes());
+        self.append_own_properties(&mut common);
         let records = BatchRecords::new(body);
         let count = records.count_checked().map_err(|error| illegal(error.to_string()))?;
         assert!(count > 0, "a body that is not empty holds a message, or is no batch");
@@ -472,10 +572,17 @@ impl Target {
 
 /// What was found in and made of a message's properties.
 struct Made {
+    half: Option<Half>,
     delay_level: Option<usize>,
     tag: i32,
     unique_key: (usize, usize),
     kind: MessageType,
+}
+
+/// A half message.
+struct Half {
+    /// After how long its producer is to be asked, if it says so itself, ms.
+    own_ms: Option<u64>,
 }
 
 /// Where the value of UNIQ_KEY lies in a properties text; (0, 0) without one.
@@ -521,12 +628,7 @@ fn parse_delay(value: &[u8]) -> Result<i64, Stop> {
 
 /// Kinds of messages that the broker does not have yet are refused, not stored as something else.
 fn refuse_unsupported(known: &WellKnown, text: &[u8]) -> Result<(), Stop> {
-    let is_half = |value: Known| value.value(text).eq_ignore_ascii_case(b"true");
-    if known.transaction.is_some_and(is_half) {
-        return Err(no_transactions());
-    }
-    let delay = known.delay.is_some_and(|delay| delay.value(text) != b"0");
-    if known.timer.is_some() && !delay {
+    if known.timer.is_some() && !has_delay(known, text) {
         return Err(Refusal::new(
             response::SYSTEM_ERROR,
             "accurate timer message is not supported yet, use a delay level",
@@ -536,10 +638,11 @@ fn refuse_unsupported(known: &WellKnown, text: &[u8]) -> Result<(), Stop> {
     Ok(())
 }
 
-fn no_transactions() -> Stop {
-    Refusal::new(
-        response::NO_PERMISSION,
-        "the broker does not support transactions yet, sending transaction message is forbidden",
-    )
-    .into()
+fn has_delay(known: &WellKnown, text: &[u8]) -> bool {
+    known.delay.is_some_and(|delay| delay.value(text) != b"0")
+}
+
+/// As `Boolean.parseBoolean`.
+fn is_true(value: Known, text: &[u8]) -> bool {
+    value.value(text).eq_ignore_ascii_case(b"true")
 }

@@ -348,8 +348,8 @@ impl Membership {
             assert_eq!(group.subscription_bytes(), group::bytes_after(None, &stated));
         }
         for (name, producers) in &self.producers {
-            assert!(!producers.is_empty());
-            members.extend(producers.keys().map(|connection| ("p", &**name, *connection)));
+            assert!(!producers.members.is_empty());
+            members.extend(producers.members.keys().map(|connection| ("p", &**name, *connection)));
         }
         assert_eq!(seated, members);
         assert_eq!(self.member_count, members.len());

@@ -4,6 +4,16 @@ use super::{Class::Harmless, Group};
 
 pub(super) const GROUPS: &[Group] = &[
     Group {
+        class: Harmless(
+            "what became of half messages is a record of the log, in one write with the message",
+        ),
+        keys: &[
+            "transactionOpMsgMaxSize=4096",
+            "transactionOpBatchInterval=3000",
+            "transactionMetricFlushInterval=3000",
+        ],
+    },
+    Group {
         class: Harmless("there are no thread pools and no queues before them: a core is a thread"),
         keys: &[
             "sendMessageThreadPoolNums=4",

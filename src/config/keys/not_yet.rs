@@ -8,18 +8,6 @@ pub(super) const GROUPS: &[Group] = &[
         keys: &["enableCleanExpiredOffset=false"],
     },
     Group {
-        class: NotYet("not yet: half messages are refused"),
-        keys: &[
-            "rejectTransactionMessage=false",
-            "transactionTimeOut=6000",
-            "transactionCheckMax=15",
-            "transactionCheckInterval=30000",
-            "transactionOpMsgMaxSize=4096",
-            "transactionOpBatchInterval=3000",
-            "transactionMetricFlushInterval=3000",
-        ],
-    },
-    Group {
         class: NotYet("not yet: messages with a timer property are refused"),
         keys: &[
             "timerWheelEnable=true",

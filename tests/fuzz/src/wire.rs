@@ -125,6 +125,7 @@ fn read_everything(command: &Command<'_>) {
     let _ = header::QueryOffsetHeader::parse(command);
     let _ = header::UpdateOffsetHeader::parse(command);
     let _ = header::SendBackHeader::parse(command);
+    let _ = header::EndTransactionHeader::parse(command);
     let _ = header::UnregisterClientHeader::parse(command);
     let _ = header::ConsumerListHeader::parse(command);
     let _ = header::CreateTopicHeader::parse(command);

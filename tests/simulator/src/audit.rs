@@ -201,8 +201,11 @@ impl World {
             self.step(life, false)?;
         }
         self.audit(life)?;
-        match self.ledger.awaited() {
-            Some(item) => Err(format!("{item:?} waited for its time and never came: lost")),
+        if let Some(item) = self.ledger.awaited() {
+            return Err(format!("{item:?} waited for its time and never came: lost"));
+        }
+        match self.ledger.awaited_half() {
+            Some(item) => Err(format!("the half message {item:?} is nowhere: lost")),
             None => Ok(()),
         }
     }

@@ -10,13 +10,13 @@ use proto::header::{PullAnswer, SendAnswer};
 use proto::ids::OffsetMessageId;
 use proto::limits::FRAME_BYTES_MAX;
 use proto::properties::{self, name};
-use proto::record::Record;
+use proto::record::{Record, sys_flag};
 use proto::reply::{
     PullRequest, RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
 };
 use runtime::ConnectionId;
 
-use crate::ledger::{Found, Item, MessageKey};
+use crate::ledger::{Found, Item, MessageKey, Stored, key_of};
 use crate::place::{Place, RETRIES_MAX, Topic, group_name};
 
 /// What a request was for.
@@ -32,7 +32,22 @@ pub enum Asked {
         place: Place,
         /// They wait first.
         is_delayed: bool,
+        /// It is a half message.
+        is_half: bool,
     },
+    /// A producer's word on a half message.
+    End {
+        /// Which one.
+        item: Item,
+        /// Where it waits.
+        half: Stored,
+        /// The word.
+        is_commit: bool,
+        /// It answers a check.
+        from_check: bool,
+    },
+    /// The client produces for a group of half messages.
+    Produce,
     /// A message is to come again, or is given up.
     SendBack {
         /// What is to come.
@@ -123,6 +138,20 @@ pub struct Answer {
     pub answered: Answered,
 }
 
+/// What a broker asked a producer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// Which half message.
+    pub item: Item,
+    /// Where it waits.
+    pub half: Stored,
+    /// How often it was asked, this time included.
+    pub checks: u32,
+}
+
+/// The group that half messages are produced for.
+pub const PRODUCER_GROUP: &str = "SimTransactions";
+
 /// A connection of a client.
 #[derive(Debug)]
 pub struct Client {
@@ -133,6 +162,8 @@ pub struct Client {
     /// It writes no more, and waits for its answers.
     pub is_leaving: bool,
     encoding: Encoding,
+    /// What the broker asked of it.
+    pub checks: Vec<Check>,
     received: Vec<u8>,
     asked: BTreeMap<i32, (Asked, bool)>,
     opaque: i32,
@@ -147,7 +178,7 @@ impl Asked {
             | Asked::Pull { place, .. }
             | Asked::Commit { place, .. }
             | Asked::Query { place, .. } => Some(place),
-            Asked::MakeTopic { .. } => None,
+            Asked::MakeTopic { .. } | Asked::End { .. } | Asked::Produce => None,
         }
     }
 }
@@ -160,6 +191,7 @@ impl Client {
             is_deaf: false,
             is_leaving: false,
             encoding,
+            checks: Vec::new(),
             received: Vec::new(),
             asked: BTreeMap::new(),
             opaque: 0,
@@ -193,13 +225,16 @@ impl Client {
             write_request(&mut bytes, encoding, &head(code), Some(ext), b"");
         };
         match asked {
-            Asked::Send { first, count, place, is_delayed } => {
+            Asked::Send { first, count, place, is_delayed, is_half } => {
                 let (body, own) = match count {
-                    1 => (bodies[0].to_vec(), properties_of(first, is_delayed)),
+                    1 => (bodies[0].to_vec(), properties_of(first, is_delayed, is_half)),
                     _ => (batch_of(first, bodies), Vec::new()),
                 };
                 let topic = place.topic.name();
-                let request = send_request(&topic, place, &own, count > 1);
+                let mut request = send_request(&topic, place, &own, count > 1);
+                if is_half {
+                    request.sys_flag = sys_flag::TRANSACTION_PREPARED;
+                }
                 let code = if count > 1 { request::SEND_BATCH_MESSAGE } else { SEND };
                 write_send_request(&mut bytes, encoding, &head(code), &request, body.len());
                 bytes.extend_from_slice(&body);
@@ -261,6 +296,29 @@ impl Client {
                 ];
                 plain(request::CONSUMER_SEND_MSG_BACK, &ext);
             }
+            Asked::End { half, is_commit, from_check, .. } => {
+                let (offset, position) = (half.offset.to_string(), half.position.to_string());
+                let word = match is_commit {
+                    true => sys_flag::TRANSACTION_COMMIT,
+                    false => sys_flag::TRANSACTION_ROLLBACK,
+                };
+                let ext = [
+                    ("producerGroup", PRODUCER_GROUP),
+                    ("tranStateTableOffset", &*offset),
+                    ("commitLogOffset", &*position),
+                    ("commitOrRollback", &*word.to_string()),
+                    ("fromTransactionCheck", if from_check { "true" } else { "false" }),
+                    ("msgId", "id"),
+                ];
+                plain(request::END_TRANSACTION, &ext);
+            }
+            Asked::Produce => {
+                let body = format!(
+                    r#"{{"clientID":"sim","consumerDataSet":[],"producerDataSet":[{{"groupName":"{PRODUCER_GROUP}"}}]}}"#
+                );
+                let head = head(request::HEART_BEAT);
+                write_request(&mut bytes, encoding, &head, Some(&[]), body.as_bytes());
+            }
             Asked::MakeTopic { topic, queues } => {
                 let (topic, queues) = (topic.name(), queues.to_string());
                 let ext = [
@@ -315,6 +373,12 @@ impl Client {
             Err(error) => return Err(format!("the broker wrote no frame: {error}")),
         };
         let command = Command::decode(&frame).map_err(|error| format!("an answer: {error}"))?;
+        if !command.is_response() {
+            let check = check_of(&command, frame.body)?;
+            self.checks.push(check);
+            self.received.drain(..size);
+            return self.next_answer();
+        }
         let opaque = command.opaque;
         let (asked, was_there) = self.asked.remove(&opaque).ok_or_else(|| {
             format!("an answer to {opaque}, which nobody asked or which was answered")
@@ -382,11 +446,18 @@ fn send_request<'a>(
     }
 }
 
-fn properties_of(key: MessageKey, is_delayed: bool) -> Vec<u8> {
+fn properties_of(key: MessageKey, is_delayed: bool, is_half: bool) -> Vec<u8> {
     let mut text = Vec::new();
     let unique = format!("{:016X}{:016X}", key.producer, key.sequence);
     properties::append(&mut text, name::UNIQ_KEY, unique.as_bytes());
-    if is_delayed {
+    if is_half {
+        properties::append(&mut text, name::TRAN_MSG, b"true");
+        properties::append(&mut text, name::PGROUP, PRODUCER_GROUP.as_bytes());
+        // Now and then one with a time of its own.
+        if key.sequence.is_multiple_of(5) {
+            properties::append(&mut text, name::CHECK_IMMUNITY_TIME_IN_SECONDS, b"1");
+        }
+    } else if is_delayed {
         properties::append(&mut text, name::DELAY, b"1");
     }
     text
@@ -395,7 +466,7 @@ fn properties_of(key: MessageKey, is_delayed: bool) -> Vec<u8> {
 fn batch_of(first: MessageKey, bodies: &[&[u8]]) -> Vec<u8> {
     let mut batch = Vec::new();
     for (sequence, body) in (first.sequence..).zip(bodies) {
-        let properties = properties_of(MessageKey { sequence, ..first }, false);
+        let properties = properties_of(MessageKey { sequence, ..first }, false, false);
         BatchRecord { flag: 0, body, properties: &properties }.encode(&mut batch);
     }
     batch
@@ -418,7 +489,7 @@ fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
         }
         let fields = record.fields();
         // A delayed message's record has its level.
-        let queue = if place.is_schedule() { 0 } else { place.queue as i32 };
+        let queue = if place.topic == Topic::Schedule { 0 } else { place.queue as i32 };
         if fields.topic != place.topic.name().as_bytes() || fields.queue_id != queue {
             let topic = String::from_utf8_lossy(fields.topic);
             return Err(format!("{place} holds a message of {topic} queue {}", fields.queue_id));
@@ -428,7 +499,9 @@ fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
             position: fields.physic_offset,
             stored_ms: fields.store_timestamp as u64,
             times: fields.reconsume_times as u32,
-            meant_for: if place.is_schedule() { meant_for(fields.properties) } else { None },
+            meant_for: if place.is_internal() { meant_for(fields.properties) } else { None },
+            checks: checks_of(fields.properties),
+            prepared: fields.prepared_transaction_offset,
             body: fields.body.to_vec(),
         });
         body = &body[size..];
@@ -439,4 +512,29 @@ fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
 fn meant_for(text: &[u8]) -> Option<(String, u32)> {
     let text_of = |name| Some(std::str::from_utf8(properties::find(text, name)?).ok()?.to_owned());
     Some((text_of(name::REAL_TOPIC)?, text_of(name::REAL_QID)?.parse().ok()?))
+}
+
+fn checks_of(text: &[u8]) -> u32 {
+    let value = properties::find(text, name::TRANSACTION_CHECK_TIMES);
+    value.and_then(proto::text::parse_i64).map_or(0, |checks| checks as u32)
+}
+
+fn check_of(command: &Command<'_>, body: &[u8]) -> Result<Check, String> {
+    let number = |key| command.ext.get(key).and_then(|it| it.parse_i64().ok());
+    let (record, size) =
+        Record::decode(body).map_err(|error| format!("what a producer is asked: {error}"))?;
+    let fields = record.fields();
+    let (offset, position) = (number("tranStateTableOffset"), number("commitLogOffset"));
+    let is_whole = command.code == request::CHECK_TRANSACTION_STATE
+        && size == body.len()
+        && record.is_body_intact()
+        && offset == Some(fields.queue_offset)
+        && position == Some(fields.physic_offset)
+        && properties::find(fields.properties, name::PGROUP) == Some(PRODUCER_GROUP.as_bytes());
+    if !is_whole {
+        return Err(format!("a producer is asked {} at {offset:?} {position:?}", command.code));
+    }
+    let key = key_of(fields.body).ok_or("a producer is asked for a message of nobody")?;
+    let half = Stored { offset: fields.queue_offset as u64, position: fields.physic_offset };
+    Ok(Check { item: Item::sent(key), half, checks: checks_of(fields.properties) })
 }

@@ -3,7 +3,9 @@
 //! What must hold, whatever fails: an acknowledged message is there, once, at the offset that was
 //! answered, with the bytes that were sent; offsets have no gaps; a producer's messages are in its order;
 //! a batch is there whole or not at all; what was refused is nowhere; what was seen once stays; a delayed
-//! message comes once, not before its time; a message that was sent back comes once more; committed
+//! message comes once, not before its time; a half message is seen once, in its queue if its producer
+//! said so, or given up after exactly the configured checks, and its producer is not asked for what was settled
+//! in an earlier life; a message that was sent back comes once more; committed
 //! offsets do not go back; store timestamps do not either.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,7 +13,7 @@ use std::rc::Rc;
 
 use proto::ids::Position;
 
-use crate::place::{Place, Topic};
+use crate::place::{Place, TRANSACTIONS, Topic};
 
 /// A message by its producer and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -59,7 +61,7 @@ pub enum Outcome {
 }
 
 /// Where a message is stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Stored {
     /// Number in its queue.
     pub offset: u64,
@@ -72,8 +74,10 @@ pub struct Stored {
 pub struct Intent {
     /// Where consumers are to find it.
     pub place: Place,
-    /// It waits first.
+    /// It waits first, for its time or for its producer's word.
     pub is_delayed: bool,
+    /// It waits for this word.
+    pub half: Option<Verdict>,
     /// It may make its topic. Of such sends those in flight at the same time may change places if
     /// there are several cores: the first ones go over the home core, later ones directly.
     pub is_early: bool,
@@ -86,6 +90,33 @@ pub struct Intent {
     pub body: Rc<[u8]>,
 }
 
+/// What a producer knows of its half message, now and when it is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is to be seen.
+    Commit,
+    /// It is not.
+    RollBack,
+    /// The producer never knows.
+    Silent,
+}
+
+/// What became of a half message.
+#[derive(Clone, Copy, Default, Debug)]
+struct HalfState {
+    /// The producer said its word.
+    is_told: bool,
+    /// The broker took the word, in this life.
+    ended_in: Option<u32>,
+    /// The producer was asked at least so often.
+    checks_least: u32,
+    /// Its checks of the newest life in which it was asked, a bit each.
+    checked_in: u32,
+    checks_here: u32,
+    /// Where it is given up.
+    given_up_at: Option<u64>,
+}
+
 #[derive(Debug)]
 struct Sent {
     intent: Intent,
@@ -93,13 +124,18 @@ struct Sent {
     /// Offset and store time where delayed messages wait.
     scheduled: Option<(u64, u64)>,
     seen_at: Option<u64>,
+    half: HalfState,
 }
 
 impl Sent {
     /// Where it went first, which is what an answer speaks of.
     fn first_place(&self, stored: Stored) -> Place {
         let shard = Position::from_i64(stored.position).map_or(0, |position| position.shard().0);
-        if self.intent.is_delayed { Place::schedule(shard) } else { self.intent.place }
+        match (self.intent.is_delayed, self.intent.half) {
+            (_, Some(_)) => Place::half(shard),
+            (true, None) => Place::schedule(shard),
+            (false, None) => self.intent.place,
+        }
     }
 }
 
@@ -116,6 +152,10 @@ pub struct Found {
     pub times: u32,
     /// The place it is meant for, if it waits for its time.
     pub meant_for: Option<(String, u32)>,
+    /// How often its producer was asked.
+    pub checks: u32,
+    /// Position of the half message that it was, 0 if it was none.
+    pub prepared: i64,
     /// Its bytes.
     pub body: Vec<u8>,
 }
@@ -138,6 +178,8 @@ pub struct Ledger {
     committed: BTreeMap<(u8, Place), (u64, u64)>,
     /// Queues of topics made by request: at least, and at the most.
     made: BTreeMap<Topic, (u32, u32)>,
+    /// Lives so far.
+    life: u32,
     /// Messages acknowledged.
     pub acknowledged: u64,
     /// Messages that consumers saw.
@@ -180,7 +222,13 @@ impl Ledger {
 
     /// A message leaves its client.
     pub fn sends(&mut self, item: Item, intent: Intent) {
-        let sent = Sent { intent, outcome: Outcome::Waits, scheduled: None, seen_at: None };
+        let sent = Sent {
+            intent,
+            outcome: Outcome::Waits,
+            scheduled: None,
+            seen_at: None,
+            half: HalfState::default(),
+        };
         assert!(self.sent.insert(item, sent).is_none());
     }
 
@@ -288,14 +336,24 @@ impl Ledger {
             }
             None => place,
         };
-        if sent.intent.place != meant_for || (place.is_schedule() && !sent.intent.is_delayed) {
+        let is_of_halves = matches!(place.topic, Topic::Half | Topic::GivenUp);
+        let waits_wrongly = place.is_waiting() && !sent.intent.is_delayed
+            || place.is_internal() && is_of_halves != sent.intent.half.is_some();
+        if sent.intent.place != meant_for || waits_wrongly {
             return Err(format!("{at}: {item:?} was sent to {}", sent.intent.place));
         }
         if sent.outcome == Outcome::Refused {
             return Err(format!("{at}: {item:?} was refused"));
         }
+        if place.topic == Topic::GivenUp {
+            return self.sees_given_up(place, found, item).map(|()| item);
+        }
+        if let Some(verdict) = sent.intent.half.filter(|_| !place.is_waiting()) {
+            check_half(sent, verdict, found)
+                .map_err(|finding| format!("{at}: {item:?} {finding}"))?;
+        }
         if let Outcome::Stored(Some(stored)) = sent.outcome
-            && place.is_schedule() == sent.intent.is_delayed
+            && place.is_waiting() == sent.intent.is_delayed
             && (stored.offset, stored.position) != (found.offset, found.position)
         {
             return Err(format!(
@@ -303,15 +361,15 @@ impl Ledger {
                 found.position
             ));
         }
-        let before = match place.is_schedule() {
+        let before = match place.is_waiting() {
             true => sent.scheduled.replace((found.offset, found.stored_ms)).map(|it| it.0),
             false => sent.seen_at.replace(found.offset),
         };
         if before.is_some_and(|before| before != found.offset) {
             return Err(format!("{at}: {item:?} was seen at {before:?} too"));
         }
-        if !place.is_schedule() {
-            if let Some((_, scheduled_ms)) = sent.scheduled
+        if !place.is_waiting() {
+            if let Some((_, scheduled_ms)) = sent.scheduled.filter(|_| sent.intent.half.is_none())
                 && found.stored_ms < scheduled_ms + self.delay_ms
             {
                 return Err(format!(
@@ -395,7 +453,7 @@ impl Ledger {
         for (offset, item) in std::mem::replace(queue, kept) {
             let sent = &self.sent[&item];
             if let Outcome::Stored(Some(stored)) = sent.outcome
-                && place.is_schedule() == sent.intent.is_delayed
+                && place.is_waiting() == sent.intent.is_delayed
                 && log_offset(stored.position) >= log_start
             {
                 return Err(format!(
@@ -432,6 +490,7 @@ impl Ledger {
                 Some(expected) if *expected == item => came += 1,
                 // The note that it was delivered is damaged: it is delivered again.
                 None if sent.intent.is_delayed && sent.intent.place == place => {}
+                None if place.topic == Topic::GivenUp && sent.intent.half.is_some() => {}
                 expected => return Err(format!("{at} holds {item:?}, not {expected:?}")),
             }
         }
@@ -443,6 +502,7 @@ impl Ledger {
         let is_due = |sent: &Sent| {
             let is_stored = matches!(sent.outcome, Outcome::Stored(_));
             sent.intent.is_delayed
+                && sent.intent.half.is_none()
                 && sent.seen_at.is_none()
                 && (is_stored || sent.scheduled.is_some())
         };
@@ -452,6 +512,118 @@ impl Ledger {
         }
         let lost = missed.iter().find(|(place, items)| items.len() as u64 > self.unknown(**place));
         lost.and_then(|(_, items)| items.first().copied())
+    }
+
+    // ---- half messages --------------------------------------------------------------------------
+
+    /// The broker starts.
+    pub fn begins_life(&mut self) {
+        self.life += 1;
+    }
+
+    /// It was stopped: everything that it did is durable.
+    pub fn stopped_cleanly(&mut self) {
+        // What was asked before a crash may be forgotten with it.
+        let halves = self.sent.values_mut().map(|sent| &mut sent.half);
+        for half in halves.filter(|half| half.checked_in == self.life) {
+            half.checks_least = half.checks_here.checked_ilog2().unwrap_or(0);
+        }
+    }
+
+    /// What the producer of a half message knows of it, and where it waits, if that was answered.
+    pub fn half(&self, item: Item) -> Option<(Verdict, Stored)> {
+        let sent = &self.sent[&item];
+        match sent.outcome {
+            Outcome::Stored(Some(stored)) => Some((sent.intent.half?, stored)),
+            _ => None,
+        }
+    }
+
+    /// What the producer of a half message knows of it.
+    pub fn verdict(&self, item: Item) -> Option<Verdict> {
+        self.sent[&item].intent.half
+    }
+
+    /// A producer says its word.
+    pub fn tells(&mut self, item: Item) {
+        self.sent.get_mut(&item).expect("was sent").half.is_told = true;
+    }
+
+    /// The word was answered with success.
+    pub fn ended(&mut self, item: Item) {
+        let half = &mut self.sent.get_mut(&item).expect("was sent").half;
+        half.ended_in.get_or_insert(self.life);
+    }
+
+    /// A producer is asked. What it knows.
+    ///
+    /// # Errors
+    /// The finding.
+    pub fn is_checked(
+        &mut self,
+        item: Item,
+        place: Stored,
+        checks: u32,
+    ) -> Result<Verdict, String> {
+        let life = self.life;
+        let Some(sent) = self.sent.get_mut(&item) else {
+            return Err(format!("a producer is asked for {item:?}, which was never sent"));
+        };
+        let Some(verdict) = sent.intent.half else {
+            return Err(format!("a producer is asked for {item:?}, which is no half message"));
+        };
+        let is_other = matches!(sent.outcome, Outcome::Stored(Some(stored)) if stored != place);
+        if is_other || sent.outcome == Outcome::Refused {
+            return Err(format!("a producer is asked for {item:?} at {place:?}: {sent:?}"));
+        }
+        let half = &mut sent.half;
+        if half.ended_in.is_some_and(|ended_in| ended_in < life) {
+            return Err(format!("a producer is asked for {item:?}, which was settled before"));
+        }
+        if half.checked_in < life {
+            (half.checked_in, half.checks_here) = (life, 0);
+        }
+        // Two producers read what they were asked in any order, each check once.
+        let (least, this) = (half.checks_least, 1 << checks.min(31));
+        if checks <= least || checks > TRANSACTIONS.checks_max || half.checks_here & this != 0 {
+            let finding =
+                format!("{item:?} is checked for the {checks}. time: {half:?}, life {life}");
+            return Err(finding);
+        }
+        half.checks_here |= this;
+        Ok(verdict)
+    }
+
+    fn sees_given_up(&mut self, place: Place, found: &Found, item: Item) -> Result<(), String> {
+        let at = format!("{place} offset {}", found.offset);
+        let sent = self.sent.get_mut(&item).expect("looked up above");
+        if found.checks != TRANSACTIONS.checks_max {
+            return Err(format!("{at}: {item:?} is given up after {} checks", found.checks));
+        }
+        if let Some(seen) = sent.seen_at {
+            return Err(format!("{at}: {item:?} is given up and was seen at {seen}"));
+        }
+        let before = sent.half.given_up_at.replace(found.offset);
+        if before.is_some_and(|before| before != found.offset) {
+            return Err(format!("{at}: {item:?} was given up at {before:?} too"));
+        }
+        self.put(place, found.offset, item)
+    }
+
+    /// After the last half message was given up: one that was stored and was neither seen nor given up
+    /// nor is to be nowhere.
+    pub fn awaited_half(&self) -> Option<Item> {
+        let is_missed = |sent: &Sent| {
+            let Some(verdict) = sent.intent.half else { return false };
+            let is_stored = matches!(sent.outcome, Outcome::Stored(_)) || sent.scheduled.is_some();
+            let is_nowhere = verdict == Verdict::RollBack && sent.half.is_told;
+            let is_found = sent.seen_at.is_some() || sent.half.given_up_at.is_some();
+            // What went with its segment before anybody saw it.
+            let may_be_gone = self.starts.values().any(|start| *start > 0);
+            is_stored && !is_nowhere && !is_found && !may_be_gone
+        };
+        let mut missed = self.sent.iter().filter(|(_, sent)| is_missed(sent));
+        missed.next().map(|(item, _)| *item)
     }
 
     /// How many messages of a queue came and went with their segments before anybody saw them.
@@ -519,7 +691,7 @@ impl Ledger {
     /// its start, was acknowledged or seen.
     pub fn must_exist(&self, place: Place) -> bool {
         match place.topic {
-            Topic::Schedule => true,
+            Topic::Schedule | Topic::Half | Topic::GivenUp => true,
             Topic::Made(_) => {
                 let has_messages = self.queues.get(&place).is_some_and(|items| !items.is_empty());
                 has_messages || place.queue < self.queues_of(place.topic).0
@@ -546,6 +718,22 @@ struct Order {
     last_of: HashMap<(u32, bool), u64>,
     /// The batch that is being read: what comes next, and how many it has.
     batch: Option<(MessageKey, u32, u32)>,
+}
+
+/// Whether what was a half message may be seen so.
+fn check_half(sent: &Sent, verdict: Verdict, found: &Found) -> Result<(), String> {
+    if verdict != Verdict::Commit || !sent.half.is_told {
+        return Err(format!("is seen, its producer knows {verdict:?}: {sent:?}"));
+    }
+    if let Some(given_up) = sent.half.given_up_at {
+        return Err(format!("is seen and was given up at {given_up}"));
+    }
+    match sent.outcome {
+        Outcome::Stored(Some(stored)) if stored.position != found.prepared => {
+            Err(format!("says that it was prepared at {}, not {stored:?}", found.prepared))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn log_offset(position: i64) -> u64 {
@@ -575,8 +763,11 @@ impl Order {
         if sent.intent.is_early || is_late {
             return Ok(());
         }
+        if sent.intent.half.is_some() && !place.is_waiting() {
+            return Ok(()); // in the order of words
+        }
         // Messages that waited come in the order in which they waited.
-        let waited = sent.intent.is_delayed && !place.is_schedule();
+        let waited = sent.intent.is_delayed && !place.is_waiting();
         let number = match sent.scheduled.filter(|_| waited) {
             Some((offset, _)) => offset,
             None if waited => return Ok(()),

@@ -1,6 +1,7 @@
 //! Topics, groups and queues of the simulated world.
 
 use proto::names;
+use ringmq::broker::TransactionSettings;
 
 /// Consumer groups.
 pub const GROUPS: u8 = 2;
@@ -20,6 +21,15 @@ pub const DELAY_MS: u64 = 1_000;
 /// … and where messages wait longer than their segment is kept: not even set clocks end that.
 pub const LONG_DELAY_MS: u64 = 1_000 * 3_600_000;
 
+/// How half messages are treated: each is asked for a few times in a life.
+pub const TRANSACTIONS: TransactionSettings = TransactionSettings {
+    rejects: false,
+    timeout_ms: 300,
+    check_interval_ms: 400,
+    checks_max: 4,
+    reserved_ms: u64::MAX,
+};
+
 /// Retries after which a message that comes back is dead.
 pub const RETRIES_MAX: u32 = 2;
 
@@ -32,6 +42,10 @@ pub enum Topic {
     Made(u8),
     /// Delayed messages wait here: each shard has one queue for the only level.
     Schedule,
+    /// Half messages wait here: each shard has one queue.
+    Half,
+    /// Half messages that were given up: each shard has one queue.
+    GivenUp,
     /// Messages that a group sent back.
     Retry(u8),
     /// Messages that a group gave up.
@@ -53,9 +67,19 @@ impl Place {
         Place { topic: Topic::Schedule, queue: u32::from(shard) }
     }
 
-    /// Whether messages only wait here for their time.
-    pub fn is_schedule(self) -> bool {
-        self.topic == Topic::Schedule
+    /// Where a shard's half messages wait.
+    pub fn half(shard: u8) -> Place {
+        Place { topic: Topic::Half, queue: u32::from(shard) }
+    }
+
+    /// Whether messages only wait here, for their time or for their producer's word.
+    pub fn is_waiting(self) -> bool {
+        matches!(self.topic, Topic::Schedule | Topic::Half)
+    }
+
+    /// Whether what is here was meant for another place.
+    pub fn is_internal(self) -> bool {
+        self.is_waiting() || self.topic == Topic::GivenUp
     }
 }
 
@@ -66,6 +90,8 @@ impl Topic {
             Topic::Auto => "SimTopic".to_owned(),
             Topic::Made(number) => format!("SimMade{number}"),
             Topic::Schedule => names::SCHEDULE_TOPIC.to_owned(),
+            Topic::Half => names::TRANS_HALF_TOPIC.to_owned(),
+            Topic::GivenUp => names::TRANS_CHECK_MAX_TIME_TOPIC.to_owned(),
             Topic::Retry(group) => names::retry_topic(&group_name(group)),
             Topic::Dead(group) => names::dlq_topic(&group_name(group)),
         }
@@ -74,7 +100,7 @@ impl Topic {
     /// The topic of a name.
     pub fn of_name(name: &str) -> Option<Topic> {
         let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
-        let mut all = [Topic::Auto, Topic::Schedule]
+        let mut all = [Topic::Auto, Topic::Schedule, Topic::Half, Topic::GivenUp]
             .into_iter()
             .chain((0..MADE_TOPICS).map(Topic::Made))
             .chain(groups);
@@ -85,7 +111,8 @@ impl Topic {
     pub fn group(self) -> Option<u8> {
         match self {
             Topic::Retry(group) | Topic::Dead(group) => Some(group),
-            Topic::Auto | Topic::Made(_) | Topic::Schedule => None,
+            Topic::Auto | Topic::Made(_) => None,
+            Topic::Schedule | Topic::Half | Topic::GivenUp => None,
         }
     }
 
@@ -94,18 +121,18 @@ impl Topic {
         let queues = match self {
             Topic::Auto => AUTO_QUEUES,
             Topic::Made(_) => MADE_QUEUES_MAX,
-            Topic::Schedule => u32::from(shards),
+            Topic::Schedule | Topic::Half | Topic::GivenUp => u32::from(shards),
             Topic::Retry(_) | Topic::Dead(_) => 1,
         };
         (0..queues).map(move |queue| Place { topic: self, queue })
     }
 }
 
-/// Every queue that there may be, those of delayed messages first: what is delivered meanwhile is then
+/// Every queue that there may be, those of messages that wait first: what is delivered meanwhile is then
 /// found where it was delivered to.
 pub fn all_places(shards: u16) -> impl Iterator<Item = Place> {
     let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
-    [Topic::Schedule, Topic::Auto]
+    [Topic::Schedule, Topic::Half, Topic::GivenUp, Topic::Auto]
         .into_iter()
         .chain((0..MADE_TOPICS).map(Topic::Made))
         .chain(groups)

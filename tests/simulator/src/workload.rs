@@ -9,8 +9,8 @@ use fastrand::Rng;
 use proto::code::response;
 use proto::frame::Encoding;
 
-use crate::client::{Answer, Answered, Asked, Client};
-use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, body_of};
+use crate::client::{Answer, Answered, Asked, Check, Client};
+use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, Verdict, body_of};
 use crate::place::{AUTO_QUEUES, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic};
 use crate::world::{Finding, Life, World};
 
@@ -20,6 +20,9 @@ const PRODUCERS: usize = 3;
 const AUDITOR: usize = PRODUCERS;
 
 const ADMINS: usize = 2;
+
+/// Producers of half messages, all of one group.
+const TRANSACTORS: usize = 2;
 
 /// Consumers: two of one group that share its queues, and another group's only one.
 const CONSUMERS: [(u8, Share); 3] = [(0, Share::Even), (0, Share::Odd), (1, Share::All)];
@@ -43,11 +46,15 @@ const FLOOD_COMMITS: u32 = 900;
 /// What clients remember, across the lives of the broker.
 pub struct Memory {
     /// Next number of each producer.
-    sequences: [u32; PRODUCERS + 1],
+    sequences: [u32; PRODUCERS + 1 + TRANSACTORS],
     /// Where a consumer is in a queue; it never goes back, so committed offsets do not either.
     next: BTreeMap<(usize, Place), u64>,
     /// What a consumer is going to send back, and where its record is.
     backs: [VecDeque<(Item, Place, i64)>; CONSUMERS.len()],
+    /// Half messages whose producers may say a word.
+    halves: VecDeque<Item>,
+    /// Checks that were read and not answered.
+    checks: VecDeque<Check>,
     /// What was chosen to be sent back, once each.
     chosen: BTreeSet<Item>,
 }
@@ -57,6 +64,7 @@ pub struct Actors {
     producers: [Option<Client>; PRODUCERS],
     consumers: [Option<Client>; CONSUMERS.len()],
     admins: [Option<Client>; ADMINS],
+    transactors: [Option<Client>; TRANSACTORS],
     /// Bodies are large: the log needs new space soon.
     pub is_heavy: bool,
 }
@@ -65,9 +73,11 @@ impl Memory {
     /// Nothing happened yet.
     pub fn new() -> Memory {
         Memory {
-            sequences: [0; PRODUCERS + 1],
+            sequences: [0; PRODUCERS + 1 + TRANSACTORS],
             next: BTreeMap::new(),
             backs: Default::default(),
+            halves: VecDeque::new(),
+            checks: VecDeque::new(),
             chosen: BTreeSet::new(),
         }
     }
@@ -86,12 +96,14 @@ impl Actors {
             producers: Default::default(),
             consumers: Default::default(),
             admins: Default::default(),
+            transactors: Default::default(),
             is_heavy: rng.u8(..16) == 0,
         }
     }
 
     fn slots(&mut self) -> impl Iterator<Item = &mut Option<Client>> {
-        self.producers.iter_mut().chain(&mut self.consumers).chain(&mut self.admins)
+        let asked = self.producers.iter_mut().chain(&mut self.consumers);
+        asked.chain(&mut self.admins).chain(&mut self.transactors)
     }
 
     /// Everybody who is connected leaves.
@@ -201,11 +213,11 @@ impl World {
                     false => self.choose_len(life.actors.is_heavy),
                 };
                 let (batch, body) = ((index, count), body_of(key, len));
-                Intent { place, is_delayed, is_early, crosses, batch, body }
+                Intent { place, is_delayed, half: None, is_early, crosses, batch, body }
             })
             .collect();
         let bodies: Vec<&[u8]> = intents.iter().map(|intent| &*intent.body).collect();
-        let asked = Asked::Send { first, count, place, is_delayed };
+        let asked = Asked::Send { first, count, place, is_delayed, is_half: false };
         self.ask_from(life, client, asked, &bodies);
         for (index, intent) in (0..).zip(intents) {
             let key = MessageKey { sequence: first.sequence + index, ..first };
@@ -238,6 +250,91 @@ impl World {
             1..10 => self.rng.usize(..9_000),
             _ => self.rng.usize(..400),
         }
+    }
+
+    // ---- half messages --------------------------------------------------------------------------
+
+    pub(crate) fn transact(&mut self, life: &mut Life) -> Result<(), Finding> {
+        let number = self.rng.usize(..TRANSACTORS);
+        let Some(client) = life.actors.transactors[number].take() else {
+            let mut client = self.connect(life);
+            if let Some(client) = &mut client {
+                self.ask_from(life, client, Asked::Produce, &[]);
+            }
+            life.actors.transactors[number] = client;
+            return Ok(());
+        };
+        let Some(mut client) = self.trouble(life, client)? else { return Ok(()) };
+        if Self::may_ask(&client) {
+            for _ in 0..self.rng.u32(1..4) {
+                self.transact_with(life, &mut client, number);
+            }
+        }
+        life.actors.transactors[number] = Some(client);
+        Ok(())
+    }
+
+    fn transact_with(&mut self, life: &mut Life, client: &mut Client, number: usize) {
+        if let Some(Check { item, half, .. }) = self.memory.checks.pop_front() {
+            self.tell(life, client, item, half, true);
+        } else if self.rng.bool() {
+            self.send_half(life, client, number);
+        } else if let Some(item) = self.memory.halves.pop_front()
+            && let Some((_, half)) = self.ledger.half(item)
+        {
+            self.tell(life, client, item, half, false);
+            // Some words are said twice, much later perhaps.
+            if self.rng.u8(..4) == 0 {
+                self.memory.halves.push_back(item);
+            }
+        }
+    }
+
+    fn send_half(&mut self, life: &mut Life, client: &mut Client, number: usize) {
+        let first = self.take_keys(PRODUCERS + 1 + number, 1);
+        let place = self.choose_place(first);
+        let crosses = self.plan.cores > 1;
+        let is_early = crosses && !self.ledger.must_exist(place);
+        let body = body_of(first, self.choose_len(life.actors.is_heavy));
+        let half = Some(match self.rng.u8(..10) {
+            0..6 => Verdict::Commit,
+            6..9 => Verdict::RollBack,
+            _ => Verdict::Silent,
+        });
+        let batch = (0, 1);
+        let intent = Intent { place, is_delayed: true, half, is_early, crosses, batch, body };
+        let asked = Asked::Send { first, count: 1, place, is_delayed: true, is_half: true };
+        self.ask_from(life, client, asked, &[&intent.body]);
+        self.ledger.sends(Item::sent(first), intent);
+        self.memory.halves.push_back(Item::sent(first));
+    }
+
+    fn tell(
+        &mut self,
+        life: &mut Life,
+        client: &mut Client,
+        item: Item,
+        half: Stored,
+        from_check: bool,
+    ) {
+        let is_commit = match self.ledger.verdict(item) {
+            Some(Verdict::Commit) => true,
+            Some(Verdict::RollBack) => false,
+            _ => return,
+        };
+        self.ledger.tells(item);
+        self.ask_from(life, client, Asked::End { item, half, is_commit, from_check }, &[]);
+    }
+
+    /// Producers read what they are asked; some they never answer.
+    fn take_checks(&mut self, client: &mut Client) -> Result<(), Finding> {
+        for check in std::mem::take(&mut client.checks) {
+            self.ledger.is_checked(check.item, check.half, check.checks)?;
+            if self.rng.u8(..4) > 0 {
+                self.memory.checks.push_back(check);
+            }
+        }
+        Ok(())
     }
 
     // ---- topics ---------------------------------------------------------------------------------
@@ -295,7 +392,15 @@ impl World {
             let crosses = self.plan.cores > 1;
             self.ledger.sends(
                 item,
-                Intent { place, is_delayed, is_early: false, crosses, batch: (0, 1), body },
+                Intent {
+                    place,
+                    is_delayed,
+                    half: None,
+                    is_early: false,
+                    crosses,
+                    batch: (0, 1),
+                    body,
+                },
             );
             self.ask_from(life, client, Asked::SendBack { item, place, position }, &[]);
             return;
@@ -374,6 +479,10 @@ impl World {
             let Some(client) = life.actors.consumers[number].take() else { continue };
             life.actors.consumers[number] = self.read(life, client, Some(number))?;
         }
+        for number in 0..TRANSACTORS {
+            let Some(client) = life.actors.transactors[number].take() else { continue };
+            life.actors.transactors[number] = self.read(life, client, None)?;
+        }
         for number in 0..ADMINS {
             let Some(client) = life.actors.admins[number].take() else { continue };
             life.actors.admins[number] = self.read(life, client, None)?;
@@ -406,6 +515,7 @@ impl World {
                 self.consumed(number, place, from, messages)?;
             }
         }
+        self.take_checks(&mut client)?;
         Ok(Some(client))
     }
 
@@ -473,6 +583,10 @@ impl World {
                 self.ledger.committed(group, place, offset);
                 Ok(())
             }
+            (Asked::End { item, .. }, Answered::Code { code: 0, .. }) => {
+                self.ledger.ended(item);
+                Ok(())
+            }
             (Asked::MakeTopic { topic, queues }, Answered::Code { code: 0, .. }) => {
                 self.ledger.made(topic, queues);
                 Ok(())
@@ -484,7 +598,11 @@ impl World {
                 self.ledger.reads_committed(group, place, None)
             }
             (
-                Asked::Pull { .. } | Asked::Commit { .. } | Asked::MakeTopic { .. },
+                Asked::Pull { .. }
+                | Asked::Commit { .. }
+                | Asked::MakeTopic { .. }
+                | Asked::End { .. }
+                | Asked::Produce,
                 Answered::Code { .. },
             ) => Ok(()),
             (asked, answered) => Err(format!("{asked:?} is answered {answered:?}")),
@@ -538,10 +656,21 @@ impl World {
     pub(crate) fn probe(&mut self) -> (Asked, Intent) {
         let first = self.take_keys(AUDITOR, 1);
         let place = Place { topic: Topic::Auto, queue: first.sequence % AUTO_QUEUES };
-        let asked = Asked::Send { first, count: 1, place, is_delayed: false };
+        let asked = Asked::Send { first, count: 1, place, is_delayed: false, is_half: false };
         let body = body_of(first, 100);
         let crosses = self.plan.cores > 1;
-        (asked, Intent { place, is_delayed: false, is_early: false, crosses, batch: (0, 1), body })
+        (
+            asked,
+            Intent {
+                place,
+                is_delayed: false,
+                half: None,
+                is_early: false,
+                crosses,
+                batch: (0, 1),
+                body,
+            },
+        )
     }
 }
 
@@ -552,8 +681,9 @@ fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
         response::SERVICE_NOT_AVAILABLE => life.was_full || life.is_poisoned(),
         response::GO_AWAY => life.is_stopping,
         response::SYSTEM_ERROR => {
-            let reads = matches!(asked, Asked::Pull { .. } | Asked::SendBack { .. });
-            let is_gone = matches!(asked, Asked::SendBack { .. }) && life.retains;
+            let looks_up = matches!(asked, Asked::SendBack { .. } | Asked::End { .. });
+            let reads = matches!(asked, Asked::Pull { .. }) || looks_up;
+            let is_gone = looks_up && life.retains;
             reads && life.reads_failed || is_gone
         }
         response::TOPIC_NOT_EXIST => asked.place().is_some() && !answer.was_there,
@@ -561,6 +691,8 @@ fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
             let is_made = asked.place().is_some_and(|it| matches!(it.topic, Topic::Made(_)));
             is_made && !answer.was_there
         }
+        // Half messages with a time of their own are of 1970, so their producers are asked.
+        response::ILLEGAL_OPERATION => matches!(asked, Asked::End { from_check: false, .. }),
         response::QUERY_NOT_FOUND => matches!(asked, Asked::Query { .. }),
         // Groups come with the first pull, whose record nobody waits for.
         response::SUBSCRIPTION_GROUP_NOT_EXIST => matches!(asked, Asked::Commit { .. }),

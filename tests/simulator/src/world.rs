@@ -28,7 +28,7 @@ use runtime::{ConnectionId, DirectBuffer};
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
 use crate::names::Names;
-use crate::place::{DELAY_MS, LONG_DELAY_MS, all_places};
+use crate::place::{DELAY_MS, LONG_DELAY_MS, TRANSACTIONS, all_places};
 use crate::ring::{Bug, SimRing};
 use crate::workload::{Actors, Memory};
 
@@ -487,6 +487,7 @@ impl World {
         }
         if self.rng.u8(..12) == 0 {
             self.stop(&mut life)?;
+            self.ledger.stopped_cleanly();
             self.leave_names()?;
         }
         self.end(life);
@@ -520,6 +521,7 @@ impl World {
     }
 
     fn start(&mut self) -> Result<Life, Finding> {
+        self.ledger.begins_life();
         self.now.monotonic_ns += 1_000_000_000;
         // Clocks jump, both ways.
         let jump_ms = self.rng.i64(-5_000..60_000);
@@ -535,6 +537,7 @@ impl World {
             write_buffer_bytes: 16 << 20,
             read_cache_bytes: 8 << 20,
             delay_levels_ms: vec![self.delay_ms],
+            transaction_timeout_ms: TRANSACTIONS.timeout_ms,
             seal: self.seal_limits(),
         };
         let mut random = Rng::with_seed(self.rng.u64(..));
@@ -641,8 +644,9 @@ impl World {
                 let ns = ms * 1_000_000 + self.rng.u64(..1_000_000);
                 self.pass_time(life, ns);
             }
-            75..87 if with_load => self.produce(life)?,
-            87..99 if with_load => self.consume(life)?,
+            75..85 if with_load => self.produce(life)?,
+            85..95 if with_load => self.consume(life)?,
+            95..99 if with_load => self.transact(life)?,
             99.. if with_load => self.administer(life)?,
             _ => {}
         }
@@ -763,6 +767,7 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
         delay_levels_ms: vec![delay_ms],
+        transactions: TRANSACTIONS,
         memory_bytes: 8 << 30,
         process_tag: 1,
     }

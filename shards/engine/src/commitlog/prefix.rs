@@ -29,10 +29,14 @@ pub enum Kind {
     Settled = 6,
     /// The shard was stopped cleanly here.
     End = 7,
-    /// A copy of a delayed message whose segment goes, for the note behind it.
+    /// A copy of a delayed or half message whose segment goes, for the note behind it.
     Carried = 8,
-    /// Where the copy of a delayed message is.
+    /// Where the copy of a delayed or half message is.
     Moved = 9,
+    /// Half messages were settled.
+    Ended = 10,
+    /// Producers of half messages were asked.
+    Checked = 11,
 }
 
 impl Kind {
@@ -48,6 +52,8 @@ impl Kind {
             7 => Kind::End,
             8 => Kind::Carried,
             9 => Kind::Moved,
+            10 => Kind::Ended,
+            11 => Kind::Checked,
             _ => return None,
         })
     }
@@ -182,10 +188,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn prefix() -> impl Strategy<Value = Prefix> {
-        (0..1000u32, 1..10u8, 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
+        (0..1000u32, 1..12u8, 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
             .prop_map(|(len, kind, flags, epoch, durable, topic, queue)| Prefix {
                 len,
-                kind: Kind::from_byte(kind).expect("1 to 9"),
+                kind: Kind::from_byte(kind).expect("1 to 11"),
                 flags,
                 epoch,
                 durable,

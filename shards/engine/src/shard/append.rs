@@ -51,6 +51,8 @@ pub enum AppendRefused {
     NoSpace(String),
     /// Not any more.
     Poisoned(Poison),
+    /// Not until half messages are settled: as many as allowed are open.
+    TransactionsFull,
     /// Never: the group takes more bytes than allowed.
     TooLarge {
         /// Bytes in the log.
@@ -120,7 +122,7 @@ impl Shard {
         }
     }
 
-    fn check_disk(&self) -> Result<(), AppendRefused> {
+    pub(super) fn check_disk(&self) -> Result<(), AppendRefused> {
         match &self.disk_full {
             Some(reason) if self.log.poisoned().is_none() => {
                 Err(AppendRefused::NoSpace(reason.clone()))

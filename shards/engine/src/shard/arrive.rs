@@ -8,6 +8,7 @@ use proto::ids::ShardIndex;
 use super::{AnsweredKey, Shard, Waiting, WaitingMessage};
 use crate::consumequeue::QueueEntry;
 use crate::ticket::Ticket;
+use crate::transaction::HALF_TOPIC_INCARNATION;
 
 /// Something that is confirmed and whose request waits for an answer.
 #[derive(Debug)]
@@ -99,6 +100,9 @@ impl Shard {
         self.queues.arrive(message.slot, message.queue_offset, entry);
         self.held.arrive(message.queue, message.tag);
         self.delays.arrive(message.queue, message.stored_ms);
+        if message.queue.topic == HALF_TOPIC_INCARNATION {
+            self.transactions.arrive(message.queue_offset, message.stored_ms);
+        }
     }
 
     fn sent(&mut self, message: &WaitingMessage, ticket: Ticket) -> Confirmed<'_> {

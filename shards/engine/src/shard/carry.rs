@@ -10,9 +10,10 @@ use super::read::NotNow;
 use super::{AppendRefused, Lookup, Shard};
 use crate::carried::{Carried, MOVED_BYTES, WaitingKey, write_moved};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
-use crate::consumequeue::QueueEntry;
+use crate::consumequeue::{QueueEntry, QueueKey};
 use crate::delay::Delays;
 use crate::limits::{CARRIED_BYTES_PER_TURN, CARRIED_LOOKS_PER_TURN, CARRIED_MAX};
+use crate::transaction::HALF_TOPIC_INCARNATION;
 
 /// See the module's first lines.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ struct Pass {
     to: u64,
     /// Earlier copies were looked at up to here.
     position: u64,
-    /// The level that is looked through, from 1.
+    /// The level that is looked through, from 1; behind the last come half messages.
     level: usize,
     /// Its next queue offset.
     next: u64,
@@ -104,7 +105,8 @@ impl Shard {
             .unwrap_or(u64::MAX);
         let carrying = &self.carrying;
         let copies = carrying.carried.first_in(0..u64::MAX).map(|(_, entry)| entry.payload);
-        levels.max(carrying.done_to).min(copies.unwrap_or(u64::MAX))
+        let halves = self.open_halves_from().unwrap_or(u64::MAX);
+        levels.min(halves).max(carrying.done_to).min(copies.unwrap_or(u64::MAX))
     }
 
     /// What waits in the segment that begins at `from` is to leave it, as far as it lies below `to`.
@@ -148,7 +150,7 @@ impl Shard {
                         shard = self.index.0,
                         segment = pass.from,
                         bytes = pass.bytes,
-                        "delayed messages of an old segment are at the log's end now"
+                        "messages that wait in an old segment are at the log's end now"
                     );
                 }
             }
@@ -157,7 +159,7 @@ impl Shard {
                 tracing::warn!(
                     shard = self.index.0,
                     segment = pass.from,
-                    "a segment is kept beyond its time: too many delayed messages in it are not due yet"
+                    "a segment is kept beyond its time: too many delayed and half messages in it still wait"
                 );
             }
             // Every look at the disk tries again; it is told once.
@@ -167,7 +169,7 @@ impl Shard {
                         shard = self.index.0,
                         segment = pass.from,
                         reason,
-                        "delayed messages of an old segment cannot be appended again, it is kept until they can"
+                        "what waits in an old segment cannot be appended again, it is kept until they can"
                     );
                 }
             }
@@ -220,14 +222,8 @@ impl Shard {
             return Ok(Some(Found { key, entry, kind: Kind::Carried }));
         }
         pass.position = pass.to;
-        while pass.level <= self.delays.levels() {
-            let queue = Delays::queue(pass.level);
-            let (min, max) = self.queues.bounds(queue).unwrap_or_default();
-            pass.next = pass.next.max(self.delays.cursor(pass.level)).max(min);
-            if pass.next >= max {
-                (pass.level, pass.next) = (pass.level + 1, 0);
-                continue;
-            }
+        while let Some((queue, from)) = self.waits_next(pass) {
+            pass.next = from;
             let entry = match self.fetch_one(queue, pass.next) {
                 Ok(Some(entry)) => entry,
                 Ok(None) => {
@@ -251,6 +247,23 @@ impl Shard {
         Ok(None)
     }
 
+    /// The next message that waits in its queue, and maybe in the pass's segment; goes on to the next
+    /// queue where there is none.
+    fn waits_next(&self, pass: &mut Pass) -> Option<(QueueKey, u64)> {
+        while pass.level <= self.delays.levels() {
+            let queue = Delays::queue(pass.level);
+            let (min, max) = self.queues.bounds(queue).unwrap_or_default();
+            let from = pass.next.max(self.delays.cursor(pass.level)).max(min);
+            if from < max {
+                return Some((queue, from));
+            }
+            (pass.level, pass.next) = (pass.level + 1, 0);
+        }
+        let is_of_halves = pass.level == self.delays.levels() + 1;
+        let (queue, from) = self.first_open_half(pass.next).filter(|_| is_of_halves)?;
+        Some((queue, from))
+    }
+
     /// Copies that are confirmed now take the place of what they are copies of.
     pub(super) fn take_copies(&mut self) {
         let confirmed = self.log.confirmed();
@@ -258,7 +271,11 @@ impl Shard {
         while let Some((_, key, entry)) =
             carrying.unconfirmed.pop_front_if(|(end, ..)| *end <= confirmed)
         {
-            if !self.delays.was_delivered(key.0, key.1) {
+            let still_waits = match key.0.topic {
+                HALF_TOPIC_INCARNATION => self.transactions.is_open(key.1),
+                _ => !self.delays.was_delivered(key.0, key.1),
+            };
+            if still_waits {
                 carrying.carried.insert(key, entry);
             }
         }

@@ -1,5 +1,5 @@
 //! Facts: what the log's own records say, applied one after the other: catalog, consumer offsets,
-//! settlements, carried messages. The same whether they come from the log, the notes of a run or a snapshot.
+//! settlements, carried messages, what became of half messages. The same whether they come from the log, the notes of a run or a snapshot.
 //! Kind: machine
 
 use std::collections::BTreeMap;
@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use proto::state::{Note, QueueNext, State, StateHead, write_state};
 
 use super::open::OpenError;
-use crate::carried::{Carried, read_moved, write_moved};
+use crate::carried::{Carried, WaitingKey, read_moved, write_moved};
 use crate::catalog::Catalog;
 use crate::commitlog::Kind;
 use crate::consumequeue::{QueueKey, RunHead, RunIdentity};
 use crate::delay::Delays;
 use crate::offsets::ConsumerOffsets;
+use crate::transaction::{Endings, HALF_TOPIC_INCARNATION};
 
 /// See the module's first lines.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Facts {
     /// Next queue offset to deliver of each delay level.
     pub cursors: BTreeMap<u64, u64>,
     pub carried: Carried,
+    /// Half messages.
+    pub endings: Endings,
 }
 
 /// A record of the log's own kinds that a run does not hold yet.
@@ -54,18 +57,34 @@ impl Facts {
             }
             Kind::Moved => {
                 let (key, entry) = read_moved(payload).ok_or(malformed)?;
-                let cursor = self.cursors.get(&(u64::from(key.0.queue) + 1)).copied();
-                if cursor.unwrap_or(0) <= key.1 {
+                if self.still_waits(key) {
                     self.carried.insert(key, entry);
                 }
                 Ok(())
             }
+            Kind::Ended => {
+                let ended = self.endings.replay_ended(payload).ok_or(malformed)?;
+                if let Some(queue) = self.carried.queue_of(HALF_TOPIC_INCARNATION) {
+                    ended.into_iter().for_each(|range| self.carried.remove_range(queue, range));
+                }
+                Ok(())
+            }
+            Kind::Checked if !self.endings.replay_checked(payload) => Err(malformed),
             Kind::Catalog => self
                 .catalog
                 .replay(topic, payload)
                 .map_err(|source| OpenError::Catalog { offset, source }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a message that was carried is to be kept: not delivered, not settled.
+    fn still_waits(&self, (queue, queue_offset): WaitingKey) -> bool {
+        if queue.topic == HALF_TOPIC_INCARNATION {
+            return !self.endings.is_ended(queue_offset);
+        }
+        let cursor = self.cursors.get(&(u64::from(queue.queue) + 1)).copied();
+        cursor.unwrap_or(0) <= queue_offset
     }
 
     fn apply_note(&mut self, at: u64, note: &Note<'_>) -> Result<(), OpenError> {
@@ -94,6 +113,9 @@ impl Facts {
         for (level, cursor) in &self.cursors {
             add(Kind::Settled, 0, &write_settled(*level, *cursor));
         }
+        self.endings.write_all(|is_ended, payload| {
+            add(if is_ended { Kind::Ended } else { Kind::Checked }, 0, payload);
+        });
         for (key, entry) in self.carried.iter() {
             add(Kind::Moved, 0, &write_moved(key, &entry));
         }

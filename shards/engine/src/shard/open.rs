@@ -21,6 +21,7 @@ use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES,
 use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey, RunHead};
 use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
+use crate::transaction::Transactions;
 
 /// Something whole in the store that says what cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,8 @@ pub enum OpenError {
 pub struct OpeningSettings {
     /// Delay levels, ms.
     pub delays_ms: Vec<u64>,
+    /// After how long the producer of a half message is asked, ms.
+    pub transaction_timeout_ms: u64,
     /// Bytes of the cache for cold reads of the log.
     pub read_cache_bytes: u64,
 }
@@ -235,6 +238,7 @@ impl Opening {
             offsets: self.facts.offsets,
             held: HeldPulls::default(),
             delays: Delays::new(&settings.delays_ms),
+            transactions: Transactions::new(settings.transaction_timeout_ms),
             cold: ColdReads::new(settings.read_cache_bytes),
             cold_runs: ColdReads::new(0),
             unsealed: self.unsealed,
@@ -269,6 +273,7 @@ impl Opening {
             let head = if cursor < max { Head::Unknown } else { Head::None };
             shard.delays.settle(level, cursor, head);
         }
+        shard.restore_transactions(&self.facts.endings);
         (shard, self.facts.catalog)
     }
 }

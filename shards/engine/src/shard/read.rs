@@ -471,7 +471,8 @@ impl Shard {
     /// As [`Shard::lookup`], for a record of a kind.
     pub(super) fn record_at(&mut self, payload: u64, kind: Kind, out: &mut Vec<u8>) -> Lookup {
         let Some(start) = payload.checked_sub(PREFIX_BYTES as u64) else { return Lookup::None };
-        if payload >= self.log.confirmed() || !start.is_multiple_of(crate::commitlog::ALIGNMENT) {
+        let is_there = (self.start..self.log.confirmed()).contains(&payload);
+        if !is_there || !start.is_multiple_of(crate::commitlog::ALIGNMENT) {
             return Lookup::None;
         }
         let before = out.len();

@@ -78,7 +78,7 @@ impl Unsealed {
     }
 
     pub fn note(&mut self, end: u64, kind: Kind, topic: u32, payload: &[u8]) {
-        if matches!(kind, Kind::Offsets | Kind::Catalog | Kind::Settled | Kind::Moved) {
+        if says_something(kind) {
             self.note_bytes += payload.len();
             self.notes.push_back(OwnRecord { end, kind, topic, payload: payload.into() });
         }
@@ -119,6 +119,15 @@ impl Unsealed {
     pub fn skip(&mut self, to: u64) {
         debug_assert!(self.notes.is_empty());
         self.from = to;
+    }
+}
+
+/// Whether a start has to know what a record of this kind says.
+fn says_something(kind: Kind) -> bool {
+    match kind {
+        Kind::Offsets | Kind::Catalog | Kind::Settled | Kind::Moved => true,
+        Kind::Ended | Kind::Checked => true,
+        Kind::Message | Kind::Filler | Kind::Segment | Kind::End | Kind::Carried => false,
     }
 }
 

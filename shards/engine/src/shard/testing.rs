@@ -17,6 +17,9 @@ pub const QUEUE: QueueKey = QueueKey { topic: 9, queue: 0 };
 /// Delay of its only level.
 pub const DELAY_MS: u64 = 1000;
 
+/// When the producer of a half message is asked.
+pub const TIMEOUT_MS: u64 = 6000;
+
 /// An empty shard that acknowledges what is durable.
 pub fn shard() -> Shard {
     let mut epochs = Epochs::default();
@@ -26,7 +29,11 @@ pub fn shard() -> Shard {
     let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
     let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
     log.space_found(1 << 40);
-    let settings = OpeningSettings { delays_ms: vec![DELAY_MS], read_cache_bytes: 1 << 20 };
+    let settings = OpeningSettings {
+        delays_ms: vec![DELAY_MS],
+        transaction_timeout_ms: TIMEOUT_MS,
+        read_cache_bytes: 1 << 20,
+    };
     let opening = Opening::new(SealLimits::default(), SHAPE.segment_bytes, 0, 0);
     opening.finish(ShardIndex(0), log, &settings).0
 }

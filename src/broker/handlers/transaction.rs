@@ -1,0 +1,214 @@
+//! Transactions: 37 END_TRANSACTION, a producer's word on a half message.
+//! Kind: machine
+//!
+//! Order of checks and codes: EndTransactionProcessor of 5.3.3.
+
+use engine::consumequeue::QueueKey;
+use engine::shard::{Half, NewMessage, Outcome};
+use proto::code::response;
+use proto::command::Command;
+use proto::header::EndTransactionHeader;
+use proto::ids::{Position, java_hash};
+use proto::names;
+use proto::properties::{self, name};
+use proto::record::{Record, RecordFields, sys_flag};
+use runtime::clock::Now;
+
+use super::super::check::{own_check_ms, write_checks};
+use super::super::dispatch::{Handled, Stop, answer, here};
+use super::super::parked::Request;
+use super::super::{Asker, Broker, Refusal};
+use super::send::unique_key_range;
+use crate::net::outbox::Outboxes;
+use crate::observe::MessageType;
+use crate::router::Owner;
+
+/// A producer's word, as far as it was checked.
+#[derive(Clone, Debug)]
+pub(in crate::broker) struct EndTransaction {
+    position: Position,
+    /// As the client names it; none is negative.
+    queue_offset: i64,
+    group: Box<[u8]>,
+    is_commit: bool,
+    from_check: bool,
+}
+
+impl Broker {
+    pub(in crate::broker) fn end_transaction(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        command: &Command<'_>,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let header = EndTransactionHeader::parse(command)?;
+        let is_commit = match header.sys_flag {
+            // It does not know yet, and is asked later. RocketMQ answers nothing.
+            0 => return Ok(()),
+            sys_flag::TRANSACTION_COMMIT => true,
+            sys_flag::TRANSACTION_ROLLBACK => false,
+            _ => {
+                let remark = "commitOrRollback field wrong";
+                return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+            }
+        };
+        let position = Position::from_i64(header.half_position);
+        let Some(position) = position.filter(|it| self.router.of_position(*it) != Owner::Nobody)
+        else {
+            return self.wrong_word(now, asker, "Find prepared transaction message failed");
+        };
+        here(self.router.of_position(position))?;
+        let end = EndTransaction {
+            position,
+            queue_offset: header.half_queue_offset,
+            group: header.producer_group.to_cow().as_bytes().into(),
+            is_commit,
+            from_check: header.from_check,
+        };
+        self.try_or_park(now, asker, Request::EndTransaction(end), outboxes)
+    }
+
+    /// `false`: the half message is being read.
+    pub(in crate::broker) fn try_end_transaction(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        end: &EndTransaction,
+        outboxes: &mut Outboxes,
+    ) -> Result<bool, Stop> {
+        let owner = here(self.router.of_position(end.position))?;
+        let mut record = std::mem::take(&mut self.scratch.record);
+        // Nothing is open at a negative one.
+        let queue_offset = u64::try_from(end.queue_offset).unwrap_or(u64::MAX);
+        let payload = end.position.offset().bytes();
+        let ended = match self.shards[owner].half(queue_offset, payload, &mut record) {
+            Half::Open { checks } => {
+                let open = Some((queue_offset, checks));
+                self.end_found(now, asker, end, (owner, open), &record, outboxes).map(|()| true)
+            }
+            Half::NotOpen => {
+                self.end_found(now, asker, end, (owner, None), &record, outboxes).map(|()| true)
+            }
+            Half::Cold => Ok(false),
+            // Said once it is confirmed, or never if the log failed.
+            Half::Ending => self.shards[owner].has_room(0).map_err(Stop::from).and(Err(Stop::Wait)),
+            Half::None => self
+                .wrong_word(now, asker, "Find prepared transaction message failed")
+                .map(|()| true),
+            Half::Failed(reason) => Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("the half message cannot be read from disk now: {reason}"),
+            )
+            .into()),
+        };
+        self.scratch.record = record;
+        ended
+    }
+
+    /// `open`: queue offset and number of checks, if it waits for this word.
+    fn end_found(
+        &mut self,
+        now: Now,
+        asker: &Asker,
+        end: &EndTransaction,
+        (owner, open): (usize, Option<(u64, u32)>),
+        record: &[u8],
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        let decoded = Record::decode(record).ok().map(|(record, _)| *record.fields());
+        let half = decoded.filter(|it| it.topic == names::TRANS_HALF_TOPIC.as_bytes());
+        let Some(half) = half else {
+            return self.wrong_word(now, asker, "Find prepared transaction message failed");
+        };
+        if !end.from_check && self.is_too_late(now, &half) {
+            return Err(Refusal::new(response::ILLEGAL_OPERATION, String::new()).into());
+        }
+        if properties::find(half.properties, name::PGROUP) != Some(&end.group) {
+            return self.wrong_word(now, asker, "The producer group wrong");
+        }
+        if half.queue_offset != end.queue_offset {
+            return self.wrong_word(now, asker, "The transaction state table offset wrong");
+        }
+        let Some((queue_offset, checks)) = open else {
+            self.log_wrong_word(now, asker, "it was settled before");
+            answer(asker, response::SUCCESS, None, None, &[], outboxes);
+            return Ok(());
+        };
+        let ticket = (!asker.is_oneway).then(|| asker.ticket(super::form::PLAIN));
+        if !end.is_commit {
+            let (shard, outcome) = (&mut self.shards[owner], Outcome::RolledBack);
+            return Ok(shard.end_half(now.wall_ms, queue_offset, outcome, None, ticket)?);
+        }
+        let Some((topic, queue)) = self.final_queue(owner, &half) else {
+            tracing::warn!(
+                queue_offset,
+                "a half message was committed whose topic was deleted, it is dropped"
+            );
+            let (shard, outcome) = (&mut self.shards[owner], Outcome::Dropped);
+            return Ok(shard.end_half(now.wall_ms, queue_offset, outcome, None, ticket)?);
+        };
+        let mut text = std::mem::take(&mut self.scratch.properties);
+        text.clear();
+        text.extend_from_slice(half.properties);
+        write_checks(&mut text, checks);
+        let message = NewMessage {
+            queue,
+            topic,
+            flag: half.flag,
+            sys_flag: half.sys_flag & !sys_flag::TRANSACTION_MASK | sys_flag::TRANSACTION_COMMIT,
+            born_timestamp: half.born_timestamp,
+            born_host: half.born_host,
+            store_host: self.settings.advertised,
+            reconsume_times: half.reconsume_times,
+            prepared_transaction_offset: end.position.to_i64(),
+            body: half.body,
+            properties: &text,
+            tag: properties::find(&text, name::TAGS).map_or(0, java_hash),
+            unique_key: unique_key_range(&text),
+        };
+        let (shard, outcome) = (&mut self.shards[owner], Outcome::Committed);
+        let ended = shard.end_half(now.wall_ms, queue_offset, outcome, Some(&message), ticket);
+        let bytes = message.record_bytes();
+        self.scratch.properties = text;
+        ended?;
+        self.tally.came_in(queue.topic, MessageType::Transaction, 1, bytes);
+        Ok(())
+    }
+
+    /// Whether a word that nobody asked for comes later than the half message's own time allows: its
+    /// producer is asked then (`EndTransactionProcessor.rejectCommitOrRollback`).
+    fn is_too_late(&self, now: Now, half: &RecordFields<'_>) -> bool {
+        let timeout_ms = self.settings.transactions.timeout_ms;
+        let Some(own_ms) = own_check_ms(half.properties, timeout_ms) else { return false };
+        let born_ms = u64::try_from(half.born_timestamp).unwrap_or(0);
+        now.wall_ms.saturating_sub(born_ms) > own_ms.max(timeout_ms)
+    }
+
+    /// Where a half message of this shard goes; `None`: its topic is no more, or another one of that name.
+    fn final_queue<'a>(
+        &self,
+        owner: usize,
+        half: &RecordFields<'a>,
+    ) -> Option<(&'a [u8], QueueKey)> {
+        let topic = properties::find(half.properties, name::REAL_TOPIC)?;
+        let queue_id = properties::find(half.properties, name::REAL_QID)?;
+        let queue_id = i32::try_from(proto::text::parse_i64(queue_id)?).ok()?;
+        let found = self.queue_here(std::str::from_utf8(topic).ok()?, queue_id);
+        let (place, queue) = found.ok().flatten()?;
+        (place == owner).then_some((topic, queue))
+    }
+
+    fn wrong_word(&mut self, now: Now, asker: &Asker, remark: &str) -> Handled {
+        self.log_wrong_word(now, asker, remark);
+        Err(Refusal::new(response::SYSTEM_ERROR, remark).into())
+    }
+
+    /// Most clients do not wait for an answer.
+    fn log_wrong_word(&mut self, now: Now, asker: &Asker, reason: &str) {
+        if let Some(left_out) = self.wrong_words.take(now.monotonic_ms()) {
+            let peer = asker.peer;
+            tracing::warn!(%peer, reason, left_out, "END_TRANSACTION changes nothing");
+        }
+    }
+}
