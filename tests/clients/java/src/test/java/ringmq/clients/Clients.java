@@ -13,6 +13,7 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.junit.jupiter.api.extension.AfterEachCallback;
 import org.junit.jupiter.api.extension.ExtensionContext;
@@ -49,6 +50,14 @@ final class Clients implements AfterEachCallback {
     /** One more producer, to be configured and started by the test. */
     DefaultMQProducer newProducer() {
         DefaultMQProducer another = own(new DefaultMQProducer(name("producer")));
+        another.setSendMsgTimeout(15_000);
+        shutdowns.push(another::shutdown);
+        return another;
+    }
+
+    /** A producer of half messages, to be given a listener and started by the test. */
+    TransactionMQProducer newTransactor(String group) {
+        TransactionMQProducer another = own(new TransactionMQProducer(group));
         another.setSendMsgTimeout(15_000);
         shutdowns.push(another::shutdown);
         return another;
