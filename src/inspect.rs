@@ -143,6 +143,8 @@ impl Counts {
             Kind::End => "clean stops",
             Kind::Carried => "copies of delayed messages",
             Kind::Moved => "notes where a copy is",
+            Kind::Fired => "notes of fired timers",
+            Kind::Recalled => "timers called back",
         };
         let (count, bytes) = self.0.entry(name).or_default();
         *count += 1;

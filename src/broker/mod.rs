@@ -11,6 +11,7 @@ mod copies;
 mod deliver;
 mod dispatch;
 mod figures;
+mod fire;
 mod handlers;
 pub mod limits;
 pub mod locks;
@@ -135,6 +136,7 @@ struct Scratch {
     payload: Vec<u8>,
     ids: Vec<u8>,
     record: Vec<u8>,
+    fire: fire::FireScratch,
     replies: Replies,
 }
 
@@ -233,7 +235,7 @@ impl Broker {
         self.closing.extend(silent.into_iter().map(ConnectionId::from_bits));
     }
 
-    /// In how many ms `tick` or `deliver_due` have something to do; `None`: not before something
+    /// In how many ms `tick`, `deliver_due` or `fire_timers` have something to do; `None`: not before something
     /// happens.
     pub fn wake_in_ms(&mut self, now: Now) -> Option<u64> {
         let due = self.shards.iter().filter_map(Shard::due_at_ms).min();

@@ -4,7 +4,7 @@
 //!
 //! Rules: TopicConfigManager and SubscriptionGroupManager of Apache RocketMQ 5.3.3.
 
-use engine::shard::SCHEDULE_TOPIC_INCARNATION;
+use engine::shard::{SCHEDULE_TOPIC_INCARNATION, TIMER_TOPIC_INCARNATION};
 use engine::ticket::Ticket;
 use proto::body::{DataVersion, SubscriptionGroupConfig, TopicConfig};
 use proto::code::response;
@@ -56,8 +56,11 @@ impl Broker {
         ticket: Option<Ticket>,
     ) -> Result<(), Stop> {
         self.shards[0].has_room(CATALOG_BYTES_MAX)?;
-        let reserved =
-            (config.topic_name == names::SCHEDULE_TOPIC).then_some(SCHEDULE_TOPIC_INCARNATION);
+        let reserved = match &*config.topic_name {
+            names::SCHEDULE_TOPIC => Some(SCHEDULE_TOPIC_INCARNATION),
+            names::WHEEL_TIMER_TOPIC => Some(TIMER_TOPIC_INCARNATION),
+            _ => None,
+        };
         let mut payload = std::mem::take(&mut self.scratch.payload);
         let placement = self.router.place(self.catalog.topics().count() as u32);
         let registered = self.as_registered(&config);
@@ -237,6 +240,10 @@ impl Broker {
             (names::SCHEDULE_TOPIC.to_owned(), levels, rw),
             (names::reply_topic(&cluster), 1, rw),
         ];
+        if self.settings.timer_wheel {
+            let shards = i32::try_from(self.router.shard_count()).expect("few shards");
+            topics.push((names::WHEEL_TIMER_TOPIC.to_owned(), shards, rw));
+        }
         if self.settings.auto_create_topic {
             let count = self.settings.default_topic_queue_count;
             topics.push((names::AUTO_CREATE_TOPIC.to_owned(), count, inherited));

@@ -95,6 +95,14 @@ pub struct ServerConfig {
     pub message_bytes_max: usize,
     /// Delay of level 1, level 2 and so on; never empty.
     pub delay_levels_ms: Vec<u64>,
+    /// `timerWheelEnable`.
+    pub timer_wheel: bool,
+    /// `timerMaxDelaySec`, ms.
+    pub timer_delay_ms_max: u64,
+    /// `recallMessageEnable`.
+    pub recall: bool,
+    /// `allowRecallWhenBrokerNotWriteable`.
+    pub recall_when_read_only: bool,
     /// Most messages of a pull answer.
     pub pull_messages_max: u32,
     /// Most bytes of a pull answer, unless its first message is longer.
@@ -381,6 +389,10 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
         read_cache_bytes: number("ringmqReadCacheBytes"),
         message_bytes_max: small("maxMessageSize") as usize,
         delay_levels_ms: delays(settings, "messageDelayLevel"),
+        timer_wheel: flag("timerWheelEnable"),
+        timer_delay_ms_max: number("timerMaxDelaySec") * 1000,
+        recall: flag("recallMessageEnable"),
+        recall_when_read_only: flag("allowRecallWhenBrokerNotWriteable"),
         pull_messages_max: small("maxTransferCountOnMessageInMemory"),
         pull_bytes_max: small("maxTransferBytesOnMessageInMemory"),
         long_polling: flag("longPollingEnable"),

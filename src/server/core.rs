@@ -317,6 +317,7 @@ impl<R: Ring> Core<R> {
         if matches!(self.phase, Phase::Starting | Phase::Serving) {
             // Not behind the end mark.
             worked |= self.broker.deliver_due(now);
+            worked |= self.broker.fire_timers(now);
             for shard in &mut self.broker.shards {
                 worked |= shard.carry();
             }

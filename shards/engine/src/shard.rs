@@ -1,5 +1,5 @@
 //! What a core does for one shard, told in verbs: append, arrive, read, settle, tick, open.
-//! Owns: the shard's log, queues, offsets, held pulls, delays and cold reads.
+//! Owns: the shard's log, queues, offsets, held pulls, delays, timers and cold reads.
 //! Lives on: every shard
 //! Kind: machine
 //! Invariants:
@@ -12,7 +12,9 @@ mod arrive;
 mod carry;
 mod damage;
 mod expire;
+mod carry_timers;
 mod facts;
+mod fire;
 mod open;
 mod overdue;
 mod read;
@@ -27,6 +29,7 @@ use std::collections::VecDeque;
 pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
 pub use facts::{Snapshot, SnapshotError};
+pub use fire::{DueTimer, DueTimers, Recalled};
 pub use open::{OpenError, Opening, OpeningSettings};
 use proto::ids::{ShardIndex, UniqueKey};
 pub use read::{
@@ -44,7 +47,10 @@ use crate::hold::{HeldPull, HeldPulls};
 use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
+use crate::timer::Timers;
+pub use crate::timer::{TIMER_QUEUE, TIMER_TOPIC_INCARNATION};
 use carry::Carrying;
+use fire::TimersLooked;
 use damage::Damages;
 use overdue::Mark;
 use seal::Unsealed;
@@ -58,6 +64,8 @@ pub struct Shard {
     offsets: ConsumerOffsets,
     held: HeldPulls,
     delays: Delays,
+    timers: Timers,
+    timers_looked: TimersLooked,
     /// Reads of the log.
     cold: ColdReads,
     /// Reads of runs.

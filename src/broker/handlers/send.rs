@@ -5,7 +5,9 @@
 
 use engine::catalog::{Placement, Topic};
 use engine::consumequeue::QueueKey;
-use engine::shard::{NewMessage, SCHEDULE_TOPIC_INCARNATION};
+use engine::shard::{
+    NewMessage, SCHEDULE_TOPIC_INCARNATION, TIMER_QUEUE, TIMER_TOPIC_INCARNATION,
+};
 use engine::ticket::Ticket;
 use proto::batch::BatchRecords;
 use proto::code::response;
@@ -20,6 +22,7 @@ use runtime::clock::Now;
 use super::super::dispatch::{Handled, Stop, flow_of, here};
 use super::super::{Asker, Broker, Flow, Refusal};
 use super::form;
+use super::timer::{Timed, timer_properties};
 use crate::net::outbox::Outboxes;
 use crate::observe::MessageType;
 use crate::router::Owner;
@@ -169,11 +172,14 @@ impl Broker {
                 let schedule =
                     QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
                 target = (names::SCHEDULE_TOPIC.into(), schedule);
+            } else if made.timed.is_some() {
+                target = (names::WHEEL_TIMER_TOPIC.into(), TIMER_QUEUE);
             } else if is_dead_letter {
                 let (name, queue, _) = self.dead_letter_queue(now, topic)?;
                 target = (name.into(), queue);
             }
-            let ticket = Ticket { queue_id, ..asker.ticket(form::SEND) };
+            let form = if made.timed.is_some() { form::SEND_TIMER } else { form::SEND };
+            let ticket = Ticket { queue_id, ..asker.ticket(form) };
             let message = NewMessage {
                 queue: target.1,
                 topic: target.0.as_bytes(),
@@ -190,12 +196,39 @@ impl Broker {
                 unique_key: made.unique_key,
             };
             let ticket = (!asker.is_oneway).then_some(ticket);
-            self.shards[place].append_message(now.wall_ms, &message, ticket)?;
+            match made.timed {
+                None => _ = self.shards[place].append_message(now.wall_ms, &message, ticket)?,
+                Some(timed) => self.send_timer(now, place, &message, (topic, timed), ticket)?,
+            }
             self.tally.came_in(queue.topic, made.kind, 1, message.record_bytes());
             Ok(())
         });
         self.scratch.properties = text;
         stored
+    }
+
+    /// Appends a message that waits for its time in the shard of its queue.
+    fn send_timer(
+        &mut self,
+        now: Now,
+        place: usize,
+        message: &NewMessage<'_>,
+        (topic, timed): (&str, Timed),
+        ticket: Option<Ticket>,
+    ) -> Handled {
+        self.check_timer(place, timed.due_ms)?;
+        if timed.is_cancel {
+            let name = properties::find(message.properties, name::TIMER_DEL_UNIQKEY);
+            self.shards[place].recall(timed.due_ms, name.unwrap_or_default(), None)?;
+        }
+        self.shards[place].append_timer(now.wall_ms, message, timed.due_ms, ticket)?;
+        if let Some(ticket) = ticket {
+            let (start, len) = message.unique_key;
+            let key = &message.properties[start..start + len];
+            let handle = self.recall_handle(topic, ticket.queue_id, timed.due_ms, key);
+            self.batch_keys[place].push_back(handle);
+        }
+        Ok(())
     }
 
     /// A topic's queue and the place here of the shard that owns it; `None`: there is no such topic or
@@ -210,6 +243,9 @@ impl Broker {
         };
         if topic.incarnation == SCHEDULE_TOPIC_INCARNATION {
             return self.schedule_queue_here(queue);
+        }
+        if topic.incarnation == TIMER_TOPIC_INCARNATION {
+            return self.timer_queue_here(queue);
         }
         let place = self.place_of(topic.placement, queue)?;
         Ok(Some((place, QueueKey { topic: topic.incarnation, queue })))
@@ -229,6 +265,15 @@ impl Broker {
         }
         let place = here(self.router.of_shard(shard))?;
         Ok(Some((place, QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level })))
+    }
+
+    /// A queue of rmq_sys_wheel_timer: each shard has one.
+    fn timer_queue_here(&self, queue: u32) -> Result<Option<(usize, QueueKey)>, Stop> {
+        let Ok(shard) = u8::try_from(queue) else { return Ok(None) };
+        if usize::from(shard) >= self.router.shard_count() {
+            return Ok(None);
+        }
+        Ok(Some((here(self.router.of_shard(shard))?, TIMER_QUEUE)))
     }
 
     fn check_body(&self, body: &[u8]) -> Result<(), Stop> {
@@ -263,7 +308,7 @@ impl Broker {
     ) -> Result<Made, Stop> {
         let known = WellKnown::unescape(header.properties, text)
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
-        refuse_unsupported(&known, text)?;
+        refuse_transactions(&known, text)?;
         if header.sys_flag & proto::record::sys_flag::TRANSACTION_MASK != 0 {
             return Err(no_transactions());
         }
@@ -277,6 +322,18 @@ impl Broker {
             properties::remove(text, name::POP_CK);
         }
         properties::terminate(text);
+        let has_timer = known.timer.is_some();
+        let mut timed = None;
+        if has_timer && delay > 0 {
+            for timer in [name::TIMER_DELIVER_MS, name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS] {
+                properties::remove(text, timer); // the level counts
+            }
+        } else if has_timer && !is_dead_letter {
+            timed = self.timed(now, text)?;
+        }
+        if (has_timer || has_receipt) && unique_key.is_some() {
+            unique_key = WellKnown::collect(text).unique_key.map(|key| start_and_length(&key));
+        }
         if unique_key.is_none() {
             let key = self.next_unique_key(now);
             unique_key = Some((text.len() + name::UNIQ_KEY.len() + 1, key.len()));
@@ -295,21 +352,24 @@ impl Broker {
         if let Some(level) = delay_level {
             delay_properties(text, level, delay, topic, queue_id);
         }
+        if let Some(timed) = timed {
+            timer_properties(text, timed.due_ms, topic, queue_id);
+        }
         if text.len() > PROPERTIES_BYTES_MAX {
             return Err(self.too_large(&format!("properties of {} bytes", text.len())));
         }
-        if has_receipt || is_dead_letter || delay_level.is_some() {
+        if has_receipt || has_timer || is_dead_letter || delay_level.is_some() {
             let known = WellKnown::collect(text);
             tag = tag_hash(&known, text);
             unique_key = known.unique_key.map(|key| start_and_length(&key));
         }
         let unique_key = unique_key.expect("appended above");
-        let kind = match (known.sharding_key, known.delay) {
+        let kind = match (known.sharding_key, known.delay.or(known.timer)) {
             (Some(_), _) => MessageType::Fifo,
             (None, Some(_)) => MessageType::Delay,
             (None, None) => MessageType::Normal,
         };
-        Ok(Made { delay_level, tag, unique_key, kind })
+        Ok(Made { delay_level, timed, tag, unique_key, kind })
     }
 
     /// Whether a send to a retry topic has been retried too often (`handleRetryAndDLQ`).
@@ -388,9 +448,9 @@ impl Broker {
         let mut common = Vec::new();
         let known = WellKnown::unescape(header.properties, &mut common)
             .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
-        refuse_unsupported(&known, &common)?;
+        refuse_transactions(&known, &common)?;
         let delay = known.delay.map(|delay| parse_delay(delay.value(&common))).transpose()?;
-        if delay.unwrap_or(0) > 0 {
+        if delay.unwrap_or(0) > 0 || known.timer.is_some() {
             return Err(illegal("a batch cannot be delayed".to_owned()));
         }
         // A 5.x client puts a UNIQ_KEY of the whole batch here. Appended to each record, as Apache
@@ -473,6 +533,7 @@ impl Target {
 /// What was found in and made of a message's properties.
 struct Made {
     delay_level: Option<usize>,
+    timed: Option<Timed>,
     tag: i32,
     unique_key: (usize, usize),
     kind: MessageType,
@@ -520,18 +581,10 @@ fn parse_delay(value: &[u8]) -> Result<i64, Stop> {
 }
 
 /// Kinds of messages that the broker does not have yet are refused, not stored as something else.
-fn refuse_unsupported(known: &WellKnown, text: &[u8]) -> Result<(), Stop> {
+fn refuse_transactions(known: &WellKnown, text: &[u8]) -> Result<(), Stop> {
     let is_half = |value: Known| value.value(text).eq_ignore_ascii_case(b"true");
     if known.transaction.is_some_and(is_half) {
         return Err(no_transactions());
-    }
-    let delay = known.delay.is_some_and(|delay| delay.value(text) != b"0");
-    if known.timer.is_some() && !delay {
-        return Err(Refusal::new(
-            response::SYSTEM_ERROR,
-            "accurate timer message is not supported yet, use a delay level",
-        )
-        .into());
     }
     Ok(())
 }

@@ -33,6 +33,10 @@ pub enum Kind {
     Carried = 8,
     /// Where the copy of a delayed message is.
     Moved = 9,
+    /// Which timers are settled.
+    Fired = 12,
+    /// A timer that was called back.
+    Recalled = 13,
 }
 
 impl Kind {
@@ -48,6 +52,8 @@ impl Kind {
             7 => Kind::End,
             8 => Kind::Carried,
             9 => Kind::Moved,
+            12 => Kind::Fired,
+            13 => Kind::Recalled,
             _ => return None,
         })
     }
@@ -182,10 +188,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn prefix() -> impl Strategy<Value = Prefix> {
-        (0..1000u32, 1..10u8, 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
+        (0..1000u32, prop_oneof![1..10u8, 12..14u8], 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
             .prop_map(|(len, kind, flags, epoch, durable, topic, queue)| Prefix {
                 len,
-                kind: Kind::from_byte(kind).expect("1 to 9"),
+                kind: Kind::from_byte(kind).expect("1 to 9, 12, 13"),
                 flags,
                 epoch,
                 durable,

@@ -120,7 +120,7 @@ impl Shard {
         }
     }
 
-    fn check_disk(&self) -> Result<(), AppendRefused> {
+    pub(super) fn check_disk(&self) -> Result<(), AppendRefused> {
         match &self.disk_full {
             Some(reason) if self.log.poisoned().is_none() => {
                 Err(AppendRefused::NoSpace(reason.clone()))

@@ -1,5 +1,5 @@
 //! Facts: what the log's own records say, applied one after the other: catalog, consumer offsets,
-//! settlements, carried messages. The same whether they come from the log, the notes of a run or a snapshot.
+//! settlements, carried messages, timers. The same whether they come from the log, the notes of a run or a snapshot.
 //! Kind: machine
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use crate::commitlog::Kind;
 use crate::consumequeue::{QueueKey, RunHead, RunIdentity};
 use crate::delay::Delays;
 use crate::offsets::ConsumerOffsets;
+use crate::timer::{Cursors, Recalls, read_recalled};
 
 /// See the module's first lines.
 #[derive(Debug, Default)]
@@ -22,6 +23,9 @@ pub(super) struct Facts {
     /// Next queue offset to deliver of each delay level.
     pub cursors: BTreeMap<u64, u64>,
     pub carried: Carried,
+    /// Which timers are settled.
+    pub fired: Cursors,
+    pub recalls: Recalls,
 }
 
 /// A record of the log's own kinds that a run does not hold yet.
@@ -58,6 +62,16 @@ impl Facts {
                 if cursor.unwrap_or(0) <= key.1 {
                     self.carried.insert(key, entry);
                 }
+                Ok(())
+            }
+            Kind::Fired => {
+                self.fired = Cursors::read(payload).ok_or(malformed)?;
+                self.recalls.forget_before(self.fired.below_all().due_ms);
+                Ok(())
+            }
+            Kind::Recalled => {
+                let (due_ms, name) = read_recalled(payload).ok_or(malformed)?;
+                self.recalls.insert(due_ms, name);
                 Ok(())
             }
             Kind::Catalog => self
@@ -97,6 +111,10 @@ impl Facts {
         for (key, entry) in self.carried.iter() {
             add(Kind::Moved, 0, &write_moved(key, &entry));
         }
+        if !self.fired.is_empty() {
+            add(Kind::Fired, 0, &self.fired.write());
+        }
+        self.recalls.payloads().for_each(|payload| add(Kind::Recalled, 0, &payload));
         notes
     }
 }

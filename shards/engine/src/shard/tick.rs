@@ -27,8 +27,8 @@ impl Shard {
             .min()
     }
 
-    /// When `next_due` has something to do, wall-clock ms; `None`: not before something happens.
+    /// When `next_due` or `due_timers` have something to do, wall-clock ms; `None`: not before something happens.
     pub fn due_at_ms(&self) -> Option<u64> {
-        self.delays.wake_at_ms()
+        [self.delays.wake_at_ms(), self.timers.wake_at_ms()].into_iter().flatten().min()
     }
 }
