@@ -374,3 +374,6 @@ impl Shard {
 fn kind_of(timer: &Timer) -> Kind {
     if timer.is_copy { Kind::Carried } else { Kind::Message }
 }
+
+#[cfg(test)]
+mod tests;
