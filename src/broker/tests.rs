@@ -63,6 +63,10 @@ fn settings() -> BrokerSettings {
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
         delay_levels_ms: Vec::new(),
+        timer_wheel: true,
+        timer_delay_ms_max: 259_200_000,
+        recall: true,
+        recall_when_read_only: true,
         memory_bytes: 1 << 30,
         process_tag: 1,
     }

@@ -10,6 +10,7 @@ use proto::header::{PullAnswer, SendAnswer};
 use proto::ids::OffsetMessageId;
 use proto::limits::FRAME_BYTES_MAX;
 use proto::properties::{self, name};
+use proto::recall::RecallHandle;
 use proto::record::Record;
 use proto::reply::{
     PullRequest, RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
@@ -32,6 +33,17 @@ pub enum Asked {
         place: Place,
         /// They wait first.
         is_delayed: bool,
+        /// So long, ms, instead of a level's time.
+        timer_ms: Option<u64>,
+    },
+    /// A message is to be called back.
+    Recall {
+        /// Which one.
+        item: Item,
+        /// Where it is to come.
+        place: Place,
+        /// When.
+        due_ms: u64,
     },
     /// A message is to come again, or is given up.
     SendBack {
@@ -91,6 +103,8 @@ pub enum Answered {
         offset: u64,
         /// Where the records are.
         positions: Vec<i64>,
+        /// When it is due, by the handle to call it back.
+        due_ms: Option<u64>,
     },
     /// To a pull: messages with their offsets, and where to go on.
     Messages {
@@ -143,6 +157,7 @@ impl Asked {
     pub fn place(&self) -> Option<Place> {
         match *self {
             Asked::Send { place, .. }
+            | Asked::Recall { place, .. }
             | Asked::SendBack { place, .. }
             | Asked::Pull { place, .. }
             | Asked::Commit { place, .. }
@@ -193,9 +208,9 @@ impl Client {
             write_request(&mut bytes, encoding, &head(code), Some(ext), b"");
         };
         match asked {
-            Asked::Send { first, count, place, is_delayed } => {
+            Asked::Send { first, count, place, is_delayed, timer_ms } => {
                 let (body, own) = match count {
-                    1 => (bodies[0].to_vec(), properties_of(first, is_delayed)),
+                    1 => (bodies[0].to_vec(), properties_of(first, is_delayed, timer_ms)),
                     _ => (batch_of(first, bodies), Vec::new()),
                 };
                 let topic = place.topic.name();
@@ -203,6 +218,20 @@ impl Client {
                 let code = if count > 1 { request::SEND_BATCH_MESSAGE } else { SEND };
                 write_send_request(&mut bytes, encoding, &head(code), &request, body.len());
                 bytes.extend_from_slice(&body);
+            }
+            Asked::Recall { item, place, due_ms } => {
+                let topic = place.topic.name();
+                let handle = RecallHandle {
+                    topic: topic.clone(),
+                    broker_name: BROKER_NAME.to_owned(),
+                    due_ms: Some(due_ms as i64),
+                    unique_key: unique_key(item.key),
+                    queue_id: Some(place.queue as i32),
+                };
+                let handle = handle.encode().expect("no blanks");
+                let ext =
+                    [("producerGroup", "p"), ("topic", &*topic), ("recallHandle", &*handle)];
+                plain(request::RECALL_MESSAGE, &ext);
             }
             Asked::Pull { group, place, from, commit, suspend_ms } => {
                 let (group, topic) = (group_name(group), place.topic.name());
@@ -328,7 +357,10 @@ impl Client {
                 let ids = answer.message_id.to_cow();
                 let positions = ids.split(',').map(position_of).collect::<Result<_, _>>()?;
                 let offset = answer.queue_offset as u64;
-                Answered::Stored { code: command.code, offset, positions }
+                let handle = answer.recall_handle.map(|handle| handle.to_cow().into_owned());
+                let due_ms = handle.and_then(|handle| RecallHandle::decode(&handle)?.due_ms);
+                let due_ms = due_ms.map(|due_ms| due_ms as u64);
+                Answered::Stored { code: command.code, offset, positions, due_ms }
             }
             (Asked::Pull { place, .. }, 0 | 19 | 20 | 21) => {
                 let answer = PullAnswer::parse(&command).map_err(|error| error.to_string())?;
@@ -353,6 +385,9 @@ impl Client {
 
 /// The first of the queues that nobody has.
 const FLOODED_QUEUES: u32 = 1_000;
+
+/// `brokerName`.
+pub const BROKER_NAME: &str = "sim";
 
 /// What single messages are sent with.
 const SEND: i32 = request::SEND_MESSAGE_V2;
@@ -382,11 +417,16 @@ fn send_request<'a>(
     }
 }
 
-fn properties_of(key: MessageKey, is_delayed: bool) -> Vec<u8> {
+fn unique_key(key: MessageKey) -> String {
+    format!("{:016X}{:016X}", key.producer, key.sequence)
+}
+
+fn properties_of(key: MessageKey, is_delayed: bool, timer_ms: Option<u64>) -> Vec<u8> {
     let mut text = Vec::new();
-    let unique = format!("{:016X}{:016X}", key.producer, key.sequence);
-    properties::append(&mut text, name::UNIQ_KEY, unique.as_bytes());
-    if is_delayed {
+    properties::append(&mut text, name::UNIQ_KEY, unique_key(key).as_bytes());
+    if let Some(timer_ms) = timer_ms {
+        properties::append(&mut text, name::TIMER_DELAY_MS, timer_ms.to_string().as_bytes());
+    } else if is_delayed {
         properties::append(&mut text, name::DELAY, b"1");
     }
     text
@@ -395,7 +435,7 @@ fn properties_of(key: MessageKey, is_delayed: bool) -> Vec<u8> {
 fn batch_of(first: MessageKey, bodies: &[&[u8]]) -> Vec<u8> {
     let mut batch = Vec::new();
     for (sequence, body) in (first.sequence..).zip(bodies) {
-        let properties = properties_of(MessageKey { sequence, ..first }, false);
+        let properties = properties_of(MessageKey { sequence, ..first }, false, None);
         BatchRecord { flag: 0, body, properties: &properties }.encode(&mut batch);
     }
     batch
@@ -429,11 +469,17 @@ fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
             stored_ms: fields.store_timestamp as u64,
             times: fields.reconsume_times as u32,
             meant_for: if place.is_schedule() { meant_for(fields.properties) } else { None },
+            due_ms: number(fields.properties, name::TIMER_OUT_MS).map(|out_ms| out_ms + 1),
+            fired_ms: number(fields.properties, name::TIMER_DEQUEUE_MS),
             body: fields.body.to_vec(),
         });
         body = &body[size..];
     }
     Ok(messages)
+}
+
+fn number(text: &[u8], name: &str) -> Option<u64> {
+    properties::find(text, name).and_then(proto::text::parse_i64).map(|number| number as u64)
 }
 
 fn meant_for(text: &[u8]) -> Option<(String, u32)> {

@@ -3,7 +3,8 @@
 //! What must hold, whatever fails: an acknowledged message is there, once, at the offset that was
 //! answered, with the bytes that were sent; offsets have no gaps; a producer's messages are in its order;
 //! a batch is there whole or not at all; what was refused is nowhere; what was seen once stays; a delayed
-//! message comes once, not before its time; a message that was sent back comes once more; committed
+//! message comes once, not before its time; messages with times of their own come in their order; what
+//! was called back never comes; a message that was sent back comes once more; committed
 //! offsets do not go back; store timestamps do not either.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -74,6 +75,8 @@ pub struct Intent {
     pub place: Place,
     /// It waits first.
     pub is_delayed: bool,
+    /// It waits for a time of its own.
+    pub is_timer: bool,
     /// It may make its topic. Of such sends those in flight at the same time may change places if
     /// there are several cores: the first ones go over the home core, later ones directly.
     pub is_early: bool,
@@ -86,12 +89,25 @@ pub struct Intent {
     pub body: Rc<[u8]>,
 }
 
+/// Whether a message was called back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Recall {
+    No,
+    /// It may have been.
+    Asked,
+    /// The broker says that it was.
+    Done,
+}
+
 #[derive(Debug)]
 struct Sent {
     intent: Intent,
     outcome: Outcome,
     /// Offset and store time where delayed messages wait.
     scheduled: Option<(u64, u64)>,
+    /// Of a message with a time of its own: where its record is while it waits.
+    waits_at: Option<i64>,
+    recall: Recall,
     seen_at: Option<u64>,
 }
 
@@ -99,7 +115,11 @@ impl Sent {
     /// Where it went first, which is what an answer speaks of.
     fn first_place(&self, stored: Stored) -> Place {
         let shard = Position::from_i64(stored.position).map_or(0, |position| position.shard().0);
-        if self.intent.is_delayed { Place::schedule(shard) } else { self.intent.place }
+        match (self.intent.is_delayed, self.intent.is_timer) {
+            (_, true) => Place::wheel(shard),
+            (true, false) => Place::schedule(shard),
+            (false, false) => self.intent.place,
+        }
     }
 }
 
@@ -116,6 +136,10 @@ pub struct Found {
     pub times: u32,
     /// The place it is meant for, if it waits for its time.
     pub meant_for: Option<(String, u32)>,
+    /// When it is or was due, if it waited for a time of its own …
+    pub due_ms: Option<u64>,
+    /// … and when it came.
+    pub fired_ms: Option<u64>,
     /// Its bytes.
     pub body: Vec<u8>,
 }
@@ -146,6 +170,8 @@ pub struct Ledger {
     pub removed: u64,
     /// Delayed messages and messages sent back that came.
     pub came: u64,
+    /// Messages called back.
+    pub recalled: u64,
 }
 
 /// Bytes at the start of a body: its key.
@@ -180,7 +206,7 @@ impl Ledger {
 
     /// A message leaves its client.
     pub fn sends(&mut self, item: Item, intent: Intent) {
-        let sent = Sent { intent, outcome: Outcome::Waits, scheduled: None, seen_at: None };
+        let sent = Sent { intent, outcome: Outcome::Waits, scheduled: None, waits_at: None, recall: Recall::No, seen_at: None };
         assert!(self.sent.insert(item, sent).is_none());
     }
 
@@ -288,7 +314,9 @@ impl Ledger {
             }
             None => place,
         };
-        if sent.intent.place != meant_for || (place.is_schedule() && !sent.intent.is_delayed) {
+        if sent.intent.place != meant_for || (place.is_schedule() && !sent.intent.is_delayed)
+            || (place.topic == Topic::Wheel) != (place.is_schedule() && sent.intent.is_timer)
+        {
             return Err(format!("{at}: {item:?} was sent to {}", sent.intent.place));
         }
         if sent.outcome == Outcome::Refused {
@@ -303,6 +331,20 @@ impl Ledger {
                 found.position
             ));
         }
+        if place.topic == Topic::Wheel {
+            sent.waits_at = Some(found.position);
+        }
+        if !place.is_schedule() && sent.intent.is_timer {
+            let (Some(due_ms), Some(fired_ms)) = (found.due_ms, found.fired_ms) else {
+                return Err(format!("{at}: {item:?} does not say when it was due"));
+            };
+            if fired_ms < due_ms {
+                return Err(format!("{at}: {item:?} came {} ms early", due_ms - fired_ms));
+            }
+            if sent.recall == Recall::Done {
+                return Err(format!("{at}: {item:?} was called back"));
+            }
+        }
         let before = match place.is_schedule() {
             true => sent.scheduled.replace((found.offset, found.stored_ms)).map(|it| it.0),
             false => sent.seen_at.replace(found.offset),
@@ -311,7 +353,7 @@ impl Ledger {
             return Err(format!("{at}: {item:?} was seen at {before:?} too"));
         }
         if !place.is_schedule() {
-            if let Some((_, scheduled_ms)) = sent.scheduled
+            if let Some((_, scheduled_ms)) = sent.scheduled.filter(|_| !sent.intent.is_timer)
                 && found.stored_ms < scheduled_ms + self.delay_ms
             {
                 return Err(format!(
@@ -358,6 +400,7 @@ impl Ledger {
         let mut order = Order::default();
         let start = self.starts.get(&place).copied().unwrap_or(0);
         let mut is_cut = start > 0;
+        self.check_timers(place, messages)?;
         for (expected, found) in (start..).zip(messages) {
             if expected != found.offset {
                 return Err(format!("{place}: offset {} follows {expected}", found.offset));
@@ -382,6 +425,54 @@ impl Ledger {
             ));
         }
         Ok(())
+    }
+
+    /// Messages with times of their own come in the order of these, but for those that were sent when a
+    /// later one had come already: the clock was set back.
+    fn check_timers(&self, place: Place, messages: &[Found]) -> Result<(), String> {
+        if place.is_schedule() {
+            return Ok(());
+        }
+        let mut before: Vec<(u64, i64)> = Vec::new();
+        for found in messages {
+            let item = self.item_of(place, found)?;
+            let sent = &self.sent[&item];
+            let Some(due_ms) = found.due_ms.filter(|_| sent.intent.is_timer) else { continue };
+            let stored_at = match sent.outcome {
+                Outcome::Stored(Some(stored)) => Some(stored.position),
+                _ => sent.waits_at,
+            };
+            if let Some(stored_at) = stored_at
+                && let Some((later_ms, at)) =
+                    before.iter().find(|(due, at)| *due > due_ms && *at > stored_at)
+            {
+                return Err(format!(
+                    "{place} offset {}: {item:?}, due at {due_ms}, comes behind one that was due at {later_ms} and came to {at}",
+                    found.offset
+                ));
+            }
+            before.push((due_ms, found.position));
+        }
+        Ok(())
+    }
+
+    /// A client calls a message back.
+    pub fn recalls(&mut self, item: Item) {
+        self.sent.get_mut(&item).expect("was sent").recall = Recall::Asked;
+    }
+
+    /// The broker says that it will not come.
+    ///
+    /// # Errors
+    /// It has.
+    pub fn recalled(&mut self, item: Item) -> Result<(), String> {
+        let sent = self.sent.get_mut(&item).expect("was sent");
+        sent.recall = Recall::Done;
+        self.recalled += 1;
+        match sent.seen_at {
+            Some(offset) => Err(format!("{item:?} is called back and was seen at {offset}")),
+            None => Ok(()),
+        }
     }
 
     /// A queue begins at an offset, and the log at `log_start`: what was before must have been below it.
@@ -443,6 +534,7 @@ impl Ledger {
         let is_due = |sent: &Sent| {
             let is_stored = matches!(sent.outcome, Outcome::Stored(_));
             sent.intent.is_delayed
+                && sent.recall == Recall::No
                 && sent.seen_at.is_none()
                 && (is_stored || sent.scheduled.is_some())
         };
@@ -519,7 +611,7 @@ impl Ledger {
     /// its start, was acknowledged or seen.
     pub fn must_exist(&self, place: Place) -> bool {
         match place.topic {
-            Topic::Schedule => true,
+            Topic::Schedule | Topic::Wheel => true,
             Topic::Made(_) => {
                 let has_messages = self.queues.get(&place).is_some_and(|items| !items.is_empty());
                 has_messages || place.queue < self.queues_of(place.topic).0
@@ -577,6 +669,9 @@ impl Order {
         }
         // Messages that waited come in the order in which they waited.
         let waited = sent.intent.is_delayed && !place.is_schedule();
+        if waited && sent.intent.is_timer {
+            return Ok(()); // in another order
+        }
         let number = match sent.scheduled.filter(|_| waited) {
             Some((offset, _)) => offset,
             None if waited => return Ok(()),

@@ -32,6 +32,8 @@ pub enum Topic {
     Made(u8),
     /// Delayed messages wait here: each shard has one queue for the only level.
     Schedule,
+    /// Messages wait here for times of their own: each shard has one queue.
+    Wheel,
     /// Messages that a group sent back.
     Retry(u8),
     /// Messages that a group gave up.
@@ -53,9 +55,14 @@ impl Place {
         Place { topic: Topic::Schedule, queue: u32::from(shard) }
     }
 
+    /// Where a shard's messages with times of their own wait.
+    pub fn wheel(shard: u8) -> Place {
+        Place { topic: Topic::Wheel, queue: u32::from(shard) }
+    }
+
     /// Whether messages only wait here for their time.
     pub fn is_schedule(self) -> bool {
-        self.topic == Topic::Schedule
+        matches!(self.topic, Topic::Schedule | Topic::Wheel)
     }
 }
 
@@ -66,6 +73,7 @@ impl Topic {
             Topic::Auto => "SimTopic".to_owned(),
             Topic::Made(number) => format!("SimMade{number}"),
             Topic::Schedule => names::SCHEDULE_TOPIC.to_owned(),
+            Topic::Wheel => names::WHEEL_TIMER_TOPIC.to_owned(),
             Topic::Retry(group) => names::retry_topic(&group_name(group)),
             Topic::Dead(group) => names::dlq_topic(&group_name(group)),
         }
@@ -74,7 +82,7 @@ impl Topic {
     /// The topic of a name.
     pub fn of_name(name: &str) -> Option<Topic> {
         let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
-        let mut all = [Topic::Auto, Topic::Schedule]
+        let mut all = [Topic::Auto, Topic::Schedule, Topic::Wheel]
             .into_iter()
             .chain((0..MADE_TOPICS).map(Topic::Made))
             .chain(groups);
@@ -85,7 +93,7 @@ impl Topic {
     pub fn group(self) -> Option<u8> {
         match self {
             Topic::Retry(group) | Topic::Dead(group) => Some(group),
-            Topic::Auto | Topic::Made(_) | Topic::Schedule => None,
+            Topic::Auto | Topic::Made(_) | Topic::Schedule | Topic::Wheel => None,
         }
     }
 
@@ -94,7 +102,7 @@ impl Topic {
         let queues = match self {
             Topic::Auto => AUTO_QUEUES,
             Topic::Made(_) => MADE_QUEUES_MAX,
-            Topic::Schedule => u32::from(shards),
+            Topic::Schedule | Topic::Wheel => u32::from(shards),
             Topic::Retry(_) | Topic::Dead(_) => 1,
         };
         (0..queues).map(move |queue| Place { topic: self, queue })
@@ -105,7 +113,7 @@ impl Topic {
 /// found where it was delivered to.
 pub fn all_places(shards: u16) -> impl Iterator<Item = Place> {
     let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
-    [Topic::Schedule, Topic::Auto]
+    [Topic::Schedule, Topic::Wheel, Topic::Auto]
         .into_iter()
         .chain((0..MADE_TOPICS).map(Topic::Made))
         .chain(groups)

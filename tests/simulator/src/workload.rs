@@ -11,7 +11,7 @@ use proto::frame::Encoding;
 
 use crate::client::{Answer, Answered, Asked, Client};
 use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, body_of};
-use crate::place::{AUTO_QUEUES, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic};
+use crate::place::{LONG_DELAY_MS, AUTO_QUEUES, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic};
 use crate::world::{Finding, Life, World};
 
 const PRODUCERS: usize = 3;
@@ -48,6 +48,8 @@ pub struct Memory {
     next: BTreeMap<(usize, Place), u64>,
     /// What a consumer is going to send back, and where its record is.
     backs: [VecDeque<(Item, Place, i64)>; CONSUMERS.len()],
+    /// What is going to be called back.
+    recalls: VecDeque<(Item, Place, u64)>,
     /// What was chosen to be sent back, once each.
     chosen: BTreeSet<Item>,
 }
@@ -68,6 +70,7 @@ impl Memory {
             sequences: [0; PRODUCERS + 1],
             next: BTreeMap::new(),
             backs: Default::default(),
+            recalls: VecDeque::new(),
             chosen: BTreeSet::new(),
         }
     }
@@ -176,17 +179,23 @@ impl World {
             for _ in 0..self.rng.u32(1..6) {
                 self.send(life, &mut client, producer);
             }
+            if let Some((item, place, due_ms)) = self.memory.recalls.pop_front() {
+                self.ledger.recalls(item);
+                self.ask_from(life, &mut client, Asked::Recall { item, place, due_ms }, &[]);
+            }
         }
         life.actors.producers[producer] = Some(client);
         Ok(())
     }
 
     fn send(&mut self, life: &mut Life, client: &mut Client, producer: usize) {
-        let (count, is_delayed) = match self.rng.u8(..20) {
-            0 | 1 => (self.rng.u32(2..9), false),
-            2 | 3 => (1, true),
-            _ => (1, false),
+        let (count, is_delayed, is_timer) = match self.rng.u8(..20) {
+            0 | 1 => (self.rng.u32(2..9), false, false),
+            2 | 3 => (1, true, false),
+            4 | 5 => (1, true, true),
+            _ => (1, false, false),
         };
+        let timer_ms = is_timer.then(|| self.choose_delay_ms());
         let first = self.take_keys(producer, count);
         let place = self.choose_place(first);
         let crosses = self.plan.cores > 1;
@@ -201,15 +210,24 @@ impl World {
                     false => self.choose_len(life.actors.is_heavy),
                 };
                 let (batch, body) = ((index, count), body_of(key, len));
-                Intent { place, is_delayed, is_early, crosses, batch, body }
+                Intent { place, is_delayed, is_timer, is_early, crosses, batch, body }
             })
             .collect();
         let bodies: Vec<&[u8]> = intents.iter().map(|intent| &*intent.body).collect();
-        let asked = Asked::Send { first, count, place, is_delayed };
+        let asked = Asked::Send { first, count, place, is_delayed, timer_ms };
         self.ask_from(life, client, asked, &bodies);
         for (index, intent) in (0..).zip(intents) {
             let key = MessageKey { sequence: first.sequence + index, ..first };
             self.ledger.sends(Item::sent(key), intent);
+        }
+    }
+
+    fn choose_delay_ms(&mut self) -> u64 {
+        match self.rng.u8(..8) {
+            0 if self.plan.retains => LONG_DELAY_MS,
+            0 | 1 => self.rng.u64(1..60_000),
+            2 => 1,
+            _ => self.rng.u64(1..3_000),
         }
     }
 
@@ -295,7 +313,15 @@ impl World {
             let crosses = self.plan.cores > 1;
             self.ledger.sends(
                 item,
-                Intent { place, is_delayed, is_early: false, crosses, batch: (0, 1), body },
+                Intent {
+                    place,
+                    is_delayed,
+                    is_timer: false,
+                    is_early: false,
+                    crosses,
+                    batch: (0, 1),
+                    body,
+                },
             );
             self.ask_from(life, client, Asked::SendBack { item, place, position }, &[]);
             return;
@@ -436,10 +462,22 @@ impl World {
             return Err(format!("{:?} is refused with code {code}", answer.asked));
         }
         match (answer.asked, &answer.answered) {
-            (Asked::Send { first, count, .. }, Answered::Stored { code, offset, positions }) => {
+            (
+                Asked::Send { first, count, place, .. },
+                Answered::Stored { code, offset, positions, due_ms },
+            ) => {
+                if let Some(due_ms) = due_ms
+                    && self.rng.u8(..4) == 0
+                {
+                    self.memory.recalls.push_back((Item::sent(first), place, *due_ms));
+                }
                 let is_known = *code == response::SUCCESS;
                 self.stored(first, count, *offset, positions, is_known)
             }
+            (Asked::Recall { item, .. }, Answered::Code { code: 0, .. }) => {
+                self.ledger.recalled(item)
+            }
+            (Asked::Recall { .. }, Answered::Code { .. }) => Ok(()),
             (Asked::Send { first, count, .. }, Answered::Code { .. }) => {
                 let keys = (0..count)
                     .map(|index| MessageKey { sequence: first.sequence + index, ..first });
@@ -538,10 +576,12 @@ impl World {
     pub(crate) fn probe(&mut self) -> (Asked, Intent) {
         let first = self.take_keys(AUDITOR, 1);
         let place = Place { topic: Topic::Auto, queue: first.sequence % AUTO_QUEUES };
-        let asked = Asked::Send { first, count: 1, place, is_delayed: false };
+        let asked = Asked::Send { first, count: 1, place, is_delayed: false, timer_ms: None };
         let body = body_of(first, 100);
         let crosses = self.plan.cores > 1;
-        (asked, Intent { place, is_delayed: false, is_early: false, crosses, batch: (0, 1), body })
+        let (is_delayed, is_timer, is_early) = (false, false, false);
+        let batch = (0, 1);
+        (asked, Intent { place, is_delayed, is_timer, is_early, crosses, batch, body })
     }
 }
 
@@ -550,6 +590,7 @@ fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
     let asked = &answer.asked;
     match code {
         response::SERVICE_NOT_AVAILABLE => life.was_full || life.is_poisoned(),
+        response::ILLEGAL_OPERATION => matches!(asked, Asked::Recall { .. }), // its time has come
         response::GO_AWAY => life.is_stopping,
         response::SYSTEM_ERROR => {
             let reads = matches!(asked, Asked::Pull { .. } | Asked::SendBack { .. });

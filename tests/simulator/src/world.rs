@@ -745,7 +745,7 @@ fn retention(retains: bool) -> Retention {
 
 fn broker_settings(delay_ms: u64) -> BrokerSettings {
     BrokerSettings {
-        broker_name: "sim".to_owned(),
+        broker_name: crate::client::BROKER_NAME.to_owned(),
         cluster_name: "DefaultCluster".to_owned(),
         region_id: "DefaultRegion".to_owned(),
         trace_on: true,
@@ -763,6 +763,10 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
         delay_levels_ms: vec![delay_ms],
+        timer_wheel: true,
+        timer_delay_ms_max: 2 * LONG_DELAY_MS,
+        recall: true,
+        recall_when_read_only: true,
         memory_bytes: 8 << 30,
         process_tag: 1,
     }
