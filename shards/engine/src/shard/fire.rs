@@ -141,7 +141,8 @@ impl Shard {
         name: &[u8],
         ticket: Option<Ticket>,
     ) -> Result<Recalled, AppendRefused> {
-        if self.timers.cursors().newest() > (TimerKey { due_ms, payload: 0 }) {
+        // Whatever the clock says now.
+        if self.timers.cursors().fired() > (TimerKey { due_ms, payload: 0 }) {
             return Ok(Recalled::TooLate);
         }
         if self.timers.recalls().len() >= RECALLS_MAX {
@@ -171,7 +172,8 @@ impl Shard {
         while due.len() < FIRED_PER_GROUP_MAX && due.bytes.len() < FIRED_BYTES_PER_GROUP {
             let Some(timer) = self.timers.take_due(now_ms) else { return };
             let start = due.bytes.len();
-            if timer.key.payload >= self.log.confirmed() {
+            // The whole record: confirmed may lie within it.
+            if timer.key.payload + u64::from(timer.size_bytes) > self.log.confirmed() {
                 self.timers.put_back(timer);
                 return;
             }
@@ -276,7 +278,7 @@ impl Shard {
 
     /// Bytes of a *fired* record, at the most one span more than there are.
     pub(super) fn note_bytes(&self) -> usize {
-        record_bytes((self.timers.cursors().len() + 3) * 24) as usize
+        record_bytes(16 + (self.timers.cursors().len() + 3) * 24) as usize
     }
 
     /// Appends which timers are settled.

@@ -18,12 +18,14 @@ struct Span {
 /// See the module's first lines. Spans rise by their starts, the first begins at 0.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cursors {
+    /// Nothing fired from here on, in any span: it never falls.
+    fired: TimerKey,
     spans: Vec<Span>,
 }
 
 impl Default for Cursors {
     fn default() -> Self {
-        Cursors { spans: vec![Span { from: 0, below: TimerKey::MIN }] }
+        Cursors { fired: TimerKey::MIN, spans: vec![Span { from: 0, below: TimerKey::MIN }] }
     }
 }
 
@@ -54,6 +56,11 @@ impl Cursors {
         self.spans.iter().map(|span| span.below).min().unwrap_or(TimerKey::MIN)
     }
 
+    /// Nothing fired from this key on.
+    pub fn fired(&self) -> TimerKey {
+        self.fired
+    }
+
     /// Whether a timer of this time can be appended.
     pub fn takes(&self, due_ms: u64) -> bool {
         due_ms >= self.newest().due_ms || self.spans.len() < TIMER_SPANS_MAX
@@ -69,6 +76,7 @@ impl Cursors {
 
     /// Everything below a key is settled.
     pub fn raise(&mut self, below: TimerKey) {
+        self.fired = self.fired.max(below);
         for span in &mut self.spans {
             span.below = span.below.max(below);
         }
@@ -113,16 +121,20 @@ impl Cursors {
         self.spans.len() == 1 && self.spans[0].below == TimerKey::MIN
     }
 
-    /// The payload of a *fired* record: for each span from, due and position, u64, little endian.
+    /// The payload of a *fired* record: due and position behind which nothing fired, then for each span
+    /// from, due and position, u64, little endian.
     pub fn write(&self) -> Vec<u8> {
-        let numbers =
-            self.spans.iter().flat_map(|it| [it.from, it.below.due_ms, it.below.payload]);
+        let spans = self.spans.iter().flat_map(|it| [it.from, it.below.due_ms, it.below.payload]);
+        let numbers = [self.fired.due_ms, self.fired.payload].into_iter().chain(spans);
         numbers.flat_map(u64::to_le_bytes).collect()
     }
 
     /// Reads what [`Cursors::write`] wrote; `None`: it is malformed.
     pub fn read(payload: &[u8]) -> Option<Cursors> {
-        let (chunks, rest) = payload.as_chunks::<SPAN_BYTES>();
+        let (fired, spans) = payload.split_first_chunk::<16>()?;
+        let (chunks, rest) = spans.as_chunks::<SPAN_BYTES>();
+        let long = |at: usize| u64::from_le_bytes(fired[at..at + 8].try_into().expect("8 bytes"));
+        let fired = TimerKey { due_ms: long(0), payload: long(8) };
         let number = |chunk: &[u8; SPAN_BYTES], at: usize| {
             u64::from_le_bytes(chunk[at..at + 8].try_into().expect("8 bytes"))
         };
@@ -133,7 +145,7 @@ impl Cursors {
         let spans: Vec<Span> = chunks.iter().map(span).collect();
         let rises = spans.windows(2).all(|pair| pair[0].from < pair[1].from);
         let is_whole = rest.is_empty() && rises && spans.first().is_some_and(|it| it.from == 0);
-        is_whole.then_some(Cursors { spans })
+        is_whole.then_some(Cursors { fired, spans })
     }
 }
 
@@ -221,6 +233,7 @@ mod tests {
         cursors.raise(key(1000, 51));
         assert!(!cursors.is_settled(key(1000, 60)));
         cursors.begin(100);
+        assert_eq!(cursors.fired(), key(1000, 51), "what fired stays so");
         assert!(!cursors.is_settled(key(500, 101)) && cursors.is_settled(key(500, 40)));
         cursors.raise(key(500, 102));
         assert_eq!((cursors.len(), cursors.newest()), (2, key(500, 102)));
@@ -236,7 +249,8 @@ mod tests {
         two.raise(key(9, 9));
         two.begin(7);
         let bytes = two.write();
-        assert_eq!(Cursors::read(&bytes[24..]), None, "the first span is missing");
-        assert_eq!(Cursors::read(&[&bytes[..], &bytes[..]].concat()), None);
+        let second = [&bytes[..16], &bytes[40..]].concat();
+        assert_eq!(Cursors::read(&second), None, "the first span is missing");
+        assert_eq!(Cursors::read(&[&bytes[..], &bytes[16..]].concat()), None);
     }
 }
