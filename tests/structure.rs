@@ -18,7 +18,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// Nouns of the engine: one does not import another.
-const NOUNS: [&str; 10] = [
+const NOUNS: [&str; 11] = [
     "carried",
     "catalog",
     "coldread",
@@ -29,6 +29,7 @@ const NOUNS: [&str; 10] = [
     "hold",
     "offsets",
     "retention",
+    "timer",
 ];
 
 /// The small leaf of shared types, by module, that nouns may import: limits and plain data.

@@ -106,7 +106,8 @@ impl Broker {
             return Ok(None);
         };
         let fields = message.fields();
-        if timer.is_recalled || properties::find(fields.properties, name::TIMER_DEL_UNIQKEY).is_some()
+        if timer.is_recalled
+            || properties::find(fields.properties, name::TIMER_DEL_UNIQKEY).is_some()
         {
             return Ok(None);
         }
@@ -149,17 +150,11 @@ impl Broker {
     }
 }
 
-/// Appends the properties that a message gets when its time has come (`TimerMessageStore.convert`).
+/// Appends the properties that a message has when its time has come (`TimerMessageStore.convert`, which means
+/// to take REAL_TOPIC and REAL_QID out and does not).
 fn write_fired_properties(fields: &RecordFields<'_>, now: Now, out: &mut Vec<u8>) {
-    let is_ours = |it: &properties::Property<'_>| {
-        it.name == name::REAL_TOPIC.as_bytes() || it.name == name::REAL_QID.as_bytes()
-    };
-    for property in properties::iter(fields.properties).filter(|it| !is_ours(it)) {
-        out.extend_from_slice(property.name);
-        out.push(properties::NAME_END);
-        out.extend_from_slice(property.value);
-        out.push(properties::VALUE_END);
-    }
+    out.extend_from_slice(fields.properties);
+    properties::terminate(out);
     let enqueued_ms = fields.store_timestamp.to_string();
     properties::append(out, name::TIMER_ENQUEUE_MS, enqueued_ms.as_bytes());
     properties::append(out, name::TIMER_DEQUEUE_MS, now.wall_ms.to_string().as_bytes());

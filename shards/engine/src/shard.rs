@@ -10,9 +10,9 @@
 mod append;
 mod arrive;
 mod carry;
+mod carry_timers;
 mod damage;
 mod expire;
-mod carry_timers;
 mod facts;
 mod fire;
 mod open;
@@ -50,8 +50,8 @@ use crate::ticket::Ticket;
 use crate::timer::Timers;
 pub use crate::timer::{TIMER_QUEUE, TIMER_TOPIC_INCARNATION};
 use carry::Carrying;
-use fire::TimersLooked;
 use damage::Damages;
+use fire::TimersLooked;
 use overdue::Mark;
 use seal::Unsealed;
 

@@ -379,9 +379,10 @@ impl Timers {
     /// A timer that was taken does not fire yet.
     pub fn put_back(&mut self, timer: Timer) {
         // Which heap it came from matters when its run is written: what a run holds is in `near`.
-        let is_sealed = self.runs.last_key_value().is_some_and(|(_, known)| {
-            timer.key.payload < known.run.range.end
-        });
+        let is_sealed = self
+            .runs
+            .last_key_value()
+            .is_some_and(|(_, known)| timer.key.payload < known.run.range.end);
         let heap = if is_sealed { &mut self.near } else { &mut self.fresh };
         heap.push(Reverse(timer));
     }
@@ -394,7 +395,8 @@ impl Timers {
     /// When there is something to do: a timer is due, or a page is to be read.
     pub fn wake_at_ms(&self) -> Option<u64> {
         let first = self.first().map(|timer| timer.key.due_ms);
-        let barrier = self.barriers.first().map(|(key, _)| key.due_ms - TIMER_AHEAD_MS.min(key.due_ms));
+        let barrier =
+            self.barriers.first().map(|(key, _)| key.due_ms - TIMER_AHEAD_MS.min(key.due_ms));
         let at_ms = first.into_iter().chain(barrier).min()?;
         Some(at_ms.max(self.postponed_until_ms))
     }

@@ -5,9 +5,7 @@
 
 use engine::catalog::{Placement, Topic};
 use engine::consumequeue::QueueKey;
-use engine::shard::{
-    NewMessage, SCHEDULE_TOPIC_INCARNATION, TIMER_QUEUE, TIMER_TOPIC_INCARNATION,
-};
+use engine::shard::{NewMessage, SCHEDULE_TOPIC_INCARNATION, TIMER_QUEUE, TIMER_TOPIC_INCARNATION};
 use engine::ticket::Ticket;
 use proto::batch::BatchRecords;
 use proto::code::response;

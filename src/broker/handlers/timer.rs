@@ -122,7 +122,10 @@ impl Broker {
                 Ok(())
             }
             Recalled::Appended => Ok(()),
-            Recalled::TooLate => Err(illegal("recall failed, timestamp invalid")),
+            Recalled::TooLate => {
+                Err(Refusal::new(response::ILLEGAL_OPERATION, "recall failed, timestamp invalid")
+                    .into())
+            }
             Recalled::TooMany => Err(not_now()),
         }
     }
@@ -134,32 +137,53 @@ impl Broker {
         header: &RecallHeader<'_>,
     ) -> Result<(usize, RecallHandle), Stop> {
         if !self.settings.recall {
-            let remark = "recall failed, operation is forbidden";
-            return Err(Refusal::new(response::NO_PERMISSION, remark).into());
+            return Err(Refusal::new(
+                response::NO_PERMISSION,
+                "recall failed, operation is forbidden",
+            )
+            .into());
         }
         if !perm::writable(self.settings.permission) && !self.settings.recall_when_read_only {
-            let remark = "recall failed, broker service not available";
-            return Err(Refusal::new(response::SERVICE_NOT_AVAILABLE, remark).into());
+            return Err(Refusal::new(
+                response::SERVICE_NOT_AVAILABLE,
+                "recall failed, broker service not available",
+            )
+            .into());
         }
         let topic = header.topic.to_cow();
         let Some(found) = self.catalog.topic(&topic) else {
-            let remark = format!("recall failed, the topic[{topic}] not exist");
-            return Err(Refusal::new(response::TOPIC_NOT_EXIST, remark).into());
+            return Err(Refusal::new(
+                response::TOPIC_NOT_EXIST,
+                format!("recall failed, the topic[{topic}] not exist"),
+            )
+            .into());
         };
         let (placement, count) = (found.placement, found.config.write_queue_nums);
         let handle = RecallHandle::decode(&header.handle.to_cow())
             .filter(|handle| handle.unique_key.len() <= RECALLED_KEY_BYTES_MAX)
-            .ok_or_else(|| illegal("recall handle is invalid"))?;
+            .ok_or_else(|| Refusal::new(response::ILLEGAL_OPERATION, "recall handle is invalid"))?;
         if *handle.topic != *topic {
-            return Err(illegal("recall failed, topic not match"));
+            return Err(Refusal::new(
+                response::ILLEGAL_OPERATION,
+                "recall failed, topic not match",
+            )
+            .into());
         }
         if handle.broker_name != self.settings.broker_name {
-            return Err(illegal("recall failed, broker service not available"));
+            return Err(Refusal::new(
+                response::ILLEGAL_OPERATION,
+                "recall failed, broker service not available",
+            )
+            .into());
         }
         let left_ms = handle.due_ms.and_then(|due_ms| u64::try_from(due_ms).ok());
         let left_ms = left_ms.map_or(0, |due_ms| due_ms.saturating_sub(now.wall_ms));
         if left_ms == 0 || left_ms >= self.settings.timer_delay_ms_max {
-            return Err(illegal("recall failed, timestamp invalid"));
+            return Err(Refusal::new(
+                response::ILLEGAL_OPERATION,
+                "recall failed, timestamp invalid",
+            )
+            .into());
         }
         if !self.settings.timer_wheel {
             return Err(not_now());
@@ -171,7 +195,11 @@ impl Broker {
                 let shards = |queue| placement.shard(queue);
                 let is_one = (1..count.unsigned_abs()).all(|queue| shards(queue) == shards(0));
                 if !is_one {
-                    return Err(illegal("recall handle is invalid"));
+                    return Err(Refusal::new(
+                        response::ILLEGAL_OPERATION,
+                        "recall handle is invalid",
+                    )
+                    .into());
                 }
                 0
             }
@@ -197,10 +225,6 @@ pub(super) fn timer_properties(text: &mut Vec<u8>, due_ms: u64, topic: &str, que
     properties::set(text, name::TIMER_OUT_MS, (due_ms - 1).to_string().as_bytes());
     properties::set(text, name::REAL_TOPIC, topic.as_bytes());
     properties::set(text, name::REAL_QID, queue_id.to_string().as_bytes());
-}
-
-fn illegal(remark: &str) -> Stop {
-    Refusal::new(response::ILLEGAL_OPERATION, remark).into()
 }
 
 fn not_now() -> Stop {

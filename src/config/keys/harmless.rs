@@ -4,7 +4,9 @@ use super::{Class::Harmless, Group};
 
 pub(super) const GROUPS: &[Group] = &[
     Group {
-        class: Harmless("a message waits for its time to the ms, without slots that it rolls through or that fill up"),
+        class: Harmless(
+            "a message waits for its time to the ms, without slots that it rolls through or that fill up",
+        ),
         keys: &[
             "timerPrecisionMs=1000",
             "timerRollWindowSlot=172800",

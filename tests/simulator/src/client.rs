@@ -229,8 +229,7 @@ impl Client {
                     queue_id: Some(place.queue as i32),
                 };
                 let handle = handle.encode().expect("no blanks");
-                let ext =
-                    [("producerGroup", "p"), ("topic", &*topic), ("recallHandle", &*handle)];
+                let ext = [("producerGroup", "p"), ("topic", &*topic), ("recallHandle", &*handle)];
                 plain(request::RECALL_MESSAGE, &ext);
             }
             Asked::Pull { group, place, from, commit, suspend_ms } => {

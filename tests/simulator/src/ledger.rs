@@ -206,7 +206,14 @@ impl Ledger {
 
     /// A message leaves its client.
     pub fn sends(&mut self, item: Item, intent: Intent) {
-        let sent = Sent { intent, outcome: Outcome::Waits, scheduled: None, waits_at: None, recall: Recall::No, seen_at: None };
+        let sent = Sent {
+            intent,
+            outcome: Outcome::Waits,
+            scheduled: None,
+            waits_at: None,
+            recall: Recall::No,
+            seen_at: None,
+        };
         assert!(self.sent.insert(item, sent).is_none());
     }
 
@@ -314,7 +321,8 @@ impl Ledger {
             }
             None => place,
         };
-        if sent.intent.place != meant_for || (place.is_schedule() && !sent.intent.is_delayed)
+        if sent.intent.place != meant_for
+            || (place.is_schedule() && !sent.intent.is_delayed)
             || (place.topic == Topic::Wheel) != (place.is_schedule() && sent.intent.is_timer)
         {
             return Err(format!("{at}: {item:?} was sent to {}", sent.intent.place));

@@ -11,7 +11,9 @@ use proto::frame::Encoding;
 
 use crate::client::{Answer, Answered, Asked, Client};
 use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, body_of};
-use crate::place::{LONG_DELAY_MS, AUTO_QUEUES, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic};
+use crate::place::{
+    AUTO_QUEUES, LONG_DELAY_MS, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic,
+};
 use crate::world::{Finding, Life, World};
 
 const PRODUCERS: usize = 3;

@@ -188,7 +188,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn prefix() -> impl Strategy<Value = Prefix> {
-        (0..1000u32, prop_oneof![1..10u8, 12..14u8], 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
+        (
+            0..1000u32,
+            prop_oneof![1..10u8, 12..14u8],
+            0..4u8,
+            any::<u32>(),
+            any::<u64>(),
+            any::<u32>(),
+            any::<u32>(),
+        )
             .prop_map(|(len, kind, flags, epoch, durable, topic, queue)| Prefix {
                 len,
                 kind: Kind::from_byte(kind).expect("1 to 9, 12, 13"),

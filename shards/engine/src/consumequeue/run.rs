@@ -294,7 +294,8 @@ impl RunHead {
             first.checked_add(count).ok_or(RunError::Numbers)?;
         }
         let rises = queues.windows(2).all(|pair| pair[0].key < pair[1].key);
-        let timers_rise = firsts.is_sorted() && firsts.last().is_none_or(|it| *it <= sizes.timers_last);
+        let timers_rise =
+            firsts.is_sorted() && firsts.last().is_none_or(|it| *it <= sizes.timers_last);
         if !rises || !timers_rise || start != sizes.entries {
             return Err(RunError::Numbers);
         }
@@ -387,7 +388,8 @@ impl Sizes {
         let directory_end = PAGE_BYTES as u64 + queues * QUEUE_BYTES as u64;
         let notes_end = directory_end.next_multiple_of(PAGE_BYTES as u64) + notes_bytes;
         let firsts_start = notes_end.next_multiple_of(PAGE_BYTES as u64);
-        let firsts_end = firsts_start + timers.div_ceil(ENTRIES_PER_PAGE) * TIMER_FIRST_BYTES as u64;
+        let firsts_end =
+            firsts_start + timers.div_ceil(ENTRIES_PER_PAGE) * TIMER_FIRST_BYTES as u64;
         Ok(Sizes {
             range: u64_at(page, 32)..u64_at(page, 40),
             stored_ms: (u64_at(page, 48), u64_at(page, 56)),
@@ -483,7 +485,9 @@ mod tests {
         }
         let total: u64 = counts.iter().sum();
         // In the log's order, due in another.
-        draft.set_timers((0..total).map(|number| timer(number * 7919 % (total + 1), number)).collect());
+        draft.set_timers(
+            (0..total).map(|number| timer(number * 7919 % (total + 1), number)).collect(),
+        );
         draft
     }
 
@@ -512,11 +516,15 @@ mod tests {
         for index in 0..head.timers.pages() {
             let page = head.pages + index;
             let at = head.pages_start as usize + page as usize * PAGE_BYTES;
-            let here = (head.timers.count - index * ENTRIES_PER_PAGE).min(ENTRIES_PER_PAGE) as usize;
+            let here =
+                (head.timers.count - index * ENTRIES_PER_PAGE).min(ENTRIES_PER_PAGE) as usize;
             let bytes = &encoded.bytes[at..at + PAGE_BYTES];
             let first = out.len();
             read_page(IDENTITY.seed, head.range.start, page, bytes, 0..here, &mut out)?;
-            assert_eq!((out[first].stored_ms, out[first].payload), head.timers.firsts[index as usize]);
+            assert_eq!(
+                (out[first].stored_ms, out[first].payload),
+                head.timers.firsts[index as usize]
+            );
         }
         Ok(out)
     }

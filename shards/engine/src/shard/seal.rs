@@ -9,9 +9,7 @@ use std::ops::Range;
 use super::Shard;
 use super::facts::{OwnRecord, compact};
 use crate::commitlog::Kind;
-use crate::consumequeue::{
-    ConsumeQueues, EncodedRun, PAGE_BYTES, RunDraft, RunHead, RunIdentity,
-};
+use crate::consumequeue::{ConsumeQueues, EncodedRun, PAGE_BYTES, RunDraft, RunHead, RunIdentity};
 use crate::limits::{SEAL_ENTRIES, SEAL_LOG_BYTES, SEAL_NOTE_BYTES};
 use crate::timer::{TimerKey, TimerRun, Timers};
 
@@ -81,12 +79,15 @@ impl Unsealed {
     }
 
     pub fn note(&mut self, end: u64, kind: Kind, topic: u32, payload: &[u8]) {
-        if matches!(kind, Kind::Offsets
-            | Kind::Catalog
-            | Kind::Settled
-            | Kind::Moved
-            | Kind::Fired
-            | Kind::Recalled) {
+        if matches!(
+            kind,
+            Kind::Offsets
+                | Kind::Catalog
+                | Kind::Settled
+                | Kind::Moved
+                | Kind::Fired
+                | Kind::Recalled
+        ) {
             self.note_bytes += payload.len();
             self.notes.push_back(OwnRecord { end, kind, topic, payload: payload.into() });
         }

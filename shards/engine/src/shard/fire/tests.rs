@@ -80,8 +80,7 @@ impl World {
         properties::append(&mut text, name::UNIQ_KEY, number.to_string().as_bytes());
         properties::append(&mut text, name::TIMER_OUT_MS, (due_ms - 1).to_string().as_bytes());
         properties::append(&mut text, name::REAL_TOPIC, b"T");
-        let timer =
-            NewMessage { queue: TIMER_QUEUE, body: &body, properties: &text, ..message() };
+        let timer = NewMessage { queue: TIMER_QUEUE, body: &body, properties: &text, ..message() };
         self.shard.append_timer(self.now_ms, &timer, due_ms, None).expect("room");
         let Some(super::super::Waiting::Message(stored)) = self.shard.line.back().map(|it| it.what)
         else {
@@ -152,7 +151,8 @@ impl World {
                 let (record, _) = Record::decode(timer.record).expect("whole");
                 let number = u64::from_le_bytes(record.fields().body[..8].try_into().expect("8"));
                 assert!(timer.due_ms <= self.now_ms, "early");
-                messages.push((!timer.is_recalled).then_some(NewMessage { queue: QUEUE, ..message() }));
+                messages
+                    .push((!timer.is_recalled).then_some(NewMessage { queue: QUEUE, ..message() }));
                 if timer.is_recalled {
                     continue;
                 }
@@ -373,7 +373,8 @@ fn timers_leave_a_segment_that_goes() {
     world.shard.removed();
     // In the model they have moved, too: the order of what is due at one time is theirs.
     let moved: Vec<_> = world.pending.iter().map(|(key, it)| (*key, *it)).collect();
-    world.pending = (0..).zip(moved).map(|(at, (key, it))| (TimerKey { payload: at, ..key }, it)).collect();
+    world.pending =
+        (0..).zip(moved).map(|(at, (key, it))| (TimerKey { payload: at, ..key }, it)).collect();
     world.seal();
     world.now_ms += 64_000;
     world.fire();
