@@ -13,8 +13,9 @@ use crate::coldread::Cold;
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
 use crate::consumequeue::{PAGE_BYTES, QueueEntry, read_page};
 use crate::limits::{
-    DELAY_RETRY_MS, FIRED_BYTES_PER_GROUP, FIRED_PER_GROUP_MAX, RECALLS_FORGOTTEN_EVERY_MS,
-    RECALLS_MAX, TIMER_PAGES_PER_TURN, TIMER_PAGES_WANTED_MAX, TIMERS_LOOKED_AHEAD,
+    DELAY_RETRY_MS, FIRED_BYTES_PER_GROUP, FIRED_PER_GROUP_MAX, READ_BLOCK_BYTES,
+    RECALLS_FORGOTTEN_EVERY_MS, RECALLS_MAX, TIMER_PAGES_PER_TURN, TIMER_PAGES_WANTED_MAX,
+    TIMERS_LOOKED_AHEAD,
 };
 use crate::ticket::Ticket;
 use crate::timer::{Timer, TimerKey, TimerPage, Timers, write_recalled};
@@ -57,6 +58,8 @@ pub(super) struct TimersLooked {
     entries: Vec<QueueEntry>,
     ahead: Vec<Timer>,
     name: Vec<u8>,
+    /// Where the record of the timer before was.
+    payload: u64,
     forgotten_ms: u64,
 }
 
@@ -177,6 +180,7 @@ impl Shard {
                 self.timers.put_back(timer);
                 return;
             }
+            self.read_ahead_of(&timer);
             match self.record_at(timer.key.payload, kind_of(&timer), &mut due.bytes) {
                 Lookup::Found | Lookup::None => {}
                 Lookup::Cold => {
@@ -192,6 +196,17 @@ impl Shard {
             }
             let is_recalled = self.is_recalled(timer.key.due_ms, &due.bytes[start..]);
             due.timers.push((timer, start..due.bytes.len(), is_recalled));
+        }
+    }
+
+    /// Timers that were sent with one delay fire in the log's order: what follows is read, too.
+    fn read_ahead_of(&mut self, timer: &Timer) {
+        let start = timer.key.payload;
+        let before = std::mem::replace(&mut self.timers_looked.payload, start);
+        let follows = start.checked_sub(before).is_some_and(|gap| gap < READ_BLOCK_BYTES as u64);
+        if follows && start < self.log.tail_floor() {
+            self.cold.written(self.log.written());
+            self.cold.read_ahead(start + u64::from(timer.size_bytes));
         }
     }
 
