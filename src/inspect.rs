@@ -145,6 +145,8 @@ impl Counts {
             Kind::Moved => "notes where a copy is",
             Kind::Ended => "notes of settled half messages",
             Kind::Checked => "notes of checked half messages",
+            Kind::Fired => "notes of fired timers",
+            Kind::Recalled => "timers called back",
         };
         let (count, bytes) = self.0.entry(name).or_default();
         *count += 1;

@@ -170,7 +170,6 @@ fn sends_are_refused() {
                 vec![("i", "TRAN_MSG\u{1}true\u{2}")],
                 (13, "a half message needs the property PGROUP"),
             ),
-            (vec![("i", "TIMER_DELAY_SEC\u{1}5\u{2}")], (1, "accurate timer message is not")),
             (vec![("i", "DELAY\u{1}abc\u{2}")], (1, "DELAY is no number: abc")),
         ] {
             talk.refused(310, &send("Sent", &changes), b"x", expect);
@@ -213,9 +212,8 @@ fn sends_to_topics_of_the_broker_are_refused_and_make_nothing() {
             let remark = format!("Sending message to topic[{name}] is forbidden.");
             talk.refused(310, &send(name, &[]), b"x", (16, &remark));
         }
-        for name in ["RMQ_SYS_TRANS_OP_HALF_TOPIC", "rmq_sys_wheel_timer"] {
-            talk.refused(11, &pull(name, &[]), b"", (17, "not exist, apply first please!"));
-        }
+        let name = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+        talk.refused(11, &pull(name, &[]), b"", (17, "not exist, apply first please!"));
     });
 }
 

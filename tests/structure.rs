@@ -18,7 +18,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// Nouns of the engine: one does not import another.
-const NOUNS: [&str; 11] = [
+const NOUNS: [&str; 12] = [
     "carried",
     "catalog",
     "coldread",
@@ -30,6 +30,7 @@ const NOUNS: [&str; 11] = [
     "offsets",
     "retention",
     "transaction",
+    "timer",
 ];
 
 /// The small leaf of shared types, by module, that nouns may import: limits and plain data.

@@ -284,6 +284,9 @@ pub struct Load {
     /// Give each message a key of its own.
     #[arg(long)]
     pub keys: bool,
+    /// Have each message wait for so many ms (TIMER_DELAY_MS); 0 for none. Latencies then have it in them.
+    #[arg(long, default_value_t = 0)]
+    pub delay_ms: u64,
 }
 
 impl Target {

@@ -197,7 +197,15 @@ fn fill(arguments: &Misbehave) -> Result<(), Error> {
     };
     let size = FILL_BYTES.to_string().parse().expect("a size in range");
     let produce = Produce {
-        load: Load { connections: 1, in_flight: 8, size, batch: 1, tags: 0, keys: false },
+        load: Load {
+            connections: 1,
+            in_flight: 8,
+            size,
+            batch: 1,
+            tags: 0,
+            keys: false,
+            delay_ms: 0,
+        },
         rate: None,
         give_up_ms: None,
         processes: 1,

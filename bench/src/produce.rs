@@ -127,6 +127,7 @@ pub fn fixed<'a>(
         queue_count: route.queue_count,
         batch_count: load.batch,
         tag_count: load.tags,
+        delay_ms: load.delay_ms,
         has_keys: load.keys,
         run,
     }

@@ -46,6 +46,8 @@ pub struct Fixed<'a> {
     pub batch_count: u32,
     /// Tags `tag-0` and so on, padded to equal length; 0 for messages without.
     pub tag_count: u32,
+    /// How long each message is to wait, ms; 0 for not.
+    pub delay_ms: u64,
     /// Whether each message has a key of its own.
     pub has_keys: bool,
     /// Tells the UNIQ_KEYs of two runs apart.
@@ -350,6 +352,10 @@ impl Maker<'_> {
         if self.fixed.tag_count > 0 {
             properties.push((name::TAGS, tag.as_bytes()));
         }
+        let delay_ms = self.fixed.delay_ms.to_string();
+        if self.fixed.delay_ms > 0 {
+            properties.push((name::TIMER_DELAY_MS, delay_ms.as_bytes()));
+        }
         properties.extend([(name::UNIQ_KEY, &unique[..]), (name::WAIT, b"true")]);
         text(&properties)
     }
@@ -484,6 +490,7 @@ mod tests {
             queue_count: choice.queue_count,
             batch_count: choice.batch_count,
             tag_count: choice.tag_count,
+            delay_ms: 0,
             has_keys: choice.has_keys,
             run: RUN,
         };

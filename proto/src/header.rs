@@ -20,6 +20,7 @@ mod broker;
 mod consumer;
 mod pull;
 mod queue;
+mod recall;
 mod send;
 mod topic;
 mod transaction;
@@ -34,6 +35,7 @@ pub use consumer::{
 };
 pub use pull::PullHeader;
 pub use queue::{Boundary, QueueHeader};
+pub use recall::RecallHeader;
 pub use send::{ScannedSend, SendHeader};
 pub use topic::CreateTopicHeader;
 pub use transaction::EndTransactionHeader;

@@ -18,6 +18,7 @@ pub mod language;
 pub mod limits;
 pub mod names;
 pub mod properties;
+pub mod recall;
 pub mod record;
 pub mod reply;
 pub mod state;

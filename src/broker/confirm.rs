@@ -8,6 +8,7 @@ use engine::ticket::Ticket;
 use proto::code::response;
 use proto::frame::Encoding;
 use proto::ids::{LogOffset, OffsetMessageId, Position};
+use proto::properties::name;
 use proto::reply::{ResponseHead, SendReply, Stored, write_response, write_send_response};
 use runtime::ConnectionId;
 
@@ -30,6 +31,10 @@ impl Broker {
                             outboxes,
                         };
                         answers.write(response::SUCCESS, &confirmed);
+                    }
+                    Confirmed::Done { ticket } if ticket.form == form::RECALL => {
+                        let message_id = self.batch_keys[owner].pop_front().unwrap_or_default();
+                        answer_recall(&ticket, &message_id, &self.settings.region_id, outboxes);
                     }
                     Confirmed::Sent { ticket, .. } | Confirmed::Done { ticket } => {
                         if ticket.form != form::REGISTERED || !self.await_registration(ticket) {
@@ -67,6 +72,9 @@ impl Broker {
                     Confirmed::Sent { ticket, .. }
                     | Confirmed::Done { ticket }
                     | Confirmed::Unknown { ticket } => {
+                        if ticket.form == form::RECALL {
+                            self.batch_keys[owner].pop_front();
+                        }
                         let remark = Some("FLUSH_DISK_TIMEOUT");
                         answer_ticket(&ticket, response::SYSTEM_ERROR, remark, outboxes);
                     }
@@ -96,7 +104,7 @@ impl Broker {
 }
 
 fn is_send(ticket: &Ticket) -> bool {
-    matches!(ticket.form, form::SEND | form::SEND_BATCH)
+    matches!(ticket.form, form::SEND | form::SEND_BATCH | form::SEND_TIMER)
 }
 
 /// What the answer to a send is made of.
@@ -114,7 +122,7 @@ impl SendAnswers<'_> {
             return;
         };
         let batch_key = match ticket.form {
-            form::SEND_BATCH => self.batch_keys.pop_front().unwrap_or_default(),
+            form::SEND_BATCH | form::SEND_TIMER => self.batch_keys.pop_front().unwrap_or_default(),
             _ => Vec::new(),
         };
         let connection = ConnectionId::from_bits(ticket.connection);
@@ -134,7 +142,8 @@ impl SendAnswers<'_> {
             queue_id: ticket.queue_id,
             queue_offset: *queue_offset as i64,
             transaction_id: if ticket.form == form::SEND_BATCH { &batch_key } else { unique_key },
-            recall_handle: None,
+            recall_handle: (ticket.form == form::SEND_TIMER && !batch_key.is_empty())
+                .then(|| std::str::from_utf8(&batch_key).expect("made of text")),
         };
         let reply = SendReply {
             opaque: ticket.opaque,
@@ -146,6 +155,17 @@ impl SendAnswers<'_> {
         };
         write_send_response(outbox.bytes(), encoding_of(ticket), &reply);
     }
+}
+
+/// Source: RecallMessageProcessor of 5.3.3, whose answers keep the remark they begin with.
+fn answer_recall(ticket: &Ticket, message_id: &[u8], region: &str, outboxes: &mut Outboxes) {
+    let connection = ConnectionId::from_bits(ticket.connection);
+    let Some(outbox) = outboxes.of(connection) else { return };
+    let remark = Some("not set any response code");
+    let head = ResponseHead { opaque: ticket.opaque, code: response::SUCCESS, remark };
+    let message_id = String::from_utf8_lossy(message_id);
+    let ext = [("msgId", &*message_id), (name::MSG_REGION, region)];
+    write_response(outbox.bytes(), encoding_of(ticket), &head, Some(&ext), &[]);
 }
 
 fn answer_plain(ticket: &Ticket, outboxes: &mut Outboxes) {

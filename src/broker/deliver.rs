@@ -91,7 +91,7 @@ impl Broker {
     }
 
     /// Where a delayed message of this shard belongs; `None`: its topic is no more.
-    fn real_queue(
+    pub(super) fn real_queue(
         &mut self,
         now: Now,
         owner: usize,

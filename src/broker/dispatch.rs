@@ -146,6 +146,7 @@ impl Broker {
                 self.ask_producer(now, frame, outboxes);
                 Ok(())
             }
+            request::RECALL_MESSAGE => self.recall(now, &asker, &command),
             request::LOCK_BATCH_MQ => self.lock_queues(now, &asker, frame.body, outboxes),
             request::UNLOCK_BATCH_MQ => self.unlock_queues(&asker, frame.body, outboxes),
             request::CHECK_CLIENT_CONFIG => self.check_client_config(&asker, frame.body, outboxes),

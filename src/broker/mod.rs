@@ -12,6 +12,7 @@ mod copies;
 mod deliver;
 mod dispatch;
 mod figures;
+mod fire;
 mod handlers;
 pub mod limits;
 pub mod locks;
@@ -143,6 +144,7 @@ struct Scratch {
     payload: Vec<u8>,
     ids: Vec<u8>,
     record: Vec<u8>,
+    fire: fire::FireScratch,
     replies: Replies,
 }
 
@@ -247,7 +249,7 @@ impl Broker {
         self.closing.extend(silent.into_iter().map(ConnectionId::from_bits));
     }
 
-    /// In how many ms `tick`, `deliver_due` or `check_due` have something to do; `None`: not before something
+    /// In how many ms `tick`, `deliver_due`, `fire_timers` or `check_due` have something to do; `None`: not before something
     /// happens.
     pub fn wake_in_ms(&mut self, now: Now) -> Option<u64> {
         let due = self.shards.iter().filter_map(Shard::due_at_ms).min();

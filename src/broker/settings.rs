@@ -43,6 +43,14 @@ pub struct BrokerSettings {
     pub delay_levels_ms: Vec<u64>,
     /// How half messages are treated.
     pub transactions: TransactionSettings,
+    /// `timerWheelEnable`.
+    pub timer_wheel: bool,
+    /// `timerMaxDelaySec`, ms.
+    pub timer_delay_ms_max: u64,
+    /// `recallMessageEnable`.
+    pub recall: bool,
+    /// `allowRecallWhenBrokerNotWriteable`.
+    pub recall_when_read_only: bool,
     /// Memory of the machine (or container), bytes.
     pub memory_bytes: u64,
     /// Four bytes that make this process's unique keys its own.

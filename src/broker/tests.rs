@@ -68,6 +68,10 @@ fn settings() -> BrokerSettings {
         notify_consumer_ids_changed: true,
         delay_levels_ms: Vec::new(),
         transactions: TransactionSettings::default(),
+        timer_wheel: true,
+        timer_delay_ms_max: 259_200_000,
+        recall: true,
+        recall_when_read_only: true,
         memory_bytes: 1 << 30,
         process_tag: 1,
     }

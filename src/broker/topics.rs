@@ -6,6 +6,7 @@
 
 use engine::shard::{
     CHECK_MAX_TIME_TOPIC_INCARNATION, HALF_TOPIC_INCARNATION, SCHEDULE_TOPIC_INCARNATION,
+    TIMER_TOPIC_INCARNATION,
 };
 use engine::ticket::Ticket;
 use proto::body::{DataVersion, SubscriptionGroupConfig, TopicConfig};
@@ -62,6 +63,7 @@ impl Broker {
             names::SCHEDULE_TOPIC => Some(SCHEDULE_TOPIC_INCARNATION),
             names::TRANS_HALF_TOPIC => Some(HALF_TOPIC_INCARNATION),
             names::TRANS_CHECK_MAX_TIME_TOPIC => Some(CHECK_MAX_TIME_TOPIC_INCARNATION),
+            names::WHEEL_TIMER_TOPIC => Some(TIMER_TOPIC_INCARNATION),
             _ => None,
         };
         let mut payload = std::mem::take(&mut self.scratch.payload);
@@ -246,6 +248,10 @@ impl Broker {
             (names::TRANS_CHECK_MAX_TIME_TOPIC.to_owned(), shards, rw),
             (names::reply_topic(&cluster), 1, rw),
         ];
+        if self.settings.timer_wheel {
+            let shards = i32::try_from(self.router.shard_count()).expect("few shards");
+            topics.push((names::WHEEL_TIMER_TOPIC.to_owned(), shards, rw));
+        }
         if self.settings.auto_create_topic {
             let count = self.settings.default_topic_queue_count;
             topics.push((names::AUTO_CREATE_TOPIC.to_owned(), count, inherited));

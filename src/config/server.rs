@@ -98,6 +98,14 @@ pub struct ServerConfig {
     pub delay_levels_ms: Vec<u64>,
     /// `rejectTransactionMessage`, `transactionTimeOut` and what else is about half messages.
     pub transactions: TransactionSettings,
+    /// `timerWheelEnable`.
+    pub timer_wheel: bool,
+    /// `timerMaxDelaySec`, ms.
+    pub timer_delay_ms_max: u64,
+    /// `recallMessageEnable`.
+    pub recall: bool,
+    /// `allowRecallWhenBrokerNotWriteable`.
+    pub recall_when_read_only: bool,
     /// Most messages of a pull answer.
     pub pull_messages_max: u32,
     /// Most bytes of a pull answer, unless its first message is longer.
@@ -391,6 +399,10 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
             checks_max: small("transactionCheckMax"),
             reserved_ms: number("fileReservedTime") * 3_600_000,
         },
+        timer_wheel: flag("timerWheelEnable"),
+        timer_delay_ms_max: number("timerMaxDelaySec") * 1000,
+        recall: flag("recallMessageEnable"),
+        recall_when_read_only: flag("allowRecallWhenBrokerNotWriteable"),
         pull_messages_max: small("maxTransferCountOnMessageInMemory"),
         pull_bytes_max: small("maxTransferBytesOnMessageInMemory"),
         long_polling: flag("longPollingEnable"),

@@ -318,6 +318,7 @@ impl<R: Ring> Core<R> {
             // Not behind the end mark.
             worked |= self.broker.deliver_due(now);
             worked |= self.broker.check_due(now, &mut self.outboxes);
+            worked |= self.broker.fire_timers(now);
             for shard in &mut self.broker.shards {
                 worked |= shard.carry();
             }

@@ -247,6 +247,10 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
         delay_levels_ms: config.delay_levels_ms.clone(),
         transactions: config.transactions,
+        timer_wheel: config.timer_wheel,
+        timer_delay_ms_max: config.timer_delay_ms_max,
+        recall: config.recall,
+        recall_when_read_only: config.recall_when_read_only,
         memory_bytes,
         process_tag: std::process::id() << 16 ^ (Clock.now().wall_ms as u32),
     }
@@ -286,7 +290,7 @@ fn banner<F>(
             store.shape.segment_bytes >> 20
         ),
         format!("flush       {flush}"),
-        "not yet     replication, ACL, TLS, POP, gRPC, timer messages".to_owned(),
+        "not yet     replication, ACL, TLS, POP, gRPC".to_owned(),
         format!("ready after {} ms", started.elapsed().as_millis()),
     ];
     name_server.into_iter().chain(registers).chain(lines).collect()

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 pub use run::{
     ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, RunDraft, RunError, RunHead, RunIdentity, RunQueue,
-    read_page,
+    RunTimers, read_page,
 };
 use runs::Runs;
 pub use runs::{Place, Run};

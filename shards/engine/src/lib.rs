@@ -1,4 +1,4 @@
-//! What a shard owns: CommitLog, ConsumeQueue, consumer offsets, held pulls, delays, transactions, catalog.
+//! What a shard owns: CommitLog, ConsumeQueue, consumer offsets, held pulls, delays, timers, transactions, catalog.
 //!
 //! State machines: no I/O, no clock, no randomness, no threads. The driver tells what happened and
 //! what time it is, and pulls what is to be done (docs/decisions/0003-events-and-effects.md).
@@ -16,4 +16,5 @@ pub mod offsets;
 pub mod retention;
 pub mod shard;
 pub mod ticket;
+pub mod timer;
 pub mod transaction;

@@ -110,6 +110,37 @@ pub const ENDED_PER_NOTE_MAX: usize = 4096;
 /// Checked half messages in one note: 96 KiB.
 pub const CHECKED_PER_NOTE_MAX: usize = 4096;
 
+/// Timers of a run enter memory when they are due within this, ms: time enough for a slow disk.
+pub const TIMER_AHEAD_MS: u64 = 5_000;
+
+/// Timers that entered memory ahead of their time, at the most: 24 MiB, and a page for each run when
+/// all are due at once.
+pub const TIMERS_NEAR_MAX: usize = 1 << 20;
+
+/// Pages of timers that enter memory in a turn: 170 timers each.
+pub const TIMER_PAGES_PER_TURN: usize = 64;
+
+/// Pages of timers that are waited for at the same time.
+pub const TIMER_PAGES_WANTED_MAX: usize = 8;
+
+/// Timers that fire in one group of the log …
+pub const FIRED_PER_GROUP_MAX: usize = 64;
+
+/// … and bytes of their records, a single one aside.
+pub const FIRED_BYTES_PER_GROUP: usize = 256 * 1024;
+
+/// Timers behind one whose record is being read that are asked for, too.
+pub const TIMERS_LOOKED_AHEAD: usize = 16;
+
+/// Spans of the log with a cursor of their own: each needs a clock that was set back while timers wait.
+pub const TIMER_SPANS_MAX: usize = 32;
+
+/// Messages called back whose time has not come, at the most: some 30 MiB of memory.
+pub const RECALLS_MAX: usize = 1 << 18;
+
+/// Recalls of times that have passed are forgotten this often, ms: each time is a record in the log.
+pub const RECALLS_FORGOTTEN_EVERY_MS: u64 = 1_000;
+
 /// Consumer offsets a shard keeps, at the most (group × topic × queue).
 pub const OFFSETS_MAX: usize = 1 << 22;
 

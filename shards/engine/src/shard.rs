@@ -1,5 +1,5 @@
 //! What a core does for one shard, told in verbs: append, arrive, read, settle, tick, open.
-//! Owns: the shard's log, queues, offsets, held pulls, delays, transactions and cold reads.
+//! Owns: the shard's log, queues, offsets, held pulls, delays, timers, transactions and cold reads.
 //! Lives on: every shard
 //! Kind: machine
 //! Invariants:
@@ -10,10 +10,12 @@
 mod append;
 mod arrive;
 mod carry;
+mod carry_timers;
 mod check;
 mod damage;
 mod expire;
 mod facts;
+mod fire;
 mod open;
 mod overdue;
 mod read;
@@ -30,6 +32,7 @@ pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
 pub use check::DueCheck;
 pub use facts::{Snapshot, SnapshotError};
+pub use fire::{DueTimer, DueTimers, Recalled};
 pub use open::{OpenError, Opening, OpeningSettings};
 use proto::ids::{ShardIndex, UniqueKey};
 pub use read::{
@@ -48,11 +51,14 @@ use crate::hold::{HeldPull, HeldPulls};
 use crate::limits::LINE_RECORDS_MAX;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
+use crate::timer::Timers;
+pub use crate::timer::{TIMER_QUEUE, TIMER_TOPIC_INCARNATION};
 pub use crate::transaction::{
     CHECK_MAX_TIME_TOPIC_INCARNATION, Checked, HALF_TOPIC_INCARNATION, Outcome, Transactions,
 };
 use carry::Carrying;
 use damage::Damages;
+use fire::TimersLooked;
 use overdue::Mark;
 use seal::Unsealed;
 
@@ -66,6 +72,8 @@ pub struct Shard {
     held: HeldPulls,
     delays: Delays,
     transactions: Transactions,
+    timers: Timers,
+    timers_looked: TimersLooked,
     /// Reads of the log.
     cold: ColdReads,
     /// Reads of runs.

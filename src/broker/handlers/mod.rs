@@ -6,6 +6,7 @@ mod offset;
 mod pull;
 mod send;
 mod sendback;
+mod timer;
 mod topic;
 mod transaction;
 
@@ -20,6 +21,10 @@ pub(super) mod form {
     pub const SEND: u8 = 1;
     /// A batch: the same, naming the batch's own key.
     pub const SEND_BATCH: u8 = 5;
+    /// A message that waits for its time: the same, with the handle to call it back.
+    pub const SEND_TIMER: u8 = 6;
+    /// A recall: `RecallMessageResponseHeader`.
+    pub const RECALL: u8 = 7;
     /// Code 0 and nothing else.
     pub const PLAIN: u8 = 2;
     /// Code 0 when the NameServers know, too.

@@ -7,7 +7,7 @@ use engine::catalog::{Placement, Topic};
 use engine::consumequeue::QueueKey;
 use engine::shard::{
     CHECK_MAX_TIME_TOPIC_INCARNATION, HALF_TOPIC_INCARNATION, NewMessage,
-    SCHEDULE_TOPIC_INCARNATION, Transactions,
+    SCHEDULE_TOPIC_INCARNATION, TIMER_QUEUE, TIMER_TOPIC_INCARNATION, Transactions,
 };
 use engine::ticket::Ticket;
 use proto::batch::BatchRecords;
@@ -25,6 +25,7 @@ use super::super::check::own_check_ms;
 use super::super::dispatch::{Handled, Stop, flow_of, here};
 use super::super::{Asker, Broker, Flow, Refusal};
 use super::form;
+use super::timer::{Timed, timer_properties};
 use crate::net::outbox::Outboxes;
 use crate::observe::MessageType;
 use crate::router::Owner;
@@ -169,7 +170,8 @@ impl Broker {
         text.clear();
         let made = self.make_properties(now, header, topic, (queue_id, is_dead_letter), &mut text);
         let stored = made.and_then(|made| {
-            let ticket = Ticket { queue_id, ..asker.ticket(form::SEND) };
+            let form = if made.timed.is_some() { form::SEND_TIMER } else { form::SEND };
+            let ticket = Ticket { queue_id, ..asker.ticket(form) };
             let ticket = (!asker.is_oneway).then_some(ticket);
             let mut target = (std::borrow::Cow::Borrowed(topic), queue);
             if made.half.is_some() {
@@ -179,6 +181,8 @@ impl Broker {
                 let schedule =
                     QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
                 target = (names::SCHEDULE_TOPIC.into(), schedule);
+            } else if made.timed.is_some() {
+                target = (names::WHEEL_TIMER_TOPIC.into(), TIMER_QUEUE);
             } else if is_dead_letter {
                 let (name, queue, _) = self.dead_letter_queue(now, topic)?;
                 target = (name.into(), queue);
@@ -198,19 +202,47 @@ impl Broker {
                 tag: made.tag,
                 unique_key: made.unique_key,
             };
-            let shard = &mut self.shards[place];
-            match made.half {
-                Some(Half { own_ms }) => {
-                    shard.append_half(now.wall_ms, &message, own_ms, ticket)?
-                }
-                None => shard.append_message(now.wall_ms, &message, ticket)?,
-            };
             let counted = if made.half.is_some() { message.queue } else { queue };
+            match (made.half, made.timed) {
+                (Some(Half { own_ms }), _) => {
+                    self.shards[place].append_half(now.wall_ms, &message, own_ms, ticket)?;
+                }
+                (None, Some(timed)) => {
+                    self.send_timer(now, place, &message, (topic, timed), ticket)?;
+                }
+                (None, None) => {
+                    self.shards[place].append_message(now.wall_ms, &message, ticket)?;
+                }
+            }
             self.tally.came_in(counted.topic, made.kind, 1, message.record_bytes());
             Ok(())
         });
         self.scratch.properties = text;
         stored
+    }
+
+    /// Appends a message that waits for its time in the shard of its queue.
+    fn send_timer(
+        &mut self,
+        now: Now,
+        place: usize,
+        message: &NewMessage<'_>,
+        (topic, timed): (&str, Timed),
+        ticket: Option<Ticket>,
+    ) -> Handled {
+        self.check_timer(place, timed.due_ms)?;
+        if timed.is_cancel {
+            let name = properties::find(message.properties, name::TIMER_DEL_UNIQKEY);
+            self.shards[place].recall(timed.due_ms, name.unwrap_or_default(), None)?;
+        }
+        self.shards[place].append_timer(now.wall_ms, message, timed.due_ms, ticket)?;
+        if let Some(ticket) = ticket {
+            let (start, len) = message.unique_key;
+            let key = &message.properties[start..start + len];
+            let handle = self.recall_handle(topic, ticket.queue_id, timed.due_ms, key);
+            self.batch_keys[place].push_back(handle);
+        }
+        Ok(())
     }
 
     /// A topic's queue and the place here of the shard that owns it; `None`: there is no such topic or
@@ -229,6 +261,9 @@ impl Broker {
                 return self.queue_of_shard_here(topic.incarnation, queue);
             }
             _ => {}
+        }
+        if topic.incarnation == TIMER_TOPIC_INCARNATION {
+            return self.timer_queue_here(queue);
         }
         let place = self.place_of(topic.placement, queue)?;
         Ok(Some((place, QueueKey { topic: topic.incarnation, queue })))
@@ -262,6 +297,15 @@ impl Broker {
         };
         let place = here(self.router.of_shard(shard))?;
         Ok(Some((place, QueueKey { topic, queue })))
+    }
+
+    /// A queue of rmq_sys_wheel_timer: each shard has one.
+    fn timer_queue_here(&self, queue: u32) -> Result<Option<(usize, QueueKey)>, Stop> {
+        let Ok(shard) = u8::try_from(queue) else { return Ok(None) };
+        if usize::from(shard) >= self.router.shard_count() {
+            return Ok(None);
+        }
+        Ok(Some((here(self.router.of_shard(shard))?, TIMER_QUEUE)))
     }
 
     fn check_body(&self, body: &[u8]) -> Result<(), Stop> {
@@ -305,7 +349,6 @@ impl Broker {
         } else if header.sys_flag & TRANSACTION_MASK != 0 {
             return Err(illegal("transaction bits without the property TRAN_MSG".to_owned()));
         }
-        refuse_unsupported(&known, text)?;
         // Both stay where they are unless something is taken out of the text below.
         let mut tag = tag_hash(&known, text);
         let mut unique_key = known.unique_key.map(|key| start_and_length(&key));
@@ -316,6 +359,18 @@ impl Broker {
             properties::remove(text, name::POP_CK);
         }
         properties::terminate(text);
+        let has_timer = known.timer.is_some();
+        let mut timed = None;
+        if has_timer && delay > 0 {
+            for timer in [name::TIMER_DELIVER_MS, name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS] {
+                properties::remove(text, timer); // the level counts
+            }
+        } else if has_timer && !is_dead_letter {
+            timed = self.timed(now, text)?;
+        }
+        if (has_timer || has_receipt) && unique_key.is_some() {
+            unique_key = WellKnown::collect(text).unique_key.map(|key| start_and_length(&key));
+        }
         if unique_key.is_none() {
             let key = self.next_unique_key(now);
             unique_key = Some((text.len() + name::UNIQ_KEY.len() + 1, key.len()));
@@ -331,21 +386,24 @@ impl Broker {
         if let Some(level) = delay_level {
             delay_properties(text, level, delay, topic, queue_id);
         }
+        if let Some(timed) = timed {
+            timer_properties(text, timed.due_ms, topic, queue_id);
+        }
         if text.len() > PROPERTIES_BYTES_MAX {
             return Err(self.too_large(&format!("properties of {} bytes", text.len())));
         }
-        if has_receipt || is_dead_letter || delay_level.is_some() {
+        if has_receipt || has_timer || is_dead_letter || delay_level.is_some() {
             let known = WellKnown::collect(text);
             tag = tag_hash(&known, text);
             unique_key = known.unique_key.map(|key| start_and_length(&key));
         }
         let unique_key = unique_key.expect("appended above");
-        let kind = match (known.sharding_key, known.delay) {
+        let kind = match (known.sharding_key, known.delay.or(known.timer)) {
             (Some(_), _) => MessageType::Fifo,
             (None, Some(_)) => MessageType::Delay,
             (None, None) => MessageType::Normal,
         };
-        Ok(Made { delay_level, half: None, tag, unique_key, kind })
+        Ok(Made { delay_level, half: None, timed, tag, unique_key, kind })
     }
 
     /// The same for a half message, which waits in RMQ_SYS_TRANS_HALF_TOPIC
@@ -398,6 +456,7 @@ impl Broker {
         let known = WellKnown::collect(text);
         Ok(Made {
             delay_level: None,
+            timed: None,
             half: Some(Half { own_ms: own_check_ms(text, rules.timeout_ms) }),
             tag: tag_hash(&known, text),
             unique_key: known.unique_key.map(|key| start_and_length(&key)).expect("made sure"),
@@ -491,9 +550,8 @@ impl Broker {
         {
             return Err(illegal("a batch cannot be a transaction".to_owned()));
         }
-        refuse_unsupported(&known, &common)?;
         let delay = known.delay.map(|delay| parse_delay(delay.value(&common))).transpose()?;
-        if delay.unwrap_or(0) > 0 {
+        if delay.unwrap_or(0) > 0 || known.timer.is_some() {
             return Err(illegal("a batch cannot be delayed".to_owned()));
         }
         // A 5.x client puts a UNIQ_KEY of the whole batch here. Appended to each record, as Apache
@@ -574,6 +632,7 @@ impl Target {
 struct Made {
     half: Option<Half>,
     delay_level: Option<usize>,
+    timed: Option<Timed>,
     tag: i32,
     unique_key: (usize, usize),
     kind: MessageType,
@@ -624,18 +683,6 @@ fn parse_delay(value: &[u8]) -> Result<i64, Stop> {
         let found = String::from_utf8_lossy(value).into_owned();
         Refusal::new(response::SYSTEM_ERROR, format!("DELAY is no number: {found}")).into()
     })
-}
-
-/// Kinds of messages that the broker does not have yet are refused, not stored as something else.
-fn refuse_unsupported(known: &WellKnown, text: &[u8]) -> Result<(), Stop> {
-    if known.timer.is_some() && !has_delay(known, text) {
-        return Err(Refusal::new(
-            response::SYSTEM_ERROR,
-            "accurate timer message is not supported yet, use a delay level",
-        )
-        .into());
-    }
-    Ok(())
 }
 
 fn has_delay(known: &WellKnown, text: &[u8]) -> bool {

@@ -14,6 +14,18 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        class: Harmless(
+            "a message waits for its time to the ms, without slots that it rolls through or that fill up",
+        ),
+        keys: &[
+            "timerPrecisionMs=1000",
+            "timerRollWindowSlot=172800",
+            "timerSkipUnknownError=false",
+            "timerEnableRetryUntilSuccess=false",
+            "timerCongestNumEachSlot=2147483647",
+        ],
+    },
+    Group {
         class: Harmless("there are no thread pools and no queues before them: a core is a thread"),
         keys: &[
             "sendMessageThreadPoolNums=4",

@@ -10,6 +10,7 @@ use proto::header::{PullAnswer, SendAnswer};
 use proto::ids::OffsetMessageId;
 use proto::limits::FRAME_BYTES_MAX;
 use proto::properties::{self, name};
+use proto::recall::RecallHandle;
 use proto::record::{Record, sys_flag};
 use proto::reply::{
     PullRequest, RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
@@ -34,6 +35,17 @@ pub enum Asked {
         is_delayed: bool,
         /// It is a half message.
         is_half: bool,
+        /// So long, ms, instead of a level's time.
+        timer_ms: Option<u64>,
+    },
+    /// A message is to be called back.
+    Recall {
+        /// Which one.
+        item: Item,
+        /// Where it is to come.
+        place: Place,
+        /// When.
+        due_ms: u64,
     },
     /// A producer's word on a half message.
     End {
@@ -106,6 +118,8 @@ pub enum Answered {
         offset: u64,
         /// Where the records are.
         positions: Vec<i64>,
+        /// When it is due, by the handle to call it back.
+        due_ms: Option<u64>,
     },
     /// To a pull: messages with their offsets, and where to go on.
     Messages {
@@ -174,6 +188,7 @@ impl Asked {
     pub fn place(&self) -> Option<Place> {
         match *self {
             Asked::Send { place, .. }
+            | Asked::Recall { place, .. }
             | Asked::SendBack { place, .. }
             | Asked::Pull { place, .. }
             | Asked::Commit { place, .. }
@@ -225,9 +240,9 @@ impl Client {
             write_request(&mut bytes, encoding, &head(code), Some(ext), b"");
         };
         match asked {
-            Asked::Send { first, count, place, is_delayed, is_half } => {
+            Asked::Send { first, count, place, is_delayed, timer_ms, is_half } => {
                 let (body, own) = match count {
-                    1 => (bodies[0].to_vec(), properties_of(first, is_delayed, is_half)),
+                    1 => (bodies[0].to_vec(), properties_of(first, is_delayed, timer_ms, is_half)),
                     _ => (batch_of(first, bodies), Vec::new()),
                 };
                 let topic = place.topic.name();
@@ -238,6 +253,19 @@ impl Client {
                 let code = if count > 1 { request::SEND_BATCH_MESSAGE } else { SEND };
                 write_send_request(&mut bytes, encoding, &head(code), &request, body.len());
                 bytes.extend_from_slice(&body);
+            }
+            Asked::Recall { item, place, due_ms } => {
+                let topic = place.topic.name();
+                let handle = RecallHandle {
+                    topic: topic.clone(),
+                    broker_name: BROKER_NAME.to_owned(),
+                    due_ms: Some(due_ms as i64),
+                    unique_key: unique_key(item.key),
+                    queue_id: Some(place.queue as i32),
+                };
+                let handle = handle.encode().expect("no blanks");
+                let ext = [("producerGroup", "p"), ("topic", &*topic), ("recallHandle", &*handle)];
+                plain(request::RECALL_MESSAGE, &ext);
             }
             Asked::Pull { group, place, from, commit, suspend_ms } => {
                 let (group, topic) = (group_name(group), place.topic.name());
@@ -392,7 +420,10 @@ impl Client {
                 let ids = answer.message_id.to_cow();
                 let positions = ids.split(',').map(position_of).collect::<Result<_, _>>()?;
                 let offset = answer.queue_offset as u64;
-                Answered::Stored { code: command.code, offset, positions }
+                let handle = answer.recall_handle.map(|handle| handle.to_cow().into_owned());
+                let due_ms = handle.and_then(|handle| RecallHandle::decode(&handle)?.due_ms);
+                let due_ms = due_ms.map(|due_ms| due_ms as u64);
+                Answered::Stored { code: command.code, offset, positions, due_ms }
             }
             (Asked::Pull { place, .. }, 0 | 19 | 20 | 21) => {
                 let answer = PullAnswer::parse(&command).map_err(|error| error.to_string())?;
@@ -417,6 +448,9 @@ impl Client {
 
 /// The first of the queues that nobody has.
 const FLOODED_QUEUES: u32 = 1_000;
+
+/// `brokerName`.
+pub const BROKER_NAME: &str = "sim";
 
 /// What single messages are sent with.
 const SEND: i32 = request::SEND_MESSAGE_V2;
@@ -446,10 +480,18 @@ fn send_request<'a>(
     }
 }
 
-fn properties_of(key: MessageKey, is_delayed: bool, is_half: bool) -> Vec<u8> {
+fn unique_key(key: MessageKey) -> String {
+    format!("{:016X}{:016X}", key.producer, key.sequence)
+}
+
+fn properties_of(
+    key: MessageKey,
+    is_delayed: bool,
+    timer_ms: Option<u64>,
+    is_half: bool,
+) -> Vec<u8> {
     let mut text = Vec::new();
-    let unique = format!("{:016X}{:016X}", key.producer, key.sequence);
-    properties::append(&mut text, name::UNIQ_KEY, unique.as_bytes());
+    properties::append(&mut text, name::UNIQ_KEY, unique_key(key).as_bytes());
     if is_half {
         properties::append(&mut text, name::TRAN_MSG, b"true");
         properties::append(&mut text, name::PGROUP, PRODUCER_GROUP.as_bytes());
@@ -457,6 +499,8 @@ fn properties_of(key: MessageKey, is_delayed: bool, is_half: bool) -> Vec<u8> {
         if key.sequence.is_multiple_of(5) {
             properties::append(&mut text, name::CHECK_IMMUNITY_TIME_IN_SECONDS, b"1");
         }
+    } else if let Some(timer_ms) = timer_ms {
+        properties::append(&mut text, name::TIMER_DELAY_MS, timer_ms.to_string().as_bytes());
     } else if is_delayed {
         properties::append(&mut text, name::DELAY, b"1");
     }
@@ -466,7 +510,7 @@ fn properties_of(key: MessageKey, is_delayed: bool, is_half: bool) -> Vec<u8> {
 fn batch_of(first: MessageKey, bodies: &[&[u8]]) -> Vec<u8> {
     let mut batch = Vec::new();
     for (sequence, body) in (first.sequence..).zip(bodies) {
-        let properties = properties_of(MessageKey { sequence, ..first }, false, false);
+        let properties = properties_of(MessageKey { sequence, ..first }, false, None, false);
         BatchRecord { flag: 0, body, properties: &properties }.encode(&mut batch);
     }
     batch
@@ -502,11 +546,17 @@ fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
             meant_for: if place.is_internal() { meant_for(fields.properties) } else { None },
             checks: checks_of(fields.properties),
             prepared: fields.prepared_transaction_offset,
+            due_ms: number(fields.properties, name::TIMER_OUT_MS).map(|out_ms| out_ms + 1),
+            fired_ms: number(fields.properties, name::TIMER_DEQUEUE_MS),
             body: fields.body.to_vec(),
         });
         body = &body[size..];
     }
     Ok(messages)
+}
+
+fn number(text: &[u8], name: &str) -> Option<u64> {
+    properties::find(text, name).and_then(proto::text::parse_i64).map(|number| number as u64)
 }
 
 fn meant_for(text: &[u8]) -> Option<(String, u32)> {

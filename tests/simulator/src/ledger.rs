@@ -5,7 +5,8 @@
 //! a batch is there whole or not at all; what was refused is nowhere; what was seen once stays; a delayed
 //! message comes once, not before its time; a half message is seen once, in its queue if its producer
 //! said so, or given up after exactly the configured checks, and its producer is not asked for what was settled
-//! in an earlier life; a message that was sent back comes once more; committed
+//! in an earlier life; messages with times of their own come in their order; what was called back never
+//! comes; a message that was sent back comes once more; committed
 //! offsets do not go back; store timestamps do not either.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -78,6 +79,8 @@ pub struct Intent {
     pub is_delayed: bool,
     /// It waits for this word.
     pub half: Option<Verdict>,
+    /// It waits for a time of its own.
+    pub is_timer: bool,
     /// It may make its topic. Of such sends those in flight at the same time may change places if
     /// there are several cores: the first ones go over the home core, later ones directly.
     pub is_early: bool,
@@ -117,12 +120,25 @@ struct HalfState {
     given_up_at: Option<u64>,
 }
 
+/// Whether a message was called back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Recall {
+    No,
+    /// It may have been.
+    Asked,
+    /// The broker says that it was.
+    Done,
+}
+
 #[derive(Debug)]
 struct Sent {
     intent: Intent,
     outcome: Outcome,
     /// Offset and store time where delayed messages wait.
     scheduled: Option<(u64, u64)>,
+    /// Of a message with a time of its own: where its record is while it waits.
+    waits_at: Option<i64>,
+    recall: Recall,
     seen_at: Option<u64>,
     half: HalfState,
 }
@@ -133,6 +149,7 @@ impl Sent {
         let shard = Position::from_i64(stored.position).map_or(0, |position| position.shard().0);
         match (self.intent.is_delayed, self.intent.half) {
             (_, Some(_)) => Place::half(shard),
+            _ if self.intent.is_timer => Place::wheel(shard),
             (true, None) => Place::schedule(shard),
             (false, None) => self.intent.place,
         }
@@ -156,6 +173,10 @@ pub struct Found {
     pub checks: u32,
     /// Position of the half message that it was, 0 if it was none.
     pub prepared: i64,
+    /// When it is or was due, if it waited for a time of its own …
+    pub due_ms: Option<u64>,
+    /// … and when it came.
+    pub fired_ms: Option<u64>,
     /// Its bytes.
     pub body: Vec<u8>,
 }
@@ -188,6 +209,8 @@ pub struct Ledger {
     pub removed: u64,
     /// Delayed messages and messages sent back that came.
     pub came: u64,
+    /// Messages called back.
+    pub recalled: u64,
 }
 
 /// Bytes at the start of a body: its key.
@@ -226,6 +249,8 @@ impl Ledger {
             intent,
             outcome: Outcome::Waits,
             scheduled: None,
+            waits_at: None,
+            recall: Recall::No,
             seen_at: None,
             half: HalfState::default(),
         };
@@ -338,7 +363,8 @@ impl Ledger {
         };
         let is_of_halves = matches!(place.topic, Topic::Half | Topic::GivenUp);
         let waits_wrongly = place.is_waiting() && !sent.intent.is_delayed
-            || place.is_internal() && is_of_halves != sent.intent.half.is_some();
+            || place.is_internal() && is_of_halves != sent.intent.half.is_some()
+            || (place.topic == Topic::Wheel) != (place.is_schedule() && sent.intent.is_timer);
         if sent.intent.place != meant_for || waits_wrongly {
             return Err(format!("{at}: {item:?} was sent to {}", sent.intent.place));
         }
@@ -361,6 +387,20 @@ impl Ledger {
                 found.position
             ));
         }
+        if place.topic == Topic::Wheel {
+            sent.waits_at = Some(found.position);
+        }
+        if !place.is_schedule() && sent.intent.is_timer {
+            let (Some(due_ms), Some(fired_ms)) = (found.due_ms, found.fired_ms) else {
+                return Err(format!("{at}: {item:?} does not say when it was due"));
+            };
+            if fired_ms < due_ms {
+                return Err(format!("{at}: {item:?} came {} ms early", due_ms - fired_ms));
+            }
+            if sent.recall == Recall::Done {
+                return Err(format!("{at}: {item:?} was called back"));
+            }
+        }
         let before = match place.is_waiting() {
             true => sent.scheduled.replace((found.offset, found.stored_ms)).map(|it| it.0),
             false => sent.seen_at.replace(found.offset),
@@ -369,7 +409,8 @@ impl Ledger {
             return Err(format!("{at}: {item:?} was seen at {before:?} too"));
         }
         if !place.is_waiting() {
-            if let Some((_, scheduled_ms)) = sent.scheduled.filter(|_| sent.intent.half.is_none())
+            if let Some((_, scheduled_ms)) =
+                sent.scheduled.filter(|_| sent.intent.half.is_none() && !sent.intent.is_timer)
                 && found.stored_ms < scheduled_ms + self.delay_ms
             {
                 return Err(format!(
@@ -416,6 +457,7 @@ impl Ledger {
         let mut order = Order::default();
         let start = self.starts.get(&place).copied().unwrap_or(0);
         let mut is_cut = start > 0;
+        self.check_timers(place, messages)?;
         for (expected, found) in (start..).zip(messages) {
             if expected != found.offset {
                 return Err(format!("{place}: offset {} follows {expected}", found.offset));
@@ -440,6 +482,54 @@ impl Ledger {
             ));
         }
         Ok(())
+    }
+
+    /// Messages with times of their own come in the order of these, but for those that were sent when a
+    /// later one had come already: the clock was set back.
+    fn check_timers(&self, place: Place, messages: &[Found]) -> Result<(), String> {
+        if place.is_schedule() {
+            return Ok(());
+        }
+        let mut before: Vec<(u64, i64)> = Vec::new();
+        for found in messages {
+            let item = self.item_of(place, found)?;
+            let sent = &self.sent[&item];
+            let Some(due_ms) = found.due_ms.filter(|_| sent.intent.is_timer) else { continue };
+            let stored_at = match sent.outcome {
+                Outcome::Stored(Some(stored)) => Some(stored.position),
+                _ => sent.waits_at,
+            };
+            if let Some(stored_at) = stored_at
+                && let Some((later_ms, at)) =
+                    before.iter().find(|(due, at)| *due > due_ms && *at > stored_at)
+            {
+                return Err(format!(
+                    "{place} offset {}: {item:?}, due at {due_ms}, comes behind one that was due at {later_ms} and came to {at}",
+                    found.offset
+                ));
+            }
+            before.push((due_ms, found.position));
+        }
+        Ok(())
+    }
+
+    /// A client calls a message back.
+    pub fn recalls(&mut self, item: Item) {
+        self.sent.get_mut(&item).expect("was sent").recall = Recall::Asked;
+    }
+
+    /// The broker says that it will not come.
+    ///
+    /// # Errors
+    /// It has.
+    pub fn recalled(&mut self, item: Item) -> Result<(), String> {
+        let sent = self.sent.get_mut(&item).expect("was sent");
+        sent.recall = Recall::Done;
+        self.recalled += 1;
+        match sent.seen_at {
+            Some(offset) => Err(format!("{item:?} is called back and was seen at {offset}")),
+            None => Ok(()),
+        }
     }
 
     /// A queue begins at an offset, and the log at `log_start`: what was before must have been below it.
@@ -503,6 +593,7 @@ impl Ledger {
             let is_stored = matches!(sent.outcome, Outcome::Stored(_));
             sent.intent.is_delayed
                 && sent.intent.half.is_none()
+                && sent.recall == Recall::No
                 && sent.seen_at.is_none()
                 && (is_stored || sent.scheduled.is_some())
         };
@@ -691,7 +782,7 @@ impl Ledger {
     /// its start, was acknowledged or seen.
     pub fn must_exist(&self, place: Place) -> bool {
         match place.topic {
-            Topic::Schedule | Topic::Half | Topic::GivenUp => true,
+            Topic::Schedule | Topic::Half | Topic::Wheel | Topic::GivenUp => true,
             Topic::Made(_) => {
                 let has_messages = self.queues.get(&place).is_some_and(|items| !items.is_empty());
                 has_messages || place.queue < self.queues_of(place.topic).0
@@ -768,6 +859,9 @@ impl Order {
         }
         // Messages that waited come in the order in which they waited.
         let waited = sent.intent.is_delayed && !place.is_waiting();
+        if waited && sent.intent.is_timer {
+            return Ok(()); // in another order
+        }
         let number = match sent.scheduled.filter(|_| waited) {
             Some((offset, _)) => offset,
             None if waited => return Ok(()),

@@ -46,6 +46,8 @@ pub enum Topic {
     Half,
     /// Half messages that were given up: each shard has one queue.
     GivenUp,
+    /// Messages wait here for times of their own: each shard has one queue.
+    Wheel,
     /// Messages that a group sent back.
     Retry(u8),
     /// Messages that a group gave up.
@@ -72,9 +74,19 @@ impl Place {
         Place { topic: Topic::Half, queue: u32::from(shard) }
     }
 
+    /// Where a shard's messages with times of their own wait.
+    pub fn wheel(shard: u8) -> Place {
+        Place { topic: Topic::Wheel, queue: u32::from(shard) }
+    }
+
+    /// Whether messages only wait here for their time.
+    pub fn is_schedule(self) -> bool {
+        matches!(self.topic, Topic::Schedule | Topic::Wheel)
+    }
+
     /// Whether messages only wait here, for their time or for their producer's word.
     pub fn is_waiting(self) -> bool {
-        matches!(self.topic, Topic::Schedule | Topic::Half)
+        self.is_schedule() || self.topic == Topic::Half
     }
 
     /// Whether what is here was meant for another place.
@@ -92,6 +104,7 @@ impl Topic {
             Topic::Schedule => names::SCHEDULE_TOPIC.to_owned(),
             Topic::Half => names::TRANS_HALF_TOPIC.to_owned(),
             Topic::GivenUp => names::TRANS_CHECK_MAX_TIME_TOPIC.to_owned(),
+            Topic::Wheel => names::WHEEL_TIMER_TOPIC.to_owned(),
             Topic::Retry(group) => names::retry_topic(&group_name(group)),
             Topic::Dead(group) => names::dlq_topic(&group_name(group)),
         }
@@ -100,7 +113,7 @@ impl Topic {
     /// The topic of a name.
     pub fn of_name(name: &str) -> Option<Topic> {
         let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
-        let mut all = [Topic::Auto, Topic::Schedule, Topic::Half, Topic::GivenUp]
+        let mut all = [Topic::Auto, Topic::Schedule, Topic::Half, Topic::Wheel, Topic::GivenUp]
             .into_iter()
             .chain((0..MADE_TOPICS).map(Topic::Made))
             .chain(groups);
@@ -112,7 +125,7 @@ impl Topic {
         match self {
             Topic::Retry(group) | Topic::Dead(group) => Some(group),
             Topic::Auto | Topic::Made(_) => None,
-            Topic::Schedule | Topic::Half | Topic::GivenUp => None,
+            Topic::Schedule | Topic::Half | Topic::Wheel | Topic::GivenUp => None,
         }
     }
 
@@ -121,7 +134,7 @@ impl Topic {
         let queues = match self {
             Topic::Auto => AUTO_QUEUES,
             Topic::Made(_) => MADE_QUEUES_MAX,
-            Topic::Schedule | Topic::Half | Topic::GivenUp => u32::from(shards),
+            Topic::Schedule | Topic::Half | Topic::Wheel | Topic::GivenUp => u32::from(shards),
             Topic::Retry(_) | Topic::Dead(_) => 1,
         };
         (0..queues).map(move |queue| Place { topic: self, queue })
@@ -132,7 +145,7 @@ impl Topic {
 /// found where it was delivered to.
 pub fn all_places(shards: u16) -> impl Iterator<Item = Place> {
     let groups = (0..GROUPS).flat_map(|group| [Topic::Retry(group), Topic::Dead(group)]);
-    [Topic::Schedule, Topic::Half, Topic::GivenUp, Topic::Auto]
+    [Topic::Schedule, Topic::Half, Topic::Wheel, Topic::GivenUp, Topic::Auto]
         .into_iter()
         .chain((0..MADE_TOPICS).map(Topic::Made))
         .chain(groups)

@@ -11,7 +11,9 @@ use proto::frame::Encoding;
 
 use crate::client::{Answer, Answered, Asked, Check, Client};
 use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, Verdict, body_of};
-use crate::place::{AUTO_QUEUES, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic};
+use crate::place::{
+    AUTO_QUEUES, LONG_DELAY_MS, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic,
+};
 use crate::world::{Finding, Life, World};
 
 const PRODUCERS: usize = 3;
@@ -55,6 +57,8 @@ pub struct Memory {
     halves: VecDeque<Item>,
     /// Checks that were read and not answered.
     checks: VecDeque<Check>,
+    /// What is going to be called back.
+    recalls: VecDeque<(Item, Place, u64)>,
     /// What was chosen to be sent back, once each.
     chosen: BTreeSet<Item>,
 }
@@ -78,6 +82,7 @@ impl Memory {
             backs: Default::default(),
             halves: VecDeque::new(),
             checks: VecDeque::new(),
+            recalls: VecDeque::new(),
             chosen: BTreeSet::new(),
         }
     }
@@ -188,17 +193,23 @@ impl World {
             for _ in 0..self.rng.u32(1..6) {
                 self.send(life, &mut client, producer);
             }
+            if let Some((item, place, due_ms)) = self.memory.recalls.pop_front() {
+                self.ledger.recalls(item);
+                self.ask_from(life, &mut client, Asked::Recall { item, place, due_ms }, &[]);
+            }
         }
         life.actors.producers[producer] = Some(client);
         Ok(())
     }
 
     fn send(&mut self, life: &mut Life, client: &mut Client, producer: usize) {
-        let (count, is_delayed) = match self.rng.u8(..20) {
-            0 | 1 => (self.rng.u32(2..9), false),
-            2 | 3 => (1, true),
-            _ => (1, false),
+        let (count, is_delayed, is_timer) = match self.rng.u8(..20) {
+            0 | 1 => (self.rng.u32(2..9), false, false),
+            2 | 3 => (1, true, false),
+            4 | 5 => (1, true, true),
+            _ => (1, false, false),
         };
+        let timer_ms = is_timer.then(|| self.choose_delay_ms());
         let first = self.take_keys(producer, count);
         let place = self.choose_place(first);
         let crosses = self.plan.cores > 1;
@@ -213,15 +224,24 @@ impl World {
                     false => self.choose_len(life.actors.is_heavy),
                 };
                 let (batch, body) = ((index, count), body_of(key, len));
-                Intent { place, is_delayed, half: None, is_early, crosses, batch, body }
+                Intent { place, is_delayed, is_timer, half: None, is_early, crosses, batch, body }
             })
             .collect();
         let bodies: Vec<&[u8]> = intents.iter().map(|intent| &*intent.body).collect();
-        let asked = Asked::Send { first, count, place, is_delayed, is_half: false };
+        let asked = Asked::Send { first, count, place, is_delayed, timer_ms, is_half: false };
         self.ask_from(life, client, asked, &bodies);
         for (index, intent) in (0..).zip(intents) {
             let key = MessageKey { sequence: first.sequence + index, ..first };
             self.ledger.sends(Item::sent(key), intent);
+        }
+    }
+
+    fn choose_delay_ms(&mut self) -> u64 {
+        match self.rng.u8(..8) {
+            0 if self.plan.retains => LONG_DELAY_MS,
+            0 | 1 => self.rng.u64(1..60_000),
+            2 => 1,
+            _ => self.rng.u64(1..3_000),
         }
     }
 
@@ -302,8 +322,18 @@ impl World {
             _ => Verdict::Silent,
         });
         let batch = (0, 1);
-        let intent = Intent { place, is_delayed: true, half, is_early, crosses, batch, body };
-        let asked = Asked::Send { first, count: 1, place, is_delayed: true, is_half: true };
+        let intent = Intent {
+            place,
+            is_delayed: true,
+            is_timer: false,
+            half,
+            is_early,
+            crosses,
+            batch,
+            body,
+        };
+        let asked =
+            Asked::Send { first, count: 1, place, is_delayed: true, timer_ms: None, is_half: true };
         self.ask_from(life, client, asked, &[&intent.body]);
         self.ledger.sends(Item::sent(first), intent);
         self.memory.halves.push_back(Item::sent(first));
@@ -395,6 +425,7 @@ impl World {
                 Intent {
                     place,
                     is_delayed,
+                    is_timer: false,
                     half: None,
                     is_early: false,
                     crosses,
@@ -546,10 +577,22 @@ impl World {
             return Err(format!("{:?} is refused with code {code}", answer.asked));
         }
         match (answer.asked, &answer.answered) {
-            (Asked::Send { first, count, .. }, Answered::Stored { code, offset, positions }) => {
+            (
+                Asked::Send { first, count, place, .. },
+                Answered::Stored { code, offset, positions, due_ms },
+            ) => {
+                if let Some(due_ms) = due_ms
+                    && self.rng.u8(..4) == 0
+                {
+                    self.memory.recalls.push_back((Item::sent(first), place, *due_ms));
+                }
                 let is_known = *code == response::SUCCESS;
                 self.stored(first, count, *offset, positions, is_known)
             }
+            (Asked::Recall { item, .. }, Answered::Code { code: 0, .. }) => {
+                self.ledger.recalled(item)
+            }
+            (Asked::Recall { .. }, Answered::Code { .. }) => Ok(()),
             (Asked::Send { first, count, .. }, Answered::Code { .. }) => {
                 let keys = (0..count)
                     .map(|index| MessageKey { sequence: first.sequence + index, ..first });
@@ -656,7 +699,14 @@ impl World {
     pub(crate) fn probe(&mut self) -> (Asked, Intent) {
         let first = self.take_keys(AUDITOR, 1);
         let place = Place { topic: Topic::Auto, queue: first.sequence % AUTO_QUEUES };
-        let asked = Asked::Send { first, count: 1, place, is_delayed: false, is_half: false };
+        let asked = Asked::Send {
+            first,
+            count: 1,
+            place,
+            is_delayed: false,
+            timer_ms: None,
+            is_half: false,
+        };
         let body = body_of(first, 100);
         let crosses = self.plan.cores > 1;
         (
@@ -664,6 +714,7 @@ impl World {
             Intent {
                 place,
                 is_delayed: false,
+                is_timer: false,
                 half: None,
                 is_early: false,
                 crosses,
@@ -692,7 +743,10 @@ fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
             is_made && !answer.was_there
         }
         // Half messages with a time of their own are of 1970, so their producers are asked.
-        response::ILLEGAL_OPERATION => matches!(asked, Asked::End { from_check: false, .. }),
+        response::ILLEGAL_OPERATION => {
+            // A recall: its time has come.
+            matches!(asked, Asked::Recall { .. } | Asked::End { from_check: false, .. })
+        }
         response::QUERY_NOT_FOUND => matches!(asked, Asked::Query { .. }),
         // Groups come with the first pull, whose record nobody waits for.
         response::SUBSCRIPTION_GROUP_NOT_EXIST => matches!(asked, Asked::Commit { .. }),

@@ -749,7 +749,7 @@ fn retention(retains: bool) -> Retention {
 
 fn broker_settings(delay_ms: u64) -> BrokerSettings {
     BrokerSettings {
-        broker_name: "sim".to_owned(),
+        broker_name: crate::client::BROKER_NAME.to_owned(),
         cluster_name: "DefaultCluster".to_owned(),
         region_id: "DefaultRegion".to_owned(),
         trace_on: true,
@@ -768,6 +768,10 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         notify_consumer_ids_changed: true,
         delay_levels_ms: vec![delay_ms],
         transactions: TRANSACTIONS,
+        timer_wheel: true,
+        timer_delay_ms_max: 2 * LONG_DELAY_MS,
+        recall: true,
+        recall_when_read_only: true,
         memory_bytes: 8 << 30,
         process_tag: 1,
     }

@@ -37,6 +37,10 @@ pub enum Kind {
     Ended = 10,
     /// Producers of half messages were asked.
     Checked = 11,
+    /// Which timers are settled.
+    Fired = 12,
+    /// A timer that was called back.
+    Recalled = 13,
 }
 
 impl Kind {
@@ -54,6 +58,8 @@ impl Kind {
             9 => Kind::Moved,
             10 => Kind::Ended,
             11 => Kind::Checked,
+            12 => Kind::Fired,
+            13 => Kind::Recalled,
             _ => return None,
         })
     }
@@ -188,10 +194,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn prefix() -> impl Strategy<Value = Prefix> {
-        (0..1000u32, 1..12u8, 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
+        (0..1000u32, 1..14u8, 0..4u8, any::<u32>(), any::<u64>(), any::<u32>(), any::<u32>())
             .prop_map(|(len, kind, flags, epoch, durable, topic, queue)| Prefix {
                 len,
-                kind: Kind::from_byte(kind).expect("1 to 11"),
+                kind: Kind::from_byte(kind).expect("1 to 13"),
                 flags,
                 epoch,
                 durable,

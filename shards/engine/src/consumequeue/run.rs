@@ -14,6 +14,7 @@ const MAGIC: [u8; 8] = *b"RINGRUN\x01";
 const ENTRY_BYTES: usize = 24;
 const QUEUE_BYTES: usize = 24;
 const PAGE_HEAD_BYTES: usize = 8;
+const TIMER_FIRST_BYTES: usize = 16;
 
 /// Entries of one page.
 pub const ENTRIES_PER_PAGE: u64 = ((PAGE_BYTES - PAGE_HEAD_BYTES) / ENTRY_BYTES) as u64;
@@ -89,6 +90,25 @@ pub struct RunHead {
     pub queues: Vec<RunQueue>,
     /// What the log's own records in the slice amount to: a state of `proto::state`.
     pub notes: Vec<u8>,
+    /// Messages in it that wait for a time of their own, in pages behind those of the queues.
+    pub timers: RunTimers,
+}
+
+/// The timers of a run, in order of (due time, log offset); docs/decisions/0010-timers.md.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RunTimers {
+    /// How many.
+    pub count: u64,
+    /// For each page the due time (ms) and log offset of its first.
+    pub firsts: Vec<(u64, u64)>,
+    /// Those of the last.
+    pub last: (u64, u64),
+}
+
+impl RunTimers {
+    fn pages(&self) -> u64 {
+        self.count.div_ceil(ENTRIES_PER_PAGE)
+    }
 }
 
 /// Entries on their way into a run.
@@ -97,6 +117,7 @@ pub struct RunDraft {
     range: Range<u64>,
     queues: Vec<RunQueue>,
     entries: Vec<QueueEntry>,
+    timers: Vec<QueueEntry>,
 }
 
 /// A run as a file's content.
@@ -111,7 +132,13 @@ pub struct EncodedRun {
 impl RunDraft {
     /// A run of this slice without entries.
     pub fn new(range: Range<u64>) -> RunDraft {
-        RunDraft { range, queues: Vec::new(), entries: Vec::new() }
+        RunDraft { range, queues: Vec::new(), entries: Vec::new(), timers: Vec::new() }
+    }
+
+    /// The slice's messages that wait for a time of their own, in any order, with that time in place of
+    /// the store timestamp.
+    pub fn set_timers(&mut self, timers: Vec<QueueEntry>) {
+        self.timers = timers;
     }
 
     /// The slice of the log.
@@ -137,8 +164,12 @@ impl RunDraft {
         self.queues.sort_unstable_by_key(|queue| queue.key);
         let directory = PAGE_BYTES + self.queues.len() * QUEUE_BYTES;
         let notes_start = directory.next_multiple_of(PAGE_BYTES);
-        let pages_start = (notes_start + notes.len()).next_multiple_of(PAGE_BYTES);
-        let pages = (self.entries.len() as u64).div_ceil(ENTRIES_PER_PAGE);
+        let firsts_start = (notes_start + notes.len()).next_multiple_of(PAGE_BYTES);
+        let timers = sort_timers(&mut self.timers);
+        let firsts_end = firsts_start + timers.firsts.len() * TIMER_FIRST_BYTES;
+        let pages_start = firsts_end.next_multiple_of(PAGE_BYTES);
+        let entry_pages = (self.entries.len() as u64).div_ceil(ENTRIES_PER_PAGE);
+        let pages = entry_pages + timers.pages();
         let mut bytes = vec![0; pages_start + pages as usize * PAGE_BYTES];
         let (mut oldest, mut newest) = (u64::MAX, 0);
         let mut at = 0;
@@ -160,6 +191,15 @@ impl RunDraft {
             }
         }
         bytes[notes_start..notes_start + notes.len()].copy_from_slice(&notes);
+        let places = bytes[firsts_start..firsts_end].chunks_exact_mut(TIMER_FIRST_BYTES);
+        for ((due_ms, position), place) in timers.firsts.iter().zip(places) {
+            place[0..8].copy_from_slice(&due_ms.to_le_bytes());
+            place[8..16].copy_from_slice(&position.to_le_bytes());
+        }
+        let timers_start = pages_start + entry_pages as usize * PAGE_BYTES;
+        for (number, timer) in (0..).zip(&self.timers) {
+            write_entry(&mut bytes[timers_start..], number, timer);
+        }
         for page in 0..pages {
             let place = pages_start + page as usize * PAGE_BYTES;
             let bytes = &mut bytes[place..place + PAGE_BYTES];
@@ -171,12 +211,26 @@ impl RunDraft {
             range: self.range,
             stored_ms,
             pages_start: pages_start as u64,
-            pages,
+            pages: entry_pages,
             queues,
             notes,
+            timers,
         };
-        head.write(identity, at, &mut bytes);
+        let firsts_sum = identity.sum(&bytes[firsts_start..firsts_end]);
+        head.write(identity, at, firsts_sum, &mut bytes);
         EncodedRun { bytes, head }
+    }
+}
+
+/// Brings a run's timers into their order: what its head says of them.
+fn sort_timers(timers: &mut [QueueEntry]) -> RunTimers {
+    let key = |timer: &QueueEntry| (timer.stored_ms, timer.payload);
+    timers.sort_unstable_by_key(key);
+    let pages = timers.chunks(ENTRIES_PER_PAGE as usize);
+    RunTimers {
+        count: timers.len() as u64,
+        firsts: pages.map(|page| key(&page[0])).collect(),
+        last: timers.last().map(key).unwrap_or_default(),
     }
 }
 
@@ -213,7 +267,17 @@ impl RunHead {
         let directory = bytes.get(PAGE_BYTES..directory_end).ok_or(short.clone())?;
         let notes_start = directory_end.next_multiple_of(PAGE_BYTES);
         let notes_end = notes_start + sizes.notes_bytes as usize;
-        let notes = bytes.get(notes_start..notes_end).ok_or(short)?;
+        let notes = bytes.get(notes_start..notes_end).ok_or(short.clone())?;
+        let firsts_start = notes_end.next_multiple_of(PAGE_BYTES);
+        let firsts_end = firsts_start + sizes.timer_pages() as usize * TIMER_FIRST_BYTES;
+        let firsts = bytes.get(firsts_start..firsts_end).ok_or(short)?;
+        if sizes.timers > 0 && identity.sum(firsts) != sizes.timers_sum {
+            return Err(RunError::Checksum("timer directory"));
+        }
+        let firsts: Vec<_> = firsts
+            .chunks_exact(TIMER_FIRST_BYTES)
+            .map(|first| (u64_at(first, 0), u64_at(first, 8)))
+            .collect();
         if identity.sum(directory) != sizes.directory_sum {
             return Err(RunError::Checksum("directory"));
         }
@@ -230,7 +294,9 @@ impl RunHead {
             first.checked_add(count).ok_or(RunError::Numbers)?;
         }
         let rises = queues.windows(2).all(|pair| pair[0].key < pair[1].key);
-        if !rises || start != sizes.entries {
+        let timers_rise =
+            firsts.is_sorted() && firsts.last().is_none_or(|it| *it <= sizes.timers_last);
+        if !rises || !timers_rise || start != sizes.entries {
             return Err(RunError::Numbers);
         }
         Ok(RunHead {
@@ -240,6 +306,7 @@ impl RunHead {
             pages: sizes.entries.div_ceil(ENTRIES_PER_PAGE),
             queues,
             notes: notes.to_vec(),
+            timers: RunTimers { count: sizes.timers, firsts, last: sizes.timers_last },
         })
     }
 
@@ -253,10 +320,10 @@ impl RunHead {
 
     /// Bytes of the whole file.
     pub fn file_bytes(&self) -> u64 {
-        self.pages_start + self.pages * PAGE_BYTES as u64
+        self.pages_start + (self.pages + self.timers.pages()) * PAGE_BYTES as u64
     }
 
-    fn write(&self, identity: &RunIdentity, entries: u64, bytes: &mut [u8]) {
+    fn write(&self, identity: &RunIdentity, entries: u64, firsts_sum: u32, bytes: &mut [u8]) {
         let directory_end = PAGE_BYTES + self.queues.len() * QUEUE_BYTES;
         let directory_sum = identity.sum(&bytes[PAGE_BYTES..directory_end]);
         let notes_sum = identity.sum(&self.notes);
@@ -273,6 +340,12 @@ impl RunHead {
         page[80..88].copy_from_slice(&(self.notes.len() as u64).to_le_bytes());
         page[88..92].copy_from_slice(&directory_sum.to_le_bytes());
         page[92..96].copy_from_slice(&notes_sum.to_le_bytes());
+        if self.timers.count > 0 {
+            page[96..104].copy_from_slice(&self.timers.count.to_le_bytes());
+            page[104..108].copy_from_slice(&firsts_sum.to_le_bytes());
+            page[112..120].copy_from_slice(&self.timers.last.0.to_le_bytes());
+            page[120..128].copy_from_slice(&self.timers.last.1.to_le_bytes());
+        }
         let head_sum = identity.sum(&page[12..]);
         page[8..12].copy_from_slice(&head_sum.to_le_bytes());
     }
@@ -287,6 +360,9 @@ struct Sizes {
     notes_bytes: u64,
     directory_sum: u32,
     notes_sum: u32,
+    timers: u64,
+    timers_sum: u32,
+    timers_last: (u64, u64),
     pages_start: u64,
 }
 
@@ -301,11 +377,19 @@ impl Sizes {
             return Err(RunError::Foreign);
         }
         let (entries, queues, notes_bytes) = (u64_at(page, 64), u64_at(page, 72), u64_at(page, 80));
-        if entries > COUNT_MAX || queues > entries || notes_bytes > NOTES_BYTES_MAX {
+        let timers = u64_at(page, 96);
+        if entries > COUNT_MAX
+            || queues > entries
+            || notes_bytes > NOTES_BYTES_MAX
+            || timers > COUNT_MAX
+        {
             return Err(RunError::Numbers);
         }
         let directory_end = PAGE_BYTES as u64 + queues * QUEUE_BYTES as u64;
         let notes_end = directory_end.next_multiple_of(PAGE_BYTES as u64) + notes_bytes;
+        let firsts_start = notes_end.next_multiple_of(PAGE_BYTES as u64);
+        let firsts_end =
+            firsts_start + timers.div_ceil(ENTRIES_PER_PAGE) * TIMER_FIRST_BYTES as u64;
         Ok(Sizes {
             range: u64_at(page, 32)..u64_at(page, 40),
             stored_ms: (u64_at(page, 48), u64_at(page, 56)),
@@ -314,8 +398,15 @@ impl Sizes {
             notes_bytes,
             directory_sum: u32_at(page, 88),
             notes_sum: u32_at(page, 92),
-            pages_start: notes_end.next_multiple_of(PAGE_BYTES as u64),
+            timers,
+            timers_sum: u32_at(page, 104),
+            timers_last: (u64_at(page, 112), u64_at(page, 120)),
+            pages_start: firsts_end.next_multiple_of(PAGE_BYTES as u64),
         })
+    }
+
+    fn timer_pages(&self) -> u64 {
+        self.timers.div_ceil(ENTRIES_PER_PAGE)
     }
 }
 
@@ -392,7 +483,16 @@ mod tests {
                 out.extend((0..*count).map(|number| entry(key, number)));
             });
         }
+        let total: u64 = counts.iter().sum();
+        // In the log's order, due in another.
+        draft.set_timers(
+            (0..total).map(|number| timer(number * 7919 % (total + 1), number)).collect(),
+        );
         draft
+    }
+
+    fn timer(stored_ms: u64, number: u64) -> QueueEntry {
+        QueueEntry { payload: 9000 + number, size_bytes: 77, tag: 0, stored_ms }
     }
 
     fn entry(key: QueueKey, number: u64) -> QueueEntry {
@@ -413,6 +513,19 @@ mod tests {
             let bytes = &encoded.bytes[at..at + PAGE_BYTES];
             read_page(IDENTITY.seed, head.range.start, page, bytes, 0..here, &mut out)?;
         }
+        for index in 0..head.timers.pages() {
+            let page = head.pages + index;
+            let at = head.pages_start as usize + page as usize * PAGE_BYTES;
+            let here =
+                (head.timers.count - index * ENTRIES_PER_PAGE).min(ENTRIES_PER_PAGE) as usize;
+            let bytes = &encoded.bytes[at..at + PAGE_BYTES];
+            let first = out.len();
+            read_page(IDENTITY.seed, head.range.start, page, bytes, 0..here, &mut out)?;
+            assert_eq!(
+                (out[first].stored_ms, out[first].payload),
+                head.timers.firsts[index as usize]
+            );
+        }
         Ok(out)
     }
 
@@ -426,11 +539,18 @@ mod tests {
             let head = RunHead::read(&IDENTITY, &(4096..1 << 20), &encoded.bytes).expect("whole");
             prop_assert_eq!(&head, &encoded.head);
             prop_assert_eq!(&head.notes, &notes);
-            let expected: Vec<_> = head
+            let mut expected: Vec<_> = head
                 .queues
                 .iter()
                 .flat_map(|queue| (0..queue.count).map(|number| entry(queue.key, number)))
                 .collect();
+            let total: u64 = counts.iter().sum();
+            let mut timers: Vec<_> =
+                (0..total).map(|number| timer(number * 7919 % (total + 1), number)).collect();
+            timers.sort_by_key(|timer| (timer.stored_ms, timer.payload));
+            let last = timers.last().map_or((0, 0), |timer| (timer.stored_ms, timer.payload));
+            prop_assert_eq!((head.timers.count, head.timers.last), (total, last));
+            expected.extend(timers);
             prop_assert_eq!(all(&encoded, &head), Ok(expected));
         }
 

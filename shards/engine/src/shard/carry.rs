@@ -34,7 +34,7 @@ pub(super) struct Carrying {
 
 /// A way through everything that waits below a log offset.
 #[derive(Clone, Copy, Debug)]
-struct Pass {
+pub(super) struct Pass {
     /// Where the segment begins, and where it ends or what may go does.
     from: u64,
     to: u64,
@@ -58,6 +58,21 @@ struct Found {
 }
 
 impl Pass {
+    /// Where it ends.
+    pub fn to(&self) -> u64 {
+        self.to
+    }
+
+    /// Whether so many bytes more may be appended.
+    pub fn has_budget(&self, bytes: u64) -> bool {
+        self.bytes + bytes <= self.bytes_max
+    }
+
+    /// So many were.
+    pub fn spent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
     /// Goes on behind a message, for which so many bytes were appended.
     fn on(&mut self, found: &Found, bytes: u64) -> Step {
         match found.kind {
@@ -69,7 +84,7 @@ impl Pass {
     }
 }
 
-enum Step {
+pub(super) enum Step {
     /// One was looked at: bytes appended for it.
     On(u64),
     /// Something is being read, or the log takes nothing now.
@@ -106,7 +121,8 @@ impl Shard {
         let carrying = &self.carrying;
         let copies = carrying.carried.first_in(0..u64::MAX).map(|(_, entry)| entry.payload);
         let halves = self.open_halves_from().unwrap_or(u64::MAX);
-        levels.min(halves).max(carrying.done_to).min(copies.unwrap_or(u64::MAX))
+        let timers = self.timers.first_pending_run(self.start).map_or(u64::MAX, |run| run.start);
+        levels.min(halves).max(carrying.done_to).min(copies.unwrap_or(u64::MAX)).min(timers)
     }
 
     /// What waits in the segment that begins at `from` is to leave it, as far as it lies below `to`.
@@ -180,7 +196,7 @@ impl Shard {
     fn carry_next(&mut self, pass: &mut Pass, record: &mut Vec<u8>) -> Step {
         let found = match self.next_to_carry(pass) {
             Ok(Some(found)) => found,
-            Ok(None) => return Step::Done,
+            Ok(None) => return self.carry_timers(pass, record),
             Err(step) => return step,
         };
         let Found { key: (queue, queue_offset), entry, kind } = found;

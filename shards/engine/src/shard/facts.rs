@@ -1,5 +1,6 @@
 //! Facts: what the log's own records say, applied one after the other: catalog, consumer offsets,
-//! settlements, carried messages, what became of half messages. The same whether they come from the log, the notes of a run or a snapshot.
+//! settlements, carried messages, timers, what became of half messages. The same whether they come from
+//! the log, the notes of a run or a snapshot.
 //! Kind: machine
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use crate::commitlog::Kind;
 use crate::consumequeue::{QueueKey, RunHead, RunIdentity};
 use crate::delay::Delays;
 use crate::offsets::ConsumerOffsets;
+use crate::timer::{Cursors, Recalls, read_recalled};
 use crate::transaction::{Endings, HALF_TOPIC_INCARNATION};
 
 /// See the module's first lines.
@@ -25,6 +27,9 @@ pub(super) struct Facts {
     pub carried: Carried,
     /// Half messages.
     pub endings: Endings,
+    /// Which timers are settled.
+    pub fired: Cursors,
+    pub recalls: Recalls,
 }
 
 /// A record of the log's own kinds that a run does not hold yet.
@@ -70,6 +75,16 @@ impl Facts {
                 Ok(())
             }
             Kind::Checked if !self.endings.replay_checked(payload) => Err(malformed),
+            Kind::Fired => {
+                self.fired = Cursors::read(payload).ok_or(malformed)?;
+                self.recalls.forget_before(self.fired.below_all().due_ms);
+                Ok(())
+            }
+            Kind::Recalled => {
+                let (due_ms, name) = read_recalled(payload).ok_or(malformed)?;
+                self.recalls.insert(due_ms, name);
+                Ok(())
+            }
             Kind::Catalog => self
                 .catalog
                 .replay(topic, payload)
@@ -119,6 +134,10 @@ impl Facts {
         for (key, entry) in self.carried.iter() {
             add(Kind::Moved, 0, &write_moved(key, &entry));
         }
+        if !self.fired.is_empty() {
+            add(Kind::Fired, 0, &self.fired.write());
+        }
+        self.recalls.payloads().for_each(|payload| add(Kind::Recalled, 0, &payload));
         notes
     }
 }

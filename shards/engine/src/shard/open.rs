@@ -13,14 +13,16 @@ use proto::{properties, record};
 use super::carry::Carrying;
 use super::damage::Damages;
 use super::facts::{Facts, Snapshot};
-use super::seal::{SealLimits, Slice, Unsealed};
+use super::fire::TimersLooked;
+use super::seal::{SealLimits, Slice, Unsealed, timer_run};
 use super::{AnsweredKey, Shard};
 use crate::catalog::{Catalog, CatalogError};
 use crate::coldread::ColdReads;
 use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix};
-use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey, RunHead};
+use crate::consumequeue::{ConsumeQueues, ENTRIES_PER_PAGE, QueueEntry, QueueKey, RunHead};
 use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
+use crate::timer::{TIMER_TOPIC_INCARNATION, Timer, TimerKey, Timers};
 use crate::transaction::Transactions;
 
 /// Something whole in the store that says what cannot be.
@@ -70,6 +72,7 @@ pub struct OpeningSettings {
 pub struct Opening {
     start: u64,
     queues: ConsumeQueues,
+    timers: Timers,
     facts: Facts,
     unsealed: Unsealed,
     stored_ms: u64,
@@ -86,6 +89,7 @@ impl Opening {
         Opening {
             start,
             queues: ConsumeQueues::default(),
+            timers: Timers::new(start, ENTRIES_PER_PAGE),
             facts: Facts::default(),
             unsealed: Unsealed::new(seal, segment_bytes, start),
             stored_ms: 0,
@@ -125,7 +129,11 @@ impl Opening {
         }
         self.stored_ms = self.stored_ms.max(run.stored_ms.1);
         self.unsealed.skip(run.range.end);
-        Ok(self.queues.found_run(run))
+        let address = self.queues.found_run(run);
+        if let Some(timers) = timer_run(run, address) {
+            self.timers.run_found(timers);
+        }
+        Ok(address)
     }
 
     /// Applies one record. Records of a group are kept until it is whole.
@@ -174,6 +182,12 @@ impl Opening {
         if prefix.kind == Kind::Message {
             return self.message(offset, prefix, payload);
         }
+        if prefix.kind == Kind::Carried && prefix.topic == TIMER_TOPIC_INCARNATION {
+            let malformed = || OpenError::Malformed { kind: prefix.kind, offset };
+            let (copy, _) = record::Record::decode(payload).map_err(|_| malformed())?;
+            self.timers.add(timer_of(copy.fields(), offset, prefix, true));
+            return Ok(());
+        }
         if offset >= self.facts_from {
             self.facts.apply(offset, prefix.kind, prefix.topic, payload)?;
         }
@@ -201,6 +215,9 @@ impl Opening {
             stored_ms,
         };
         self.queues.arrive(slot, queue_offset, entry);
+        if prefix.topic == TIMER_TOPIC_INCARNATION {
+            self.timers.add(timer_of(fields, offset, prefix, false));
+        }
         self.facts.catalog.saw_incarnation(prefix.topic);
         self.stored_ms = self.stored_ms.max(stored_ms);
         self.messages += 1;
@@ -210,7 +227,7 @@ impl Opening {
     /// Cuts what was replayed into a slice: everything below `to`, which is durable and where no group
     /// is open.
     pub fn cut(&mut self, to: u64) -> Slice {
-        self.unsealed.cut(to, &mut self.queues)
+        self.unsealed.cut(to, &mut self.queues, &mut self.timers)
     }
 
     /// Where the next slice begins.
@@ -221,7 +238,11 @@ impl Opening {
     /// The run of a cut slice is on disk. The address of its bytes.
     pub fn run_written(&mut self, head: &RunHead) -> u64 {
         self.unsealed.written();
-        self.queues.add_run(head)
+        let address = self.queues.add_run(head);
+        if let Some(timers) = timer_run(head, address) {
+            self.timers.run_written(timers);
+        }
+        address
     }
 
     /// The shard, open, with the log that goes on, and the catalog that its log holds.
@@ -239,6 +260,8 @@ impl Opening {
             held: HeldPulls::default(),
             delays: Delays::new(&settings.delays_ms),
             transactions: Transactions::new(settings.transaction_timeout_ms),
+            timers: self.timers,
+            timers_looked: TimersLooked::default(),
             cold: ColdReads::new(settings.read_cache_bytes),
             cold_runs: ColdReads::new(0),
             unsealed: self.unsealed,
@@ -265,6 +288,7 @@ impl Opening {
             told_overdue: 0,
             ticked_ms: 0,
         };
+        shard.timers.restore(self.facts.fired, self.facts.recalls);
         // Runs end where they end, and the file system says if there is less.
         shard.cold_runs.written(u64::MAX);
         for level in 1..=shard.delays.levels() {
@@ -275,6 +299,26 @@ impl Opening {
         }
         shard.restore_transactions(&self.facts.endings);
         (shard, self.facts.catalog)
+    }
+}
+
+/// A timer as its record says. One that does not say when is due at once.
+fn timer_of(
+    fields: &record::RecordFields<'_>,
+    offset: u64,
+    prefix: Prefix,
+    is_copy: bool,
+) -> Timer {
+    let out_ms = properties::find(fields.properties, properties::name::TIMER_OUT_MS)
+        .and_then(proto::text::parse_i64)
+        .and_then(|out_ms| u64::try_from(out_ms).ok());
+    Timer {
+        key: TimerKey {
+            due_ms: out_ms.map_or(0, |out_ms| out_ms + 1),
+            payload: offset + PREFIX_BYTES as u64,
+        },
+        size_bytes: prefix.len,
+        is_copy,
     }
 }
 

@@ -125,7 +125,7 @@ impl From<NotNow> for Searched {
     }
 }
 
-const RUN_IS_MADE_AGAIN: &str =
+pub(super) const RUN_IS_MADE_AGAIN: &str =
     "the queue entries of this part of the log are damaged and are being made again from the log";
 
 /// A record of a reply that lies in the tail's memory.
@@ -322,7 +322,7 @@ impl Shard {
             Cold::Copied => self.read_pages(&place, &pages, out),
             Cold::Wanted => Fetched::Wanted(ColdRange::Runs(place.addresses)),
             Cold::Failed(reason) => {
-                self.report_run(&place, &reason);
+                self.report_run(&place.run, &reason);
                 Fetched::Failed(reason)
             }
         };
@@ -358,7 +358,7 @@ impl Shard {
             let seed = self.log.shape().seed;
             let wanted = from as usize..to as usize;
             if let Err(error) = read_page(seed, place.run.start, number, page, wanted, out) {
-                self.report_run(place, &error.to_string());
+                self.report_run(&place.run, &error.to_string());
                 return Fetched::Failed(RUN_IS_MADE_AGAIN.to_owned());
             }
         }
@@ -366,16 +366,16 @@ impl Shard {
     }
 
     /// A run is not what was written: it is made again from the log.
-    fn report_run(&mut self, place: &Place, reason: &str) {
+    pub(super) fn report_run(&mut self, run: &std::ops::Range<u64>, reason: &str) {
         if self.damaged_run.is_none() {
             tracing::error!(
                 shard = self.index.0,
-                from = place.run.start,
-                to = place.run.end,
+                from = run.start,
+                to = run.end,
                 reason,
                 "the queue entries of this part of the log are damaged on disk; they are made again from the log, pulls that need them fail until then"
             );
-            self.damaged_run = Some(place.run.clone());
+            self.damaged_run = Some(run.clone());
             self.is_damage_told = false;
         }
     }

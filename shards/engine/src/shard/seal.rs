@@ -9,8 +9,9 @@ use std::ops::Range;
 use super::Shard;
 use super::facts::{OwnRecord, compact};
 use crate::commitlog::Kind;
-use crate::consumequeue::{ConsumeQueues, EncodedRun, RunDraft, RunHead, RunIdentity};
+use crate::consumequeue::{ConsumeQueues, EncodedRun, PAGE_BYTES, RunDraft, RunHead, RunIdentity};
 use crate::limits::{SEAL_ENTRIES, SEAL_LOG_BYTES, SEAL_NOTE_BYTES};
+use crate::timer::{TimerKey, TimerRun, Timers};
 
 /// When a slice is cut: as soon as one of these is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,7 +87,12 @@ impl Unsealed {
 
     /// Cuts the next slice if one is due and none is on its way. All below `durable` is, and groups
     /// end there.
-    pub fn next_slice(&mut self, durable: u64, queues: &mut ConsumeQueues) -> Option<Slice> {
+    pub fn next_slice(
+        &mut self,
+        durable: u64,
+        queues: &mut ConsumeQueues,
+        timers: &mut Timers,
+    ) -> Option<Slice> {
         let segment_end = (self.from + 1).next_multiple_of(self.segment_bytes);
         let to = durable.min(segment_end);
         let is_due = to == segment_end
@@ -96,11 +102,12 @@ impl Unsealed {
         if !is_due || self.is_in_flight || to <= self.from {
             return None;
         }
-        Some(self.cut(to, queues))
+        Some(self.cut(to, queues, timers))
     }
 
-    pub fn cut(&mut self, to: u64, queues: &mut ConsumeQueues) -> Slice {
-        let run = queues.cut(self.from..to);
+    pub fn cut(&mut self, to: u64, queues: &mut ConsumeQueues, timers: &mut Timers) -> Slice {
+        let mut run = queues.cut(self.from..to);
+        run.set_timers(timers.cut(to));
         let mut notes = Vec::new();
         while let Some(note) = self.notes.pop_front_if(|note| note.end <= to) {
             self.note_bytes -= note.payload.len();
@@ -125,7 +132,12 @@ impl Unsealed {
 /// Whether a start has to know what a record of this kind says.
 fn says_something(kind: Kind) -> bool {
     match kind {
-        Kind::Offsets | Kind::Catalog | Kind::Settled | Kind::Moved => true,
+        Kind::Offsets
+        | Kind::Catalog
+        | Kind::Settled
+        | Kind::Fired
+        | Kind::Recalled
+        | Kind::Moved => true,
         Kind::Ended | Kind::Checked => true,
         Kind::Message | Kind::Filler | Kind::Segment | Kind::End | Kind::Carried => false,
     }
@@ -135,7 +147,8 @@ impl Shard {
     /// The next slice to write as a run, when one is due. One at a time: the next comes after
     /// [`Shard::run_written`].
     pub fn next_slice(&mut self) -> Option<Slice> {
-        self.unsealed.next_slice(self.log.durable_records(), &mut self.queues)
+        let durable = self.log.durable_records();
+        self.unsealed.next_slice(durable, &mut self.queues, &mut self.timers)
     }
 
     /// A run is durable. The address at which the driver finds its bytes for reads.
@@ -147,6 +160,9 @@ impl Shard {
             self.damaged_run = None;
         }
         let address = self.queues.add_run(head);
+        if let Some(run) = timer_run(head, address) {
+            self.timers.run_written(run);
+        }
         self.evict_entries();
         address
     }
@@ -155,4 +171,18 @@ impl Shard {
     pub(super) fn evict_entries(&mut self) {
         self.queues.evict(self.log.tail_floor());
     }
+}
+
+/// What the machine of timers needs to know of a run; `None`: there are none in it.
+pub(super) fn timer_run(head: &RunHead, address: u64) -> Option<TimerRun> {
+    let timers = &head.timers;
+    let key = |(due_ms, payload): (u64, u64)| TimerKey { due_ms, payload };
+    (timers.count > 0).then(|| TimerRun {
+        range: head.range.clone(),
+        count: timers.count,
+        firsts: timers.firsts.iter().copied().map(key).collect(),
+        last: key(timers.last),
+        address: address + head.pages_start + head.pages * PAGE_BYTES as u64,
+        page: head.pages,
+    })
 }

@@ -27,9 +27,10 @@ impl Shard {
             .min()
     }
 
-    /// When `next_due` or `next_check` has something to do, wall-clock ms; `None`: not before something
-    /// happens.
+    /// When `next_due`, `due_timers` or `next_check` has something to do, wall-clock ms; `None`: not before
+    /// something happens.
     pub fn due_at_ms(&self) -> Option<u64> {
-        [self.delays.wake_at_ms(), self.transactions.wake_at_ms()].into_iter().flatten().min()
+        let delays = [self.delays.wake_at_ms(), self.timers.wake_at_ms()];
+        delays.into_iter().chain([self.transactions.wake_at_ms()]).flatten().min()
     }
 }
