@@ -19,6 +19,7 @@ mod answer;
 mod broker;
 mod consumer;
 mod pull;
+mod query;
 mod queue;
 mod send;
 mod topic;
@@ -32,6 +33,7 @@ pub use consumer::{
     UpdateOffsetHeader,
 };
 pub use pull::PullHeader;
+pub use query::{QueryConsumeQueueHeader, QueryMessageHeader, ViewMessageHeader};
 pub use queue::{Boundary, QueueHeader};
 pub use send::{ScannedSend, SendHeader};
 pub use topic::CreateTopicHeader;

@@ -4,12 +4,14 @@ mod client;
 mod lock;
 mod offset;
 mod pull;
+mod query;
 mod send;
 mod sendback;
 mod topic;
 
 pub(super) use offset::TimeQuestion;
-pub(super) use send::unique_key_range;
+pub(super) use query::{EntriesQuestion, ViewQuestion};
+pub(super) use send::{keys_range, unique_key_range};
 pub(super) use sendback::SendBack;
 
 /// What a ticket's answer is.

@@ -188,6 +188,7 @@ impl Broker {
                 properties: &text,
                 tag: made.tag,
                 unique_key: made.unique_key,
+                keys: made.keys,
             };
             let ticket = (!asker.is_oneway).then_some(ticket);
             self.shards[place].append_message(now.wall_ms, &message, ticket)?;
@@ -270,6 +271,7 @@ impl Broker {
         // Both stay where they are unless something is taken out of the text below.
         let mut tag = tag_hash(&known, text);
         let mut unique_key = known.unique_key.map(|key| start_and_length(&key));
+        let mut keys = known.keys.map_or((0, 0), |keys| start_and_length(&keys));
         let delay =
             known.delay.map(|delay| parse_delay(delay.value(text))).transpose()?.unwrap_or(0);
         let has_receipt = known.pop_receipt.is_some();
@@ -302,6 +304,7 @@ impl Broker {
             let known = WellKnown::collect(text);
             tag = tag_hash(&known, text);
             unique_key = known.unique_key.map(|key| start_and_length(&key));
+            keys = known.keys.map_or((0, 0), |keys| start_and_length(&keys));
         }
         let unique_key = unique_key.expect("appended above");
         let kind = match (known.sharding_key, known.delay) {
@@ -309,7 +312,7 @@ impl Broker {
             (None, Some(_)) => MessageType::Delay,
             (None, None) => MessageType::Normal,
         };
-        Ok(Made { delay_level, tag, unique_key, kind })
+        Ok(Made { delay_level, tag, unique_key, keys, kind })
     }
 
     /// Whether a send to a retry topic has been retried too often (`handleRetryAndDLQ`).
@@ -434,6 +437,7 @@ impl Broker {
                 properties: text,
                 tag: *tag,
                 unique_key: unique_key_range(text),
+                keys: keys_range(text),
             })
             .collect();
         let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
@@ -475,12 +479,18 @@ struct Made {
     delay_level: Option<usize>,
     tag: i32,
     unique_key: (usize, usize),
+    keys: (usize, usize),
     kind: MessageType,
 }
 
 /// Where the value of UNIQ_KEY lies in a properties text; (0, 0) without one.
 pub(in crate::broker) fn unique_key_range(text: &[u8]) -> (usize, usize) {
     WellKnown::collect(text).unique_key.map_or((0, 0), |key| start_and_length(&key))
+}
+
+/// Where the value of KEYS lies in a properties text; (0, 0) without one.
+pub(in crate::broker) fn keys_range(text: &[u8]) -> (usize, usize) {
+    WellKnown::collect(text).keys.map_or((0, 0), |keys| start_and_length(&keys))
 }
 
 fn start_and_length(known: &Known) -> (usize, usize) {

@@ -91,6 +91,7 @@ struct Flips {
 enum FileKind {
     Segment,
     Run,
+    Index,
     Snapshot,
     Document,
 }
@@ -100,6 +101,7 @@ impl FileKind {
         match path.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
             name if name.len() == 20 => FileKind::Segment,
             name if name.starts_with("queues-") => FileKind::Run,
+            name if name.starts_with("index-") => FileKind::Index,
             name if name.starts_with("snapshot-") => FileKind::Snapshot,
             _ => FileKind::Document,
         }
@@ -107,7 +109,7 @@ impl FileKind {
 
     /// Its bytes are in pages, not a small file's text.
     fn has_pages(self) -> bool {
-        matches!(self, FileKind::Segment | FileKind::Run)
+        matches!(self, FileKind::Segment | FileKind::Run | FileKind::Index)
     }
 }
 
@@ -534,6 +536,7 @@ impl World {
             sync_flush_timeout_ms: 5_000,
             write_buffer_bytes: 16 << 20,
             read_cache_bytes: 8 << 20,
+            message_index: true,
             delay_levels_ms: vec![self.delay_ms],
             seal: self.seal_limits(),
         };
@@ -678,6 +681,9 @@ impl World {
                 ToControl::RemoveBelow { shard, segments, start } => {
                     life.upkeeps.push_back((shard, Upkeep::RemoveBelow(segments, start)));
                 }
+                ToControl::KeepIndex { shard, work } => {
+                    life.upkeeps.push_back((shard, Upkeep::KeepIndex(work)));
+                }
                 ToControl::RemakeRun { shard, range } => {
                     life.upkeeps.push_back((shard, Upkeep::RemakeRun(range)));
                 }
@@ -759,6 +765,8 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         long_polling: true,
+        query_messages_max: 64,
+        unique_query_messages_max: 32,
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,

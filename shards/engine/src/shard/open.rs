@@ -21,6 +21,8 @@ use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES,
 use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey, RunHead};
 use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
+use crate::limits::{INDEX_CACHE_BLOCKS, INDEX_READ_BYTES};
+use crate::messageindex::{IndexDraft, IndexHead, IndexWork, MessageIndex, keys_of};
 
 /// Something whole in the store that says what cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,7 @@ pub struct Opening {
     queues: ConsumeQueues,
     facts: Facts,
     unsealed: Unsealed,
+    keys: MessageIndex,
     stored_ms: u64,
     messages: u64,
     /// What own records below say is in the snapshot.
@@ -85,10 +88,29 @@ impl Opening {
             queues: ConsumeQueues::default(),
             facts: Facts::default(),
             unsealed: Unsealed::new(seal, segment_bytes, start),
+            keys: MessageIndex::new(0, segment_bytes, false),
             stored_ms: 0,
             messages: 0,
             facts_from,
             group: Vec::new(),
+        }
+    }
+
+    /// With this index of the messages' keys.
+    pub fn with_index(self, keys: MessageIndex) -> Opening {
+        Opening { keys, ..self }
+    }
+
+    /// An index file, before all runs and records. The address of its bytes.
+    pub fn index_file(&mut self, head: &IndexHead) -> u64 {
+        self.keys.found_file(head)
+    }
+
+    /// What is noted of the keys of the slice that was cut last.
+    pub fn index_draft(&mut self) -> Option<IndexDraft> {
+        match self.keys.next_work()? {
+            IndexWork::Write(draft) => Some(draft),
+            _ => None,
         }
     }
 
@@ -122,6 +144,7 @@ impl Opening {
         }
         self.stored_ms = self.stored_ms.max(run.stored_ms.1);
         self.unsealed.skip(run.range.end);
+        self.keys.sealed_before(run.range.clone());
         Ok(self.queues.found_run(run))
     }
 
@@ -198,6 +221,11 @@ impl Opening {
             stored_ms,
         };
         self.queues.arrive(slot, queue_offset, entry);
+        if self.keys.is_enabled() {
+            let (unique_key, keys) = keys_of(fields.properties);
+            self.stored_ms = self.stored_ms.max(stored_ms);
+            self.keys.note(prefix.topic, unique_key, keys, entry.payload, self.stored_ms);
+        }
         self.facts.catalog.saw_incarnation(prefix.topic);
         self.stored_ms = self.stored_ms.max(stored_ms);
         self.messages += 1;
@@ -207,7 +235,7 @@ impl Opening {
     /// Cuts what was replayed into a slice: everything below `to`, which is durable and where no group
     /// is open.
     pub fn cut(&mut self, to: u64) -> Slice {
-        self.unsealed.cut(to, &mut self.queues)
+        self.unsealed.cut(to, &mut self.queues, &mut self.keys)
     }
 
     /// Where the next slice begins.
@@ -237,7 +265,12 @@ impl Opening {
             delays: Delays::new(&settings.delays_ms),
             cold: ColdReads::new(settings.read_cache_bytes),
             cold_runs: ColdReads::new(0),
+            cold_index: ColdReads::of_pages(INDEX_READ_BYTES, INDEX_CACHE_BLOCKS),
             unsealed: self.unsealed,
+            keys: self.keys,
+            page: Vec::new(),
+            expired_index: Vec::new(),
+            failed_from: u64::MAX,
             start: self.start,
             expiring: None,
             is_removing: false,
@@ -263,6 +296,7 @@ impl Opening {
         };
         // Runs end where they end, and the file system says if there is less.
         shard.cold_runs.written(u64::MAX);
+        shard.cold_index.written(u64::MAX);
         for level in 1..=shard.delays.levels() {
             let cursor = self.facts.cursors.get(&(level as u64)).copied().unwrap_or(0);
             let max = shard.queues.find(Delays::queue(level)).map_or(0, |queue| queue.max());
