@@ -32,11 +32,24 @@ impl Chunk {
         self.oldest_ms + u64::from(entry.after_ms)
     }
 
+    /// Counts from the first entry again, after those before were taken.
+    fn rebase(&mut self) {
+        let Some(first) = self.entries.first().copied() else { return };
+        self.base = self.payload(&first);
+        self.oldest_ms = self.ms(&first);
+        for entry in &mut self.entries {
+            entry.place -= first.place;
+            entry.after_ms -= first.after_ms;
+        }
+    }
+
     /// What a new entry would be; `None`: it begins a chunk of its own.
     fn entry(&self, hash: u32, payload: u64, ms: u64) -> Option<IndexEntry> {
         let place = u32::try_from((payload - self.base) / IndexEntry::PLACE_BYTES).ok()?;
         let after_ms = u32::try_from(ms - self.oldest_ms).ok()?;
-        let is_full = self.entries.len() >= INDEX_CHUNK_ENTRIES;
+        // All keys of a message are in one chunk: a search that goes on does so below a message.
+        let is_new = self.entries.last().is_none_or(|last| last.place != place);
+        let is_full = self.entries.len() >= INDEX_CHUNK_ENTRIES && is_new;
         (!is_full).then_some(IndexEntry { hash, place, after_ms })
     }
 }
@@ -89,6 +102,7 @@ impl Recent {
                 below.newest_ms = oldest_ms + u64::from(last.after_ms);
             }
             taken.push(below);
+            chunk.rebase();
             break;
         }
         self.len -= taken.iter().map(|chunk| chunk.entries.len()).sum::<usize>();
