@@ -18,7 +18,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// Nouns of the engine: one does not import another.
-const NOUNS: [&str; 10] = [
+const NOUNS: [&str; 11] = [
     "carried",
     "catalog",
     "coldread",
@@ -27,6 +27,7 @@ const NOUNS: [&str; 10] = [
     "delay",
     "filter",
     "hold",
+    "messageindex",
     "offsets",
     "retention",
 ];
@@ -35,7 +36,8 @@ const NOUNS: [&str; 10] = [
 const LEAVES: [(&str, &[&str]); 6] = [
     ("limits", &["*"]),
     ("ticket", &["Ticket"]),
-    ("consumequeue", &["QueueEntry", "QueueKey"]),
+    // The last two: whose files beside the log are, and what is wrong with one.
+    ("consumequeue", &["QueueEntry", "QueueKey", "RunIdentity", "RunError"]),
     ("filter", &["TagFilter"]),
     ("hold", &["HeldPull"]),
     // Upward, but a number: the queue key of SCHEDULE_TOPIC_XXXX.

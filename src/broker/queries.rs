@@ -285,19 +285,22 @@ impl Broker {
 
 /// Oldest first, as RocketMQ sorts what it found.
 fn answer_query(asker: &Asker, found: FoundByKey, outboxes: &mut Outboxes) {
-    let (updated_ms, updated) = match found.messages.is_empty() {
-        true => (0, 0),
-        false => (found.index_end.0, found.index_end.1.to_i64()),
-    };
+    if found.messages.is_empty() {
+        return answer_nothing_found(asker, outboxes);
+    }
+    let (updated_ms, updated) = found.index_end;
     let ext = [
-        ("indexLastUpdatePhyoffset", &*updated.to_string()),
+        ("indexLastUpdatePhyoffset", &*updated.to_i64().to_string()),
         ("indexLastUpdateTimestamp", &*updated_ms.to_string()),
     ];
-    if found.messages.is_empty() {
-        let remark = Some("can not find message, maybe time range not correct");
-        return answer(asker, response::QUERY_NOT_FOUND, remark, Some(&ext), &[], outboxes);
-    }
     let records = found.messages.iter().rev().map(|message| &message.record[..]);
     let body = records.collect::<Vec<_>>().concat();
     answer(asker, response::SUCCESS, None, Some(&ext), &body, outboxes);
+}
+
+/// As RocketMQ: its numbers are 0 then.
+pub(super) fn answer_nothing_found(asker: &Asker, outboxes: &mut Outboxes) {
+    let ext = [("indexLastUpdatePhyoffset", "0"), ("indexLastUpdateTimestamp", "0")];
+    let remark = Some("can not find message, maybe time range not correct");
+    answer(asker, response::QUERY_NOT_FOUND, remark, Some(&ext), &[], outboxes);
 }

@@ -18,8 +18,11 @@ use super::recovery;
 use super::runs::{ASIDE, CHUNK_BYTES, RunFailure, ShardPlace};
 use super::store::{self, StoreError};
 
-/// Bytes of a file's head read at a time, and of its pages while files are merged.
+/// Bytes of a file's head read at a time.
 const READ_BYTES: usize = 16 * 1024;
+
+/// Bytes of a file's pages read at a time while files are merged: 64 of them have 8 MiB of entries.
+const MERGE_READ_BYTES: usize = 128 * 1024;
 
 /// Why a piece of work was not done.
 #[derive(Debug)]
@@ -126,7 +129,8 @@ fn merge<F: FileSystem>(
     };
     let aside = place.index_path(&(first.start..last.end)).with_extension(ASIDE);
     let output = files.open(&aside, OpenMode::OrCreate)?;
-    let (mut read, mut buffer) = (DirectBuffer::new(READ_BYTES)?, DirectBuffer::new(CHUNK_BYTES)?);
+    let mut read = DirectBuffer::new(MERGE_READ_BYTES)?;
+    let mut buffer = DirectBuffer::new(CHUNK_BYTES)?;
     let (mut pages, mut at) = (Vec::new(), merge.pages_start());
     loop {
         match merge.step(&mut pages) {

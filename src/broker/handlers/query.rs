@@ -15,6 +15,7 @@ use runtime::clock::Now;
 use super::super::dispatch::{Handled, Stop, answer, here};
 use super::super::limits::{ENTRIES_PER_ANSWER_MAX, QUERY_BYTES_MAX};
 use super::super::parked::Request;
+use super::super::queries::answer_nothing_found;
 use super::super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
 
@@ -55,7 +56,8 @@ impl Broker {
         let topic = self.catalog.topic(&header.topic.to_cow()).map(|topic| topic.incarnation);
         // What is before 1970 begins with it; what ends before is never.
         let (Some(topic), Ok(end_ms), 1..) = (topic, end, asked) else {
-            return not_found(asker, outboxes);
+            answer_nothing_found(asker, outboxes);
+            return Ok(());
         };
         let query = KeyQuery {
             topic,
@@ -195,14 +197,6 @@ impl Broker {
         answer(asker, response::SUCCESS, None, None, &body, outboxes);
         Ok(true)
     }
-}
-
-/// The answer to a question that needs no look.
-fn not_found(asker: &Asker, outboxes: &mut Outboxes) -> Handled {
-    let ext = [("indexLastUpdatePhyoffset", "0"), ("indexLastUpdateTimestamp", "0")];
-    let remark = Some("can not find message, maybe time range not correct");
-    answer(asker, response::QUERY_NOT_FOUND, remark, Some(&ext), &[], outboxes);
-    Ok(())
 }
 
 fn no_message(offset: i64) -> Stop {

@@ -79,7 +79,7 @@ struct Flips {
     records: usize,
     /// Bytes of the log that no record needs: padding, what a filler skips, space ahead.
     free: usize,
-    /// Bytes of runs and snapshots.
+    /// Bytes of runs, index files and snapshots.
     derived: usize,
     /// Bytes of STORE and EPOCHS.
     documents: usize,
@@ -222,7 +222,7 @@ impl Life {
         self.control[core].0.send(message).ok();
     }
 
-    fn tell_all(&mut self, message: impl Fn() -> ToCore<DiskFile>) {
+    pub(crate) fn tell_all(&mut self, message: impl Fn() -> ToCore<DiskFile>) {
         for (to_core, _) in &mut self.control {
             to_core.send(message()).ok();
         }
@@ -348,7 +348,8 @@ impl World {
         for _ in 0..self.rng.u32(1..4) {
             let wanted = match self.rng.u8(..10) {
                 0..5 => FileKind::Segment,
-                5..7 => FileKind::Run,
+                5 => FileKind::Run,
+                6 => FileKind::Index,
                 7..9 => FileKind::Snapshot,
                 _ => FileKind::Document,
             };
@@ -369,7 +370,7 @@ impl World {
             match wanted {
                 FileKind::Segment if is_used(used, path, place) => flips.records += 1,
                 FileKind::Segment => flips.free += 1,
-                FileKind::Run | FileKind::Snapshot => flips.derived += 1,
+                FileKind::Run | FileKind::Index | FileKind::Snapshot => flips.derived += 1,
                 FileKind::Document => flips.documents += 1,
             }
             flips.places.push((path.clone(), place));

@@ -192,15 +192,23 @@ impl IndexWriter {
         pages_start(self.expected.div_ceil(ENTRIES_PER_INDEX_PAGE as u64))
     }
 
+    /// Bytes of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        let pages = self.expected.div_ceil(ENTRIES_PER_INDEX_PAGE as u64);
+        self.pages_start() + pages * INDEX_PAGE_BYTES as u64
+    }
+
     /// Adds an entry to the last page of `out`, or begins one; a page that is full is finished.
     pub fn push(&mut self, entry: IndexEntry, out: &mut Vec<u8>) {
         if self.in_page == 0 {
             self.head.directory.push(entry.hash);
             out.extend_from_slice(&[0; PAGE_HEAD_BYTES]);
         }
-        out.extend_from_slice(&entry.hash.to_le_bytes());
-        out.extend_from_slice(&entry.place.to_le_bytes());
-        out.extend_from_slice(&entry.after_ms.to_le_bytes());
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[0..4].copy_from_slice(&entry.hash.to_le_bytes());
+        bytes[4..8].copy_from_slice(&entry.place.to_le_bytes());
+        bytes[8..12].copy_from_slice(&entry.after_ms.to_le_bytes());
+        out.extend_from_slice(&bytes);
         self.in_page += 1;
         self.head.entries += 1;
         if self.in_page == ENTRIES_PER_INDEX_PAGE {

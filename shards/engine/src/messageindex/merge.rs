@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use super::draft::sort;
+use super::draft::{SORTED_BITS_MAX, sort_part};
 use super::file::{IndexEntry, IndexHead, IndexWriter, read_entries};
 use crate::consumequeue::{RunError, RunIdentity};
 
-/// Entries that are sorted at a time: they and their copies take 1.5 MiB.
-const BATCH_ENTRIES: u64 = 1 << 16;
+/// Entries that are sorted at a time: they and their copies take 192 KiB.
+const BATCH_ENTRIES: u64 = 1 << 13;
 
 /// Why files cannot be merged.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -43,6 +43,7 @@ pub struct Merge {
     /// The range of hashes that is gathered.
     next: u64,
     batch: Vec<IndexEntry>,
+    other: Vec<IndexEntry>,
 }
 
 /// What a merge wants.
@@ -77,9 +78,11 @@ impl Merge {
         let start = range.start;
         let writer = IndexWriter::new(identity, range, (oldest_ms, newest_ms), total as usize);
         let bits = (total / BATCH_ENTRIES + 1).next_power_of_two().trailing_zeros();
+        let bits = bits.max(32 - SORTED_BITS_MAX);
         let input = |head| Input { head, page: 0, entries: std::collections::VecDeque::new() };
         let inputs = heads.into_iter().map(input).collect();
-        Merge { identity, inputs, writer, start, oldest_ms, bits, next: 0, batch: Vec::new() }
+        let (batch, other) = (Vec::new(), Vec::new());
+        Merge { identity, inputs, writer, start, oldest_ms, bits, next: 0, batch, other }
     }
 
     /// Bytes of the file before its pages.
@@ -108,12 +111,11 @@ impl Merge {
                 }
             }
         }
-        let mut batch = std::mem::take(&mut self.batch);
-        sort(&mut batch);
-        for entry in batch.drain(..) {
+        self.other.resize(self.batch.len(), IndexEntry::default());
+        sort_part(&mut self.batch, &mut self.other, 32 - self.bits);
+        for entry in self.batch.drain(..) {
             self.writer.push(entry, out);
         }
-        self.batch = batch;
         self.next += 1;
         MergeStep::Made
     }
