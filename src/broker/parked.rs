@@ -24,7 +24,7 @@ pub(super) enum Request {
     SendBack(SendBack),
     Time(TimeQuestion),
     View(ViewQuestion),
-    Entries(EntriesQuestion),
+    Entries(Box<EntriesQuestion>),
 }
 
 impl Broker {

@@ -159,7 +159,7 @@ impl Broker {
         let to = from.saturating_add(count).min(max);
         let entries = Vec::new();
         let question = EntriesQuestion { place, queue, to, entries, next: from, body };
-        self.try_or_park(now, asker, Request::Entries(question), outboxes)
+        self.try_or_park(now, asker, Request::Entries(Box::new(question)), outboxes)
     }
 
     /// `false`: entries are being read.

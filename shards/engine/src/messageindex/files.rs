@@ -168,10 +168,7 @@ impl IndexFiles {
 
     fn changed(&mut self) {
         self.generation += 1;
-        let count = |files: &VecDeque<Located>| -> usize {
-            files.iter().map(|file| file.directory.len()).sum()
-        };
-        self.directory_pages = count(&self.files);
+        self.directory_pages = self.files.iter().map(|file| file.directory.len()).sum();
         while self.directory_pages > INDEX_DIRECTORY_PAGES_MAX {
             // A question reads one page more for each halving; the largest gives most.
             let Some(largest) = self.files.iter_mut().max_by_key(|file| file.directory.len())
