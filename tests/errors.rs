@@ -407,6 +407,54 @@ fn offsets_are_refused() {
 }
 
 #[test]
+fn queries_are_refused() {
+    on_each_shape("", |talk| {
+        talk.granted(310, &send("Queried", &[("i", "KEYS\u{1}mine\u{2}")]), b"x");
+        let query = [
+            ("topic", "Queried"),
+            ("key", "mine"),
+            ("maxNum", "9"),
+            ("beginTimestamp", "0"),
+            ("endTimestamp", "9223372036854775807"),
+        ];
+        talk.granted(12, &query, b"");
+        let nothing = (22, "can not find message, maybe time range not correct");
+        for change in [
+            ("topic", "Unknown"),
+            ("key", "theirs"),
+            ("key", ""),
+            ("maxNum", "0"),
+            ("maxNum", "-7"),
+            ("beginTimestamp", "9223372036854775807"),
+            ("endTimestamp", "-1"),
+            ("endTimestamp", "1"),
+        ] {
+            talk.refused(12, &changed(&query, &[change]), b"", nothing);
+        }
+        for (field, _) in query {
+            let remark = format!("field {field} is missing");
+            talk.refused(12, &without(&query, field), b"", (1, &remark));
+        }
+        let text = changed(&query, &[("maxNum", "many")]);
+        talk.refused(12, &text, b"", (1, "field maxNum has the invalid value"));
+
+        for offset in ["1", "-1", "1000000000000", "7205759403792793600", "9223372036854775807"] {
+            let remark = format!("can not find message by the offset, {offset}");
+            talk.refused(33, &[("offset", offset)], b"", (1, &remark));
+        }
+        talk.refused(33, &[], b"", (1, "field offset is missing"));
+
+        let entries = [("topic", "Queried"), ("queueId", "3"), ("index", "0"), ("count", "9")];
+        talk.refused(321, &entries, b"", (1, "3@Queried is not exist!"));
+        let negative = changed(&entries, &[("queueId", "-1")]);
+        talk.refused(321, &negative, b"", (1, "-1@Queried is not exist!"));
+        talk.refused(321, &entries[1..], b"", (1, "field topic is missing"));
+        let text = changed(&entries, &[("index", "first")]);
+        talk.refused(321, &text, b"", (1, "field index has the invalid value"));
+    });
+}
+
+#[test]
 fn clients_are_refused() {
     on_each_shape("", |talk| {
         for body in ["", "[]", "{\"clientID\":", "{\"consumerDataSet\":7}"] {

@@ -18,7 +18,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// Nouns of the engine: one does not import another.
-const NOUNS: [&str; 12] = [
+const NOUNS: [&str; 13] = [
     "carried",
     "catalog",
     "coldread",
@@ -27,6 +27,7 @@ const NOUNS: [&str; 12] = [
     "delay",
     "filter",
     "hold",
+    "messageindex",
     "offsets",
     "retention",
     "transaction",
@@ -37,7 +38,8 @@ const NOUNS: [&str; 12] = [
 const LEAVES: [(&str, &[&str]); 6] = [
     ("limits", &["*"]),
     ("ticket", &["Ticket"]),
-    ("consumequeue", &["QueueEntry", "QueueKey"]),
+    // The last two: whose files beside the log are, and what is wrong with one.
+    ("consumequeue", &["QueueEntry", "QueueKey", "RunIdentity", "RunError"]),
     ("filter", &["TagFilter"]),
     ("hold", &["HeldPull"]),
     // Upward, but a number: the queue key of SCHEDULE_TOPIC_XXXX.

@@ -19,6 +19,7 @@ mod answer;
 mod broker;
 mod consumer;
 mod pull;
+mod query;
 mod queue;
 mod recall;
 mod send;
@@ -34,6 +35,7 @@ pub use consumer::{
     UpdateOffsetHeader,
 };
 pub use pull::PullHeader;
+pub use query::{QueryConsumeQueueHeader, QueryMessageHeader, ViewMessageHeader};
 pub use queue::{Boundary, QueueHeader};
 pub use recall::RecallHeader;
 pub use send::{ScannedSend, SendHeader};

@@ -135,6 +135,8 @@ pub struct WellKnown {
     pub tags: Option<Known>,
     /// UNIQ_KEY
     pub unique_key: Option<Known>,
+    /// KEYS
+    pub keys: Option<Known>,
     /// DELAY
     pub delay: Option<Known>,
     /// TRAN_MSG
@@ -202,6 +204,7 @@ impl WellKnown {
         match name {
             b"TAGS" => self.tags = found,
             b"UNIQ_KEY" => self.unique_key = found,
+            b"KEYS" => self.keys = found,
             b"DELAY" => self.delay = found,
             b"TRAN_MSG" => self.transaction = found,
             b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => self.timer = found,

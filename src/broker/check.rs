@@ -17,7 +17,7 @@ use runtime::ConnectionId;
 use runtime::clock::Now;
 
 use super::dispatch::Stop;
-use super::handlers::unique_key_range;
+use super::handlers::{keys_range, unique_key_range};
 use super::limits::PARKED_REQUESTS_MAX;
 use super::{Broker, Onward};
 use crate::net::outbox::Outboxes;
@@ -117,6 +117,7 @@ impl Broker {
             properties: &text,
             tag: properties::find(&text, name::TAGS).map_or(0, java_hash),
             unique_key: unique_key_range(&text),
+            keys: keys_range(&text),
         };
         let (queue_offset, outcome) = (due.queue_offset, Outcome::GivenUp);
         shard.end_half(now.wall_ms, queue_offset, outcome, Some(&given_up), None)?;

@@ -11,7 +11,7 @@ use runtime::clock::Now;
 
 use super::Broker;
 use super::dispatch::Stop;
-use super::handlers::unique_key_range;
+use super::handlers::{keys_range, unique_key_range};
 
 /// Messages delivered per shard and turn, so that a heap of due ones does not delay the others.
 const PER_TURN_MAX: usize = 256;
@@ -86,6 +86,7 @@ impl Broker {
             properties: text,
             tag: properties::find(text, name::TAGS).map_or(0, java_hash),
             unique_key: unique_key_range(text),
+            keys: keys_range(text),
         };
         Ok(self.shards[owner].settle(now.wall_ms, due, Some(&delivered))?)
     }

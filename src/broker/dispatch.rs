@@ -136,6 +136,11 @@ impl Broker {
             request::GET_EARLIEST_MSG_STORETIME => {
                 self.earliest_store_time(now, &asker, &command, outboxes)
             }
+            request::QUERY_MESSAGE => self.query_message(&asker, &command, outboxes),
+            request::VIEW_MESSAGE_BY_ID => self.view_message(now, &asker, &command, outboxes),
+            request::QUERY_CONSUME_QUEUE => {
+                self.query_consume_queue(now, &asker, &command, outboxes)
+            }
             request::HEART_BEAT => self.heartbeat(now, &asker, &command, frame.body, outboxes),
             request::UNREGISTER_CLIENT => self.unregister_client(&asker, &command, outboxes),
             request::CONSUMER_SEND_MSG_BACK => {

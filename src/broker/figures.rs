@@ -52,7 +52,7 @@ impl Broker {
         figures.consumers = consumers.collect();
         figures.others = self.tally.others();
         figures.refusals = self.tally.refusals().to_vec();
-        figures.parked_requests = self.parked.len();
+        figures.parked_requests = self.parked.len() + self.queries.len();
     }
 
     fn add_lags(&self, now: Now, figures: &mut CoreFigures) {

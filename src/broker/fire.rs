@@ -12,7 +12,7 @@ use runtime::clock::Now;
 
 use super::Broker;
 use super::dispatch::Stop;
-use super::handlers::unique_key_range;
+use super::handlers::{keys_range, unique_key_range};
 
 /// Groups fired per shard and turn, so that a heap of due timers does not delay the others.
 const GROUPS_PER_TURN_MAX: usize = 8;
@@ -146,6 +146,7 @@ impl Broker {
             properties: text,
             tag: properties::find(text, name::TAGS).map_or(0, java_hash),
             unique_key: unique_key_range(text),
+            keys: keys_range(text),
         })
     }
 }

@@ -36,3 +36,25 @@ pub const CLIENTS_TOLD_MAX: usize = 8192;
 /// Bytes of properties that the broker itself may add to a message: UNIQ_KEY, MSG_REGION, TRACE_ON,
 /// CLUSTER, REAL_TOPIC, REAL_QID.
 pub const ADDED_PROPERTIES_BYTES_MAX: usize = 1024;
+
+/// Questions by key that one core asks all shards at a time; others wait for their turn. Each may bring
+/// [`QUERY_BYTES_MAX`] from every core.
+pub const QUERIES_AT_ONCE: usize = 16;
+
+/// Questions by key that wait for their turn on one core; one more is refused.
+pub const QUERIES_WAITING_MAX: usize = 1024;
+
+/// Bytes of the messages in one answer to a question by key, unless the newest alone is longer: half of
+/// what a client takes in a frame.
+pub const QUERY_BYTES_MAX: usize = 8 << 20;
+
+/// How long a question by key may take, ms: Java's client waits for 18 s.
+pub const QUERY_MS_MAX: u64 = 15_000;
+
+/// Messages in one answer to a question by key, the ceiling of `maxMsgsNumBatch` and
+/// `defaultQueryMaxNum`: each is read from a place of its own.
+pub const QUERY_MESSAGES_MAX: i64 = 1024;
+
+/// Entries of a ConsumeQueue in one answer: some 700 KiB of JSON. RocketMQ gives what is left of a file, up
+/// to 300,000.
+pub const ENTRIES_PER_ANSWER_MAX: u64 = 8192;

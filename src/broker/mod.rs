@@ -18,6 +18,7 @@ pub mod limits;
 pub mod locks;
 pub mod membership;
 mod parked;
+mod queries;
 mod rare;
 mod refusal;
 pub mod registration;
@@ -48,6 +49,7 @@ use copies::Copies;
 use locks::QueueLocks;
 use membership::Membership;
 use parked::Parked;
+use queries::Queries;
 use rare::RareLine;
 
 /// Whether the caller may go on with the connection's next frame.
@@ -114,6 +116,7 @@ pub struct Broker {
     /// What goes on to other cores, made here.
     onward: VecDeque<Onward>,
     parked: Vec<Parked>,
+    queries: Queries,
     cold_reads_seen: u64,
     /// For each shard the keys of the batches that wait for confirmation, in the log's order.
     batch_keys: Vec<VecDeque<Vec<u8>>>,
@@ -171,6 +174,7 @@ impl Broker {
             copies: Copies::default(),
             onward: VecDeque::new(),
             parked: Vec::new(),
+            queries: Queries::default(),
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
             changed_topics: Vec::new(),
@@ -216,7 +220,7 @@ impl Broker {
 
     /// Whether no request waits here for the disk or for another core.
     pub fn has_nothing_parked(&self) -> bool {
-        self.parked.is_empty() && self.onward.is_empty()
+        self.parked.is_empty() && self.onward.is_empty() && self.queries.is_empty()
     }
 
     /// A connection ended.
@@ -226,6 +230,7 @@ impl Broker {
             shard.connection_closed(bits);
         }
         self.parked.retain(|parked| parked.asker.connection != connection);
+        self.queries.closed(connection);
         for group in self.membership.closed(bits) {
             self.notify_members(&group, outboxes);
         }
@@ -255,7 +260,8 @@ impl Broker {
         let due = self.shards.iter().filter_map(Shard::due_at_ms).min();
         let ticks = self.shards.iter_mut().filter_map(Shard::tick_at_ms).min();
         let silent = self.membership.wake_at_ms();
-        [(due, now.wall_ms), (ticks, now.monotonic_ms()), (silent, now.monotonic_ms())]
+        let queries = (self.queries.wake_at_ms(), now.monotonic_ms());
+        [(due, now.wall_ms), queries, (ticks, now.monotonic_ms()), (silent, now.monotonic_ms())]
             .into_iter()
             .filter_map(|(at_ms, now_ms)| at_ms.map(|at_ms| at_ms.saturating_sub(now_ms)))
             .min()

@@ -6,7 +6,7 @@ use proto::code::response;
 use runtime::clock::Now;
 
 use super::dispatch::{Handled, Stop, flow_of, refuse};
-use super::handlers::{EndTransaction, SendBack, TimeQuestion};
+use super::handlers::{EndTransaction, EntriesQuestion, SendBack, TimeQuestion, ViewQuestion};
 use super::limits::PARKED_REQUESTS_MAX;
 use super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
@@ -24,6 +24,8 @@ pub(super) enum Request {
     SendBack(SendBack),
     Time(TimeQuestion),
     EndTransaction(EndTransaction),
+    View(ViewQuestion),
+    Entries(Box<EntriesQuestion>),
 }
 
 impl Broker {
@@ -35,8 +37,8 @@ impl Broker {
         request: Request,
         outboxes: &mut Outboxes,
     ) -> Handled {
-        let parked = Parked { asker: *asker, request };
-        if self.try_parked(now, &parked, outboxes)? {
+        let mut parked = Parked { asker: *asker, request };
+        if self.try_parked(now, &mut parked, outboxes)? {
             return Ok(());
         }
         if self.parked.len() >= PARKED_REQUESTS_MAX {
@@ -54,15 +56,17 @@ impl Broker {
     fn try_parked(
         &mut self,
         now: Now,
-        parked: &Parked,
+        parked: &mut Parked,
         outboxes: &mut Outboxes,
     ) -> Result<bool, Stop> {
-        match &parked.request {
+        match &mut parked.request {
             Request::SendBack(send_back) => self.try_send_back(now, &parked.asker, send_back),
             Request::EndTransaction(end) => {
                 self.try_end_transaction(now, &parked.asker, end, outboxes)
             }
             Request::Time(question) => self.try_time(&parked.asker, question, outboxes),
+            Request::View(question) => self.try_view(&parked.asker, question, outboxes),
+            Request::Entries(question) => self.try_entries(&parked.asker, question, outboxes),
         }
     }
 
@@ -73,8 +77,8 @@ impl Broker {
             return;
         }
         self.cold_reads_seen = completed;
-        for parked in std::mem::take(&mut self.parked) {
-            match self.try_parked(now, &parked, outboxes) {
+        for mut parked in std::mem::take(&mut self.parked) {
+            match self.try_parked(now, &mut parked, outboxes) {
                 Ok(true) => {}
                 Ok(false) => self.parked.push(parked),
                 Err(Stop::Wait) => {

@@ -33,6 +33,10 @@ pub struct BrokerSettings {
     pub pull_bytes_max: u32,
     /// `longPollingEnable`.
     pub long_polling: bool,
+    /// `maxMsgsNumBatch`: messages of an answer to a question by key.
+    pub query_messages_max: usize,
+    /// `defaultQueryMaxNum`: of one by unique key.
+    pub unique_query_messages_max: usize,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: u64,
     /// `channelExpiredTimeout`.

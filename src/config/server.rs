@@ -110,6 +110,12 @@ pub struct ServerConfig {
     pub pull_messages_max: u32,
     /// Most bytes of a pull answer, unless its first message is longer.
     pub pull_bytes_max: u32,
+    /// `messageIndexEnable`.
+    pub message_index: bool,
+    /// `maxMsgsNumBatch`.
+    pub query_messages_max: usize,
+    /// `defaultQueryMaxNum`.
+    pub unique_query_messages_max: usize,
     /// `longPollingEnable`.
     pub long_polling: bool,
     /// `shortPollingTimeMills`.
@@ -405,6 +411,9 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
         recall_when_read_only: flag("allowRecallWhenBrokerNotWriteable"),
         pull_messages_max: small("maxTransferCountOnMessageInMemory"),
         pull_bytes_max: small("maxTransferBytesOnMessageInMemory"),
+        message_index: flag("messageIndexEnable"),
+        query_messages_max: small("maxMsgsNumBatch") as usize,
+        unique_query_messages_max: small("defaultQueryMaxNum") as usize,
         long_polling: flag("longPollingEnable"),
         short_polling_ms: number("shortPollingTimeMills"),
         auto_create_topic: flag("autoCreateTopicEnable"),

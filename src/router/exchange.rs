@@ -19,6 +19,7 @@ use runtime::ConnectionId;
 use runtime::mesh::Port;
 
 use super::Origin;
+use super::letter::Letter;
 use super::limits::{CROSSING_BYTES_MAX, PARCELS_KEPT};
 use super::parcel::{Answers, Frames};
 
@@ -58,6 +59,8 @@ pub enum ToPeer<S, C> {
     Close(ConnectionId),
     /// Something that the home core knows.
     Copy(C),
+    /// A question, or the answer to one.
+    Letter(Letter),
 }
 
 /// What came from another core and is for the caller to handle at once.
@@ -73,6 +76,8 @@ pub enum Arrived<S, C> {
     Close(ConnectionId),
     /// See [`ToPeer::Copy`].
     Copy(C),
+    /// See [`ToPeer::Letter`]; from this core.
+    Letter(usize, Letter),
     /// A pull of this core's connection was handled elsewhere for the first time: its answer is here with
     /// this turn's, if it has one already.
     PullHandled(ConnectionId),
@@ -258,6 +263,7 @@ impl<S, C: Clone> Exchange<S, C> {
                     ToPeer::Answers(answers) => arrived.push(Arrived::Answers(from, answers)),
                     ToPeer::Close(connection) => arrived.push(Arrived::Close(connection)),
                     ToPeer::Copy(copy) => arrived.push(Arrived::Copy(copy)),
+                    ToPeer::Letter(letter) => arrived.push(Arrived::Letter(from, letter)),
                 }
             }
         }

@@ -7,6 +7,7 @@
 //! How requests cross, and what every core has a copy of: docs/decisions/0007-router.md.
 
 pub mod exchange;
+pub mod letter;
 pub mod limits;
 pub mod parcel;
 

@@ -265,6 +265,9 @@ impl<F> Dispatch<'_, F> {
             ToControl::RemakeRun { shard, range } => {
                 self.upkeeps.try_send((shard, Upkeep::RemakeRun(range))).ok();
             }
+            ToControl::KeepIndex { shard, work } => {
+                self.upkeeps.try_send((shard, Upkeep::KeepIndex(work))).ok();
+            }
             ToControl::RemoveBelow { shard, segments, start } => {
                 self.removals.try_send((shard, Upkeep::RemoveBelow(segments, start))).ok();
             }

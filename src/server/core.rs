@@ -308,6 +308,7 @@ impl<R: Ring> Core<R> {
             self.net_event(now, event);
         }
         self.events.net = net;
+        worked |= self.broker.answer_queries(now, &mut self.outboxes);
         if now.monotonic_ms() != self.ticked_ms {
             self.ticked_ms = now.monotonic_ms();
             self.broker.tick(now);
@@ -421,7 +422,7 @@ impl<R: Ring> Core<R> {
 
     fn start_cold_reads(&mut self) -> io::Result<()> {
         for (index, shard) in self.broker.shards.iter_mut().enumerate() {
-            for kind in [ReadKind::Log, ReadKind::Runs] {
+            for kind in [ReadKind::Log, ReadKind::Runs, ReadKind::Indexes] {
                 while let Some(read) = kind.reads(shard).next_read() {
                     let place =
                         kind.files(&mut self.files[index]).slot(&mut self.ring, read.offset);
@@ -741,6 +742,7 @@ impl<R: Ring> Core<R> {
                     }
                 }
                 Arrived::Copy(copy) => self.broker.apply_copy(copy),
+                Arrived::Letter(from, letter) => self.broker.take_letter(from, letter),
                 Arrived::PullHandled(connection) => {
                     let connected = &mut self.connections[connection.index()];
                     if connected.id == Some(connection) {
@@ -822,6 +824,9 @@ impl<R: Ring> Core<R> {
 
     /// Sends on what the broker made for other cores, as far as there is room.
     fn send_onward(&mut self) {
+        while let Some((core, letter)) = self.broker.next_letter() {
+            self.exchange.tell(core, ToPeer::Letter(letter));
+        }
         while let Some(onward) = self.broker.next_onward() {
             let Onward { core, origin, bytes } = &onward;
             let frame = match scan(bytes, bytes.len()) {
@@ -878,6 +883,27 @@ impl<R: Ring> Core<R> {
                     let address = self.broker.shards[shard].run_written(&head);
                     self.files[shard].runs.add(address, head.file_bytes(), file);
                 }
+                ToCore::IndexWritten { shard, head, file } => {
+                    let shard = place_of(shard);
+                    if let Some((address, old)) = self.broker.shards[shard].index_written(&head) {
+                        self.files[shard].indexes.add(address, head.file_bytes(), file);
+                        self.close_indexes(shard, old);
+                    }
+                }
+                ToCore::IndexDelayed { shard, reason } => {
+                    if self.broker.shards[place_of(shard)].index_delayed() {
+                        tracing::warn!(
+                            shard,
+                            reason,
+                            "an index of keys cannot be made now; nothing is lost by it, it is tried again"
+                        );
+                    }
+                }
+                ToCore::IndexDamaged { shard, range } => {
+                    let shard = place_of(shard);
+                    let old = self.broker.shards[shard].index_failed(&range);
+                    self.close_indexes(shard, old);
+                }
                 ToCore::Snapshot { shard, safe_below } => {
                     self.broker.shards[place_of(shard)].snapshots_hold(safe_below);
                 }
@@ -909,6 +935,16 @@ impl<R: Ring> Core<R> {
         worked
     }
 
+    /// Closes index files, by their addresses, that were removed or are damaged.
+    fn close_indexes(&mut self, shard: usize, addresses: impl IntoIterator<Item = u64>) {
+        for address in addresses {
+            if let Err(error) = self.files[shard].indexes.remove(&mut self.ring, address) {
+                let shard = self.broker.router().number(shard);
+                tracing::warn!(shard, %error, "a file that is removed stays open");
+            }
+        }
+    }
+
     /// Somebody asks how this core is.
     fn answer_figures(&mut self, now: Now, ask: Ask) {
         let crossed = self.exchange.crossed();
@@ -928,6 +964,7 @@ impl<R: Ring> Core<R> {
         let router = *self.broker.router();
         for (index, shard) in self.broker.shards.iter_mut().enumerate() {
             shard.look_at_disk(&self.config.retention, look);
+            shard.try_index_again();
             let before = shard.start();
             let Some(start) = shard.expire(now.wall_ms, &self.config.retention, look) else {
                 continue;
@@ -950,13 +987,19 @@ impl<R: Ring> Core<R> {
 
     fn ask_control(&mut self) {
         let router = *self.broker.router();
-        for (place, owner) in self.broker.shards.iter_mut().enumerate() {
+        for place in 0..self.broker.shards.len() {
+            let old = self.broker.shards[place].take_expired_index();
+            self.close_indexes(place, old);
+            let owner = &mut self.broker.shards[place];
             let shard = router.number(place);
             while let Some(range) = owner.log_mut().next_space() {
                 self.unsent.push_back(ToControl::PrepareSpace { shard, range });
             }
             if let Some(slice) = owner.next_slice() {
                 self.unsent.push_back(ToControl::WriteRun { shard, slice });
+            }
+            if let Some(work) = owner.next_index_work() {
+                self.unsent.push_back(ToControl::KeepIndex { shard, work });
             }
             if let Some(range) = owner.next_damaged_run() {
                 self.unsent.push_back(ToControl::RemakeRun { shard, range });
@@ -1176,6 +1219,7 @@ fn append_offsets(shard: &mut Shard) -> Result<(), AppendRefused> {
 enum ReadKind {
     Log,
     Runs,
+    Indexes,
 }
 
 impl ReadKind {
@@ -1183,6 +1227,7 @@ impl ReadKind {
         match self {
             ReadKind::Log => shard.cold_mut(),
             ReadKind::Runs => shard.cold_runs_mut(),
+            ReadKind::Indexes => shard.cold_index_mut(),
         }
     }
 
@@ -1190,18 +1235,30 @@ impl ReadKind {
         match self {
             ReadKind::Log => &mut files.log,
             ReadKind::Runs => &mut files.runs,
+            ReadKind::Indexes => &mut files.indexes,
         }
     }
 }
 
-/// Cold reads start on multiples of this; keeps their offsets below 47 bits of a token.
-const READ_UNIT: u64 = engine::limits::READ_BLOCK_BYTES as u64;
+/// Cold reads start on multiples of this; keeps their offsets below 46 bits of a token.
+const READ_UNIT: u64 = engine::limits::INDEX_READ_BYTES as u64;
+
+const _: () = assert!((engine::limits::READ_BLOCK_BYTES as u64).is_multiple_of(READ_UNIT));
 
 fn read_token(shard: usize, kind: ReadKind, offset: u64) -> u64 {
-    ((shard as u64) << 48) | (u64::from(kind == ReadKind::Runs) << 47) | (offset / READ_UNIT)
+    let kind = match kind {
+        ReadKind::Log => 0,
+        ReadKind::Runs => 1,
+        ReadKind::Indexes => 2,
+    };
+    ((shard as u64) << 48) | (kind << 46) | (offset / READ_UNIT)
 }
 
 fn read_of(token: u64) -> (usize, ReadKind, u64) {
-    let kind = if token >> 47 & 1 == 1 { ReadKind::Runs } else { ReadKind::Log };
-    ((token >> 48) as usize, kind, (token & ((1 << 47) - 1)) * READ_UNIT)
+    let kind = match token >> 46 & 3 {
+        0 => ReadKind::Log,
+        1 => ReadKind::Runs,
+        _ => ReadKind::Indexes,
+    };
+    ((token >> 48) as usize, kind, (token & ((1 << 46) - 1)) * READ_UNIT)
 }

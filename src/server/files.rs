@@ -16,6 +16,8 @@ pub struct ShardFiles<F> {
     pub log: Files<F>,
     /// Runs of queue entries, by their addresses.
     pub runs: Files<F>,
+    /// Index files, by theirs.
+    pub indexes: Files<F>,
 }
 
 /// Files that together hold a range of offsets, each from its start on.
@@ -44,8 +46,9 @@ struct Attached {
 impl<F> ShardFiles<F> {
     /// No files yet, of one of `shards` shards on a core.
     pub fn new(shards: usize) -> ShardFiles<F> {
-        let slots_max = (FILE_SLOTS as usize / 2 / shards).max(1);
-        ShardFiles { log: Files::new(slots_max), runs: Files::new(slots_max) }
+        let slots_max = (FILE_SLOTS as usize / 3 / shards).max(1);
+        let files = || Files::new(slots_max);
+        ShardFiles { log: files(), runs: files(), indexes: files() }
     }
 }
 
@@ -59,6 +62,19 @@ impl<F: StoreFile> Files<F> {
     /// A file that holds `bytes` from `start` on.
     pub fn add(&mut self, start: u64, bytes: u64, file: F) {
         self.files.insert(start, OpenFile { file, bytes, attached: None });
+    }
+
+    /// Closes the file that begins at `start`.
+    ///
+    /// # Errors
+    /// What the ring says.
+    pub fn remove(&mut self, ring: &mut impl Ring<File = F>, start: u64) -> io::Result<()> {
+        let removed = self.files.remove(&start);
+        if let Some(attached) = removed.and_then(|open| open.attached) {
+            ring.detach_file(attached.slot)?;
+            self.slots -= 1;
+        }
+        Ok(())
     }
 
     /// Closes the files that hold nothing at or above `start`.

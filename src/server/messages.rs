@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use engine::consumequeue::RunHead;
+use engine::messageindex::{IndexHead, IndexWork};
 use engine::retention::DiskLook;
 use engine::shard::Slice;
 use proto::body::{DataVersion, TopicConfig};
@@ -33,6 +34,13 @@ pub enum ToControl {
         shard: usize,
         /// The slice of the log.
         range: Range<u64>,
+    },
+    /// Write an index file, make one again, or make one of several.
+    KeepIndex {
+        /// The shard.
+        shard: usize,
+        /// What to do.
+        work: IndexWork,
     },
     /// Remove the segments and runs below a log offset: the log begins there now.
     RemoveBelow {
@@ -91,6 +99,29 @@ pub enum ToCore<F> {
         head: RunHead,
         /// Its file.
         file: F,
+    },
+    /// An index file is durable.
+    IndexWritten {
+        /// The shard.
+        shard: usize,
+        /// What it begins with.
+        head: IndexHead,
+        /// Its file.
+        file: F,
+    },
+    /// An index file could not be written now, or not be made from the log.
+    IndexDelayed {
+        /// The shard.
+        shard: usize,
+        /// Why.
+        reason: String,
+    },
+    /// An index file is damaged, so that what was asked cannot be done.
+    IndexDamaged {
+        /// The shard.
+        shard: usize,
+        /// Its part of the log.
+        range: Range<u64>,
     },
     /// Segments below this log offset may be removed: two snapshots hold what they said.
     Snapshot {

@@ -5,6 +5,7 @@
 pub mod control;
 pub mod core;
 pub mod files;
+mod index;
 pub mod messages;
 pub mod name_server;
 pub mod name_server_thread;
@@ -211,6 +212,7 @@ fn store_settings(config: &ServerConfig) -> StoreSettings {
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
         write_buffer_bytes: config.write_buffer_bytes,
         read_cache_bytes: config.read_cache_bytes,
+        message_index: config.message_index,
         delay_levels_ms: config.delay_levels_ms.clone(),
         transaction_timeout_ms: config.transactions.timeout_ms,
         seal: SealLimits::default(),
@@ -242,6 +244,8 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
         pull_messages_max: config.pull_messages_max,
         pull_bytes_max: config.pull_bytes_max,
         long_polling: config.long_polling,
+        query_messages_max: config.query_messages_max,
+        unique_query_messages_max: config.unique_query_messages_max,
         short_polling_ms: config.short_polling_ms,
         consumer_expired_ms: config.consumer_expired_ms,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
@@ -454,6 +458,9 @@ impl<F: StoreFile> SplitShards<F> {
             }
             for (address, bytes, file) in opened.runs {
                 files.runs.add(address, bytes, file);
+            }
+            for (address, bytes, file) in opened.indexes {
+                files.indexes.add(address, bytes, file);
             }
             let runs = opened.unwritten.into_iter().map(Upkeep::WriteEncoded);
             split.due.extend(runs.map(|run| (index, run)));

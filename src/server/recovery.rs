@@ -15,11 +15,13 @@ use engine::commitlog::{
 };
 use engine::consumequeue::{EncodedRun, RunHead};
 use engine::limits::WRITE_BUFFER_BYTES_MIN;
+use engine::messageindex::{IndexDraft, MessageIndex};
 use engine::shard::{OpenError, Opening, OpeningSettings, SealLimits, Shard, Slice, Snapshot};
 use proto::ids::ShardIndex;
 use runtime::file::{FileSystem, OpenMode, StoreFile};
 use runtime::{DirectBuffer, WriteBuffer};
 
+use super::index;
 use super::runs::{self, ShardPlace};
 use super::space::write_zeros;
 use super::store::{
@@ -48,6 +50,8 @@ pub struct OpenShard<F> {
     pub segments: Vec<(u64, F)>,
     /// Its runs, by address: how long each is, and its file.
     pub runs: Vec<(u64, u64, F)>,
+    /// Its index files, as its runs.
+    pub indexes: Vec<(u64, u64, F)>,
     /// Runs for which the disk had no space: to be written, in this order.
     pub unwritten: Vec<EncodedRun>,
 }
@@ -106,7 +110,7 @@ pub fn open_shard<F: FileSystem>(
     recovery.follow_runs()?;
     let tail = recovery.opening.unsealed_from();
     let end = recovery.replay_tail()?;
-    let Recovery { opening, runs, unwritten, safe_below, .. } = recovery;
+    let Recovery { opening, runs, indexes, unwritten, safe_below, .. } = recovery;
     repair(files, shape, &segments, &directory, tail, &end)?;
     let life = epochs.raise(end.end, shape.block_bytes);
     write_epochs(files, &epochs_path, &epochs)?;
@@ -160,7 +164,7 @@ pub fn open_shard<F: FileSystem>(
         ms = started.elapsed().as_millis() as u64,
         "shard opened"
     );
-    Ok((OpenShard { shard, place, segments, runs, unwritten }, catalog))
+    Ok((OpenShard { shard, place, segments, runs, indexes, unwritten }, catalog))
 }
 
 /// A shard on its way to be open: goes through its log from the start, in order.
@@ -173,6 +177,7 @@ struct Recovery<'a, F: FileSystem> {
     snapshot: Option<Snapshot>,
     opening: Opening,
     runs: Vec<(u64, u64, F::File)>,
+    indexes: Vec<(u64, u64, F::File)>,
     unwritten: Vec<EncodedRun>,
     /// Segments below may go.
     safe_below: u64,
@@ -198,6 +203,9 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             return Err(StoreError::SnapshotMissing { path: directory.clone(), start });
         }
         let facts_from = snapshot.as_ref().map_or(start, Snapshot::at);
+        let (seed, segment_bytes) = (place.shape.seed, place.shape.segment_bytes);
+        let keys = MessageIndex::new(seed, segment_bytes, settings.message_index);
+        let opening = Opening::new(settings.seal, segment_bytes, start, facts_from);
         let mut recovery = Recovery {
             files,
             place,
@@ -205,11 +213,16 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             segments,
             found: Vec::new(),
             snapshot,
-            opening: Opening::new(settings.seal, place.shape.segment_bytes, start, facts_from),
+            opening: opening.with_index(keys),
             runs: Vec::new(),
+            indexes: Vec::new(),
             unwritten: Vec::new(),
             safe_below,
         };
+        for (head, file) in index::open_all(files, place, &found.indexes, start)? {
+            let address = recovery.opening.index_file(&head);
+            recovery.indexes.push((address, head.file_bytes(), file));
+        }
         recovery.open_runs(&found.runs, start, facts_from)?;
         Ok(recovery)
     }
@@ -377,18 +390,44 @@ pub(super) fn replay_slice(
     place: &ShardPlace,
     range: &Range<u64>,
 ) -> Result<Slice, StoreError> {
+    Ok(replay_part(files, place, range, false)?.cut(range.end))
+}
+
+/// Replays a slice of the log for the keys of its messages.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn replay_keys(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    range: &Range<u64>,
+) -> Result<IndexDraft, StoreError> {
+    let mut opening = replay_part(files, place, range, true)?;
+    opening.cut(range.end);
+    let nothing = || IndexDraft::empty(range.clone());
+    Ok(opening.index_draft().unwrap_or_else(nothing))
+}
+
+fn replay_part(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    range: &Range<u64>,
+    with_keys: bool,
+) -> Result<Opening, StoreError> {
     let segment_bytes = place.shape.segment_bytes;
     let epochs = read_epochs(files, &place.directory.join("EPOCHS"))?;
     let mut segments = list_segments(files, &place.directory, segment_bytes)?;
     segments.retain(|(first, _)| *first < range.end && first + segment_bytes > range.start);
     // Only queue entries are wanted as values: what own records say goes into the notes as it is.
     let seal = SealLimits::default();
-    let mut opening = Opening::new(seal, segment_bytes, range.start, u64::MAX);
+    let keys = MessageIndex::new(place.shape.seed, segment_bytes, with_keys);
+    let opening = Opening::new(seal, segment_bytes, range.start, u64::MAX);
+    let mut opening = opening.with_index(keys);
     replay(place.shape, &epochs, &segments, &place.directory, range.start, |found| {
         apply(&mut opening, range.end, found)
     })?;
     opening.close_group().map_err(|source| unusable(place, source))?;
-    Ok(opening.cut(range.end))
+    Ok(opening)
 }
 
 fn unusable(place: &ShardPlace, source: OpenError) -> StoreError {

@@ -1,4 +1,4 @@
-//! Runs and snapshots as files beside the segments: found, written, folded, made again.
+//! Runs and snapshots as files beside the segments: found (with index files), written, folded, made again.
 //! Kind: shell
 //!
 //! Blocking: at a start, or on a thread for it. Bytes: docs/decisions/0006-runs-and-snapshots.md.
@@ -12,13 +12,14 @@ use engine::consumequeue::{
     ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, QueueEntry, QueueKey, RunError, RunHead, RunIdentity,
     read_page,
 };
+use engine::messageindex::{IndexEntry, key_hash, keys_of};
 use engine::shard::Snapshot;
-use proto::record;
+use proto::record::{self, Record};
 use runtime::DirectBuffer;
 use runtime::file::{FileSystem, OpenMode, StoreFile, replace_file};
 
 use super::store::StoreError;
-use super::{recovery, store};
+use super::{index, recovery, store};
 
 /// Where a shard's files are, and whose they are.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ pub struct ShardPlace {
 }
 
 /// Bytes of a run written at a time.
-const CHUNK_BYTES: usize = 1024 * 1024;
+pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Bytes of a run's head read at a time: hundreds of runs are opened at a start, few with many queues.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -42,9 +43,10 @@ const SNAPSHOTS_KEPT: usize = 2;
 
 const RUN_PREFIX: &str = "queues-";
 const SNAPSHOT_PREFIX: &str = "snapshot-";
+const INDEX_PREFIX: &str = "index-";
 
 /// The end of the names of files that are being written.
-const ASIDE: &str = "new";
+pub(super) const ASIDE: &str = "new";
 
 /// Why a run cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,11 @@ impl ShardPlace {
         self.directory.join(format!("{RUN_PREFIX}{:020}-{:020}", range.start, range.end))
     }
 
+    /// Path of the index file of a part of the log.
+    pub(super) fn index_path(&self, range: &Range<u64>) -> PathBuf {
+        self.directory.join(format!("{INDEX_PREFIX}{:020}-{:020}", range.start, range.end))
+    }
+
     /// Path of the snapshot at a log offset.
     pub fn snapshot_path(&self, at: u64) -> PathBuf {
         self.directory.join(format!("{SNAPSHOT_PREFIX}{at:020}"))
@@ -73,13 +80,15 @@ impl ShardPlace {
 pub struct Found {
     /// Slices of runs, in order of their starts.
     pub runs: Vec<Range<u64>>,
+    /// Parts of the log of index files, in order of their starts.
+    pub indexes: Vec<Range<u64>>,
     /// Log offsets of snapshots, rising.
     pub snapshots: Vec<u64>,
     /// Files that were being written when the process ended.
     pub unfinished: Vec<PathBuf>,
 }
 
-/// Lists runs and snapshots.
+/// Lists runs, index files and snapshots.
 ///
 /// # Errors
 /// What the file system says.
@@ -88,18 +97,23 @@ pub fn find(files: &impl FileSystem, place: &ShardPlace) -> io::Result<Found> {
     for name in files.list(&place.directory)? {
         if name.rsplit_once('.').is_some_and(|(_, end)| end == ASIDE) {
             found.unfinished.push(place.directory.join(name));
-        } else if let Some(range) = name.strip_prefix(RUN_PREFIX).and_then(|it| it.split_once('-'))
-        {
-            if let (Ok(start), Ok(end)) = (range.0.parse(), range.1.parse()) {
-                found.runs.push(start..end);
-            }
+        } else if let Some(range) = name.strip_prefix(RUN_PREFIX) {
+            found.runs.extend(range_of(range));
+        } else if let Some(range) = name.strip_prefix(INDEX_PREFIX) {
+            found.indexes.extend(range_of(range));
         } else if let Some(at) = name.strip_prefix(SNAPSHOT_PREFIX) {
             found.snapshots.extend(at.parse::<u64>());
         }
     }
     found.runs.sort_unstable_by_key(|run| (run.start, run.end));
+    found.indexes.sort_unstable_by_key(|index| (index.start, index.end));
     found.snapshots.sort_unstable();
     Ok(found)
+}
+
+fn range_of(text: &str) -> Option<Range<u64>> {
+    let (start, end) = text.split_once('-')?;
+    Some(start.parse().ok()?..end.parse().ok()?)
 }
 
 /// Writes a run: aside, synced, renamed, its directory synced.
@@ -227,7 +241,7 @@ pub fn expire(files: &impl FileSystem, place: &ShardPlace, start: u64) -> Result
 }
 
 /// Removes the files of the log below `start`: the oldest segment first, each made durable before the
-/// next, so that a crash leaves no hole; then runs that lie below.
+/// next, so that a crash leaves no hole; then runs and index files that lie below.
 ///
 /// # Errors
 /// What the file system says; it can be tried again.
@@ -243,8 +257,12 @@ pub fn remove_below(
             _ => files.sync_directory(&place.directory)?,
         }
     }
-    for range in find(files, place)?.runs.iter().filter(|range| range.end <= start) {
+    let found = find(files, place)?;
+    for range in found.runs.iter().filter(|range| range.end <= start) {
         files.remove(&place.run_path(range))?;
+    }
+    for range in found.indexes.iter().filter(|range| range.end <= start) {
+        files.remove(&place.index_path(range))?;
     }
     // It may have been given up for EPOCHS, on a disk that was full.
     store::keep_spare(files, place.directory.parent().unwrap_or(&place.directory));
@@ -272,7 +290,8 @@ pub struct DamagedFile {
     pub reason: String,
 }
 
-/// Compares runs and snapshots with their checksums, and runs with the log as it is read from its start.
+/// Compares runs, index files and snapshots with their checksums, and the first two with the log as it is
+/// read from its start.
 #[derive(Debug)]
 pub struct Comparison<'a, F> {
     files: &'a F,
@@ -280,6 +299,9 @@ pub struct Comparison<'a, F> {
     /// Runs to come, the next one last.
     ranges: Vec<Range<u64>>,
     open: Option<(RunHead, Vec<QueueEntry>)>,
+    /// Index files to come, the next one last.
+    indexes: Vec<Range<u64>>,
+    open_index: Option<(Range<u64>, Vec<IndexEntry>)>,
     damaged: Vec<DamagedFile>,
 }
 
@@ -297,7 +319,9 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
             }
         }
         let ranges = found.runs.into_iter().rev().collect();
-        Ok(Comparison { files, place, ranges, open: None, damaged })
+        let indexes = found.indexes.into_iter().rev().collect();
+        let (open, open_index) = (None, None);
+        Ok(Comparison { files, place, ranges, open, indexes, open_index, damaged })
     }
 
     /// The next record of the log.
@@ -305,8 +329,18 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
         while self.ranges.last().is_some_and(|next| next.start <= offset) {
             self.open_next();
         }
+        while self.indexes.last().is_some_and(|next| next.start <= offset) {
+            self.open_next_index();
+        }
+        if prefix.kind == Kind::Message {
+            self.compare_entry(offset, prefix, payload);
+            self.compare_keys(offset, prefix, payload);
+        }
+    }
+
+    fn compare_entry(&mut self, offset: u64, prefix: &Prefix, payload: &[u8]) {
         let Some((head, entries)) = &self.open else { return };
-        if prefix.kind != Kind::Message || !head.range.contains(&offset) {
+        if !head.range.contains(&offset) {
             return;
         }
         let key = QueueKey { topic: prefix.topic, queue: prefix.queue };
@@ -320,6 +354,44 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
             let reason = format!("it does not say what the log holds at offset {offset}");
             self.damaged.push(DamagedFile { path, reason });
             self.open = None;
+        }
+    }
+
+    /// Every key of the message is in the index file of its part of the log.
+    fn compare_keys(&mut self, offset: u64, prefix: &Prefix, payload: &[u8]) {
+        let Some((range, entries)) = &self.open_index else { return };
+        let Ok((record, _)) = Record::decode(payload) else { return };
+        if !range.contains(&offset) {
+            return;
+        }
+        let place = (offset + PREFIX_BYTES as u64 - range.start) / IndexEntry::PLACE_BYTES;
+        let (unique_key, keys) = keys_of(record.fields().properties);
+        let mut all = keys.split(|byte| *byte == b' ').chain([unique_key]);
+        let is_missing = all.any(|key| {
+            let hash = key_hash(self.place.shape.seed, prefix.topic, key);
+            let order = |entry: &IndexEntry| (entry.hash, u64::from(entry.place));
+            !key.is_empty() && entries.binary_search_by_key(&(hash, place), order).is_err()
+        });
+        if is_missing {
+            let path = self.place.index_path(range);
+            let reason = format!("it lacks a key of the message at offset {offset}");
+            self.damaged.push(DamagedFile { path, reason });
+            self.open_index = None;
+        }
+    }
+
+    fn open_next_index(&mut self) {
+        let Some(range) = self.indexes.pop() else { return };
+        // One that lies in another was merged into it; a crash came before it was removed.
+        let is_inside = |(open, _): &(Range<u64>, Vec<IndexEntry>)| open.end >= range.end;
+        let read = index::read_all(self.files, self.place, &range);
+        match read {
+            Ok(_) if self.open_index.as_ref().is_some_and(is_inside) => {}
+            Ok(entries) => self.open_index = Some((range, entries)),
+            Err(error) => {
+                let path = self.place.index_path(&range);
+                self.damaged.push(DamagedFile { path, reason: error.to_string() });
+            }
         }
     }
 
@@ -356,6 +428,9 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
     pub fn finish(mut self) -> Vec<DamagedFile> {
         while !self.ranges.is_empty() {
             self.open_next();
+        }
+        while !self.indexes.is_empty() {
+            self.open_next_index();
         }
         self.damaged
     }

@@ -138,6 +138,8 @@ pub struct StoreSettings {
     pub write_buffer_bytes: u64,
     /// Bytes of the cold-read cache, per shard.
     pub read_cache_bytes: u64,
+    /// Whether keys of messages are noted, so that they are found by them.
+    pub message_index: bool,
     /// Delay levels, ms.
     pub delay_levels_ms: Vec<u64>,
     /// `transactionTimeOut`, ms.

@@ -7,9 +7,11 @@
 use std::ops::Range;
 
 use engine::consumequeue::EncodedRun;
+use engine::messageindex::IndexWork;
 use engine::shard::Slice;
 use runtime::file::FileSystem;
 
+use super::index::{self, IndexFailure};
 use super::messages::ToCore;
 use super::runs::{self, ShardPlace};
 
@@ -24,6 +26,8 @@ pub enum Upkeep {
     Fold,
     /// Make a damaged run again from the log.
     RemakeRun(Range<u64>),
+    /// Write an index file, make one again, or make one of several.
+    KeepIndex(IndexWork),
     /// Remove the segments with these first log offsets, and runs below the other.
     RemoveBelow(Vec<u64>, u64),
 }
@@ -90,6 +94,21 @@ pub fn perform<F: FileSystem>(
                 Err(error) => Done::failed(Upkeep::RemoveBelow(segments, start), what, &error),
             }
         }
+        Upkeep::KeepIndex(work) => match index::perform(files, place, &work) {
+            Ok((head, file)) => Done::with(ToCore::IndexWritten { shard, head, file }),
+            Err(IndexFailure::Damaged(range, reason)) => {
+                tracing::error!(
+                    shard,
+                    from = range.start,
+                    to = range.end,
+                    reason,
+                    "the index of keys of this part of the log is damaged on disk; it is made again from the log"
+                );
+                Done::with(ToCore::IndexDamaged { shard, range })
+            }
+            // Not tried again from here: runs wait behind it.
+            Err(IndexFailure::Failed(reason)) => Done::with(ToCore::IndexDelayed { shard, reason }),
+        },
         Upkeep::RemakeRun(range) => match runs::remake_run(files, place, &range) {
             Ok((head, file)) => Done::with(ToCore::RunWritten { shard, head, file }),
             Err(error) => {

@@ -19,8 +19,6 @@ use crate::limits::{
     COLD_PULLS_MAX, COLD_READS_IN_FLIGHT_MAX, PAYLOAD_BYTES_MAX, READ_BLOCK_BYTES,
 };
 
-const BLOCK: u64 = READ_BLOCK_BYTES as u64;
-
 /// Blocks that the largest record can touch.
 const RECORD_BLOCKS_MAX: usize = PAYLOAD_BYTES_MAX as usize / READ_BLOCK_BYTES + 2;
 
@@ -80,6 +78,10 @@ struct WaitingPull {
 /// See the module's first lines.
 #[derive(Debug)]
 pub struct ColdReads {
+    /// Bytes of a block.
+    block: u64,
+    /// Blocks that whoever waits may need at once.
+    reach: usize,
     capacity: usize,
     buffers: usize,
     free: Vec<DirectBuffer>,
@@ -97,9 +99,21 @@ pub struct ColdReads {
 impl ColdReads {
     /// A cache of `bytes`, at least what two of the largest records touch.
     pub fn new(bytes: u64) -> ColdReads {
-        let blocks = usize::try_from(bytes / BLOCK).unwrap_or(usize::MAX);
+        let reach = RECORD_BLOCKS_MAX + READ_AHEAD_BLOCKS as usize;
+        let blocks = usize::try_from(bytes / READ_BLOCK_BYTES as u64).unwrap_or(usize::MAX);
+        ColdReads::with(READ_BLOCK_BYTES, reach, blocks.max(2 * reach))
+    }
+
+    /// A cache of so many blocks of a size, for those who look at one here and one there.
+    pub fn of_pages(block_bytes: usize, blocks: usize) -> ColdReads {
+        ColdReads::with(block_bytes, 1, blocks)
+    }
+
+    fn with(block_bytes: usize, reach: usize, capacity: usize) -> ColdReads {
         ColdReads {
-            capacity: blocks.max(2 * (RECORD_BLOCKS_MAX + READ_AHEAD_BLOCKS as usize)),
+            block: block_bytes as u64,
+            reach,
+            capacity,
             buffers: 0,
             free: Vec::new(),
             blocks: HashMap::default(),
@@ -122,9 +136,10 @@ impl ColdReads {
     /// Appends log bytes to `out`, or has them read.
     pub fn copy(&mut self, range: Range<u64>, out: &mut Vec<u8>) -> Cold {
         let mut all = true;
-        for number in blocks_of(&range) {
-            let start = number * BLOCK;
-            let needed = usize::try_from(range.end.min(start + BLOCK) - start).expect("a block");
+        for number in self.blocks_of(&range) {
+            let start = number * self.block;
+            let needed =
+                usize::try_from(range.end.min(start + self.block) - start).expect("a block");
             match self.blocks.get(&number) {
                 Some(Block::Ready { valid, .. }) if *valid >= needed => {}
                 Some(Block::Ready { expected, shorts, .. }) => {
@@ -153,14 +168,14 @@ impl ColdReads {
             return Cold::Wanted;
         }
         self.uses += 1;
-        for number in blocks_of(&range) {
+        for number in self.blocks_of(&range) {
             let Some(Block::Ready { buffer, used, .. }) = self.blocks.get_mut(&number) else {
                 unreachable!("checked above")
             };
             *used = self.uses;
-            let start = number * BLOCK;
+            let start = number * self.block;
             let from = range.start.max(start) - start;
-            let to = range.end.min(start + BLOCK) - start;
+            let to = range.end.min(start + self.block) - start;
             out.extend_from_slice(&buffer.bytes()[from as usize..to as usize]);
         }
         Cold::Copied
@@ -171,9 +186,9 @@ impl ColdReads {
         if self.wanted.len() >= COLD_READS_IN_FLIGHT_MAX {
             return;
         }
-        let first = offset.div_ceil(BLOCK);
+        let first = offset.div_ceil(self.block);
         for number in first..first + READ_AHEAD_BLOCKS {
-            if (number + 1) * BLOCK <= self.on_disk && !self.blocks.contains_key(&number) {
+            if (number + 1) * self.block <= self.on_disk && !self.blocks.contains_key(&number) {
                 self.want(number, 0);
             }
         }
@@ -198,7 +213,7 @@ impl ColdReads {
         if self.queued.len() >= COLD_PULLS_MAX {
             return Err(pull);
         }
-        self.queued.push_back(WaitingPull { pull, blocks: blocks_of(&range) });
+        self.queued.push_back(WaitingPull { pull, blocks: self.blocks_of(&range) });
         self.activate();
         Ok(())
     }
@@ -217,7 +232,7 @@ impl ColdReads {
 
     /// Pulls that are next wait for their blocks, and wake at once if others have had them read.
     fn activate(&mut self) {
-        let active_max = (self.capacity / (RECORD_BLOCKS_MAX + READ_AHEAD_BLOCKS as usize)).max(1);
+        let active_max = (self.capacity / self.reach).max(1);
         while self.active.len() < active_max {
             let Some(waiting) = self.queued.pop_front() else { return };
             for number in waiting.blocks.clone() {
@@ -247,12 +262,12 @@ impl ColdReads {
         let number = *self.wanted.front()?;
         let buffer = self.take_buffer()?;
         self.wanted.pop_front();
-        let offset = number * BLOCK;
+        let offset = number * self.block;
         let shorts = match self.blocks.get(&number) {
             Some(Block::Wanted { shorts }) => *shorts,
             _ => 0,
         };
-        let expected = self.on_disk.saturating_sub(offset).min(BLOCK) as usize;
+        let expected = self.on_disk.saturating_sub(offset).min(self.block) as usize;
         self.blocks.insert(number, Block::Reading { expected, shorts });
         self.in_flight += 1;
         Some(ColdRead { offset, buffer })
@@ -264,7 +279,7 @@ impl ColdReads {
         }
         if self.buffers < self.capacity {
             // A failed allocation leaves the read wanted; the next turn tries again.
-            let buffer = DirectBuffer::new(READ_BLOCK_BYTES).ok()?;
+            let buffer = DirectBuffer::new(self.block as usize).ok()?;
             self.buffers += 1;
             return Some(buffer);
         }
@@ -287,7 +302,7 @@ impl ColdReads {
         mut buffer: DirectBuffer,
         result: Result<usize, String>,
     ) {
-        let number = offset / BLOCK;
+        let number = offset / self.block;
         self.in_flight -= 1;
         self.completed += 1;
         let Some(Block::Reading { expected, shorts }) = self.blocks.get(&number) else {
@@ -334,12 +349,12 @@ impl ColdReads {
 
     /// Bytes of all buffers.
     pub fn memory_bytes(&self) -> usize {
-        self.buffers * READ_BLOCK_BYTES
+        self.buffers * self.block as usize
     }
-}
 
-fn blocks_of(range: &Range<u64>) -> Range<u64> {
-    range.start / BLOCK..range.end.div_ceil(BLOCK)
+    fn blocks_of(&self, range: &Range<u64>) -> Range<u64> {
+        range.start / self.block..range.end.div_ceil(self.block)
+    }
 }
 
 #[cfg(test)]
@@ -348,6 +363,8 @@ mod tests {
     use crate::consumequeue::QueueKey;
     use crate::filter::TagFilter;
     use crate::ticket::Ticket;
+
+    const BLOCK: u64 = READ_BLOCK_BYTES as u64;
 
     fn pull(connection: u64) -> HeldPull {
         HeldPull {

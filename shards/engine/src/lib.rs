@@ -12,6 +12,7 @@ pub mod delay;
 pub mod filter;
 pub mod hold;
 pub mod limits;
+pub mod messageindex;
 pub mod offsets;
 pub mod retention;
 pub mod shard;

@@ -46,6 +46,47 @@ pub const SEAL_NOTE_BYTES: usize = 4 << 20;
 /// takes no runs).
 pub const UNSEALED_ENTRIES_MAX: usize = 1 << 24;
 
+/// Keys noted after which a slice is sealed, too: 12 MiB. Messages with one UNIQ_KEY and seven KEYS each
+/// are sealed by their number.
+pub const SEAL_INDEX_ENTRIES: usize = 1 << 20;
+
+/// Keys in memory that no index file holds, at the most: 384 MiB, in case that the disk takes no files.
+/// Those beyond are found again when a file is made from the log.
+pub const INDEX_UNWRITTEN_ENTRIES_MAX: usize = 1 << 25;
+
+/// Keys that are kept together in memory: 48 KiB.
+pub const INDEX_CHUNK_ENTRIES: usize = 4096;
+
+/// Pages whose first hash a shard has in memory: 32 MiB, enough for 2.8 thousand million keys. With more a
+/// question reads a page or two more of the largest files.
+pub const INDEX_DIRECTORY_PAGES_MAX: usize = 1 << 23;
+
+/// Bytes of an index file read at a time: a page and its neighbours cost no more than a page.
+pub const INDEX_READ_BYTES: usize = 16 * 1024;
+
+/// Blocks of the cache for index files: 4 MiB a shard.
+pub const INDEX_CACHE_BLOCKS: usize = 256;
+
+/// Index files merged at a time: the files of a usual segment, and 1 MiB of buffers.
+pub const INDEX_MERGED_FILES_MAX: usize = 64;
+
+/// Index files that a question reads from at a time: as many as there are reads in flight.
+pub const FIND_FILES_AT_ONCE: usize = COLD_READS_IN_FLIGHT_MAX;
+
+/// Keys in memory that a question looks at in one turn: some 0.3 ms.
+pub const FIND_SCANNED_PER_TURN: usize = 1 << 18;
+
+/// Pages of index files that one question looks at in one shard, at the most: as many files as a log of
+/// 32 TiB has. What it found until then is the answer.
+pub const FIND_PAGES_MAX: usize = 1 << 15;
+
+/// Records that one question looks at in one shard, at the most: hashes of 32 bits seldom meet, so only
+/// somebody's intent reaches it.
+pub const FIND_RECORDS_MAX: usize = 1024;
+
+/// How often a question begins again because the files it reads from were merged meanwhile.
+pub const FIND_RESTARTS_MAX: u32 = 16;
+
 /// Segments that go at a time (`deleteFileBatchMax`), so that a full disk is looked at again between.
 pub const EXPIRE_SEGMENTS_MAX: usize = 10;
 
@@ -153,6 +194,8 @@ const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= GROUP_PAYLOAD_BYTES_MAX);
 const _: () = assert!(UNWRITTEN_BYTES_MAX > 2 * GROUP_PAYLOAD_BYTES_MAX as u64 + 64 * 1024);
 const _: () = assert!(UNWRITTEN_BYTES_MAX < WRITE_BUFFER_BYTES_MIN);
 const _: () = assert!(WRITE_BUFFER_BYTES_MIN.is_power_of_two());
+const _: () = assert!(FIND_FILES_AT_ONCE <= INDEX_CACHE_BLOCKS);
+const _: () = assert!(INDEX_CHUNK_ENTRIES <= FIND_SCANNED_PER_TURN);
 
 /// Topics of a broker. A route and a registration stay below a frame's 16 MiB well beyond 50,000;
 /// registrations are split before that matters.

@@ -15,6 +15,7 @@ mod check;
 mod damage;
 mod expire;
 mod facts;
+mod find;
 mod fire;
 mod open;
 mod overdue;
@@ -32,11 +33,13 @@ pub use append::{AppendRefused, NewMessage};
 pub use arrive::Confirmed;
 pub use check::DueCheck;
 pub use facts::{Snapshot, SnapshotError};
+pub use find::{Finding, Found, FoundMessage, KeyQuery};
 pub use fire::{DueTimer, DueTimers, Recalled};
 pub use open::{OpenError, Opening, OpeningSettings};
 use proto::ids::{ShardIndex, UniqueKey};
 pub use read::{
-    Answer, ColdRange, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies, Searched,
+    Answer, ColdRange, EntriesRead, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies,
+    Searched,
 };
 pub use seal::{SealLimits, Slice};
 pub use settle::Due;
@@ -49,6 +52,7 @@ use crate::delay::Delays;
 pub use crate::delay::SCHEDULE_TOPIC_INCARNATION;
 use crate::hold::{HeldPull, HeldPulls};
 use crate::limits::LINE_RECORDS_MAX;
+use crate::messageindex::MessageIndex;
 use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
 use crate::timer::Timers;
@@ -78,7 +82,17 @@ pub struct Shard {
     cold: ColdReads,
     /// Reads of runs.
     cold_runs: ColdReads,
+    /// Reads of index files.
+    cold_index: ColdReads,
     unsealed: Unsealed,
+    /// By which keys messages are found.
+    keys: MessageIndex,
+    /// A page of an index file that is looked at.
+    page: Vec<u8>,
+    /// Addresses of index files that are of no use any more.
+    expired_index: Vec<u64>,
+    /// Messages at or above failed with the log.
+    failed_from: u64,
     /// Where the log begins.
     start: u64,
     /// Where it may begin once it is durable up to a log offset.
@@ -217,9 +231,19 @@ impl Shard {
         &mut self.cold_runs
     }
 
+    /// Cold reads of index files, for the driver: as those of runs.
+    pub fn cold_index_mut(&mut self) -> &mut ColdReads {
+        &mut self.cold_index
+    }
+
+    /// The index of keys, for questions about it.
+    pub fn message_index(&self) -> &MessageIndex {
+        &self.keys
+    }
+
     /// Cold reads that ended so far: who looked in vain tries again when this has moved.
     pub fn cold_reads_completed(&self) -> u64 {
-        self.cold.completed() + self.cold_runs.completed()
+        self.cold.completed() + self.cold_runs.completed() + self.cold_index.completed()
     }
 
     /// A connection ended: nobody waits on it any more.

@@ -4,6 +4,7 @@ mod client;
 mod lock;
 mod offset;
 mod pull;
+mod query;
 mod send;
 mod sendback;
 mod timer;
@@ -11,7 +12,8 @@ mod topic;
 mod transaction;
 
 pub(super) use offset::TimeQuestion;
-pub(super) use send::unique_key_range;
+pub(super) use query::{EntriesQuestion, ViewQuestion};
+pub(super) use send::{keys_range, unique_key_range};
 pub(super) use sendback::SendBack;
 pub(super) use transaction::EndTransaction;
 

@@ -201,6 +201,7 @@ impl Broker {
                 properties: &text,
                 tag: made.tag,
                 unique_key: made.unique_key,
+                keys: made.keys,
             };
             let counted = if made.half.is_some() { message.queue } else { queue };
             match (made.half, made.timed) {
@@ -352,6 +353,7 @@ impl Broker {
         // Both stay where they are unless something is taken out of the text below.
         let mut tag = tag_hash(&known, text);
         let mut unique_key = known.unique_key.map(|key| start_and_length(&key));
+        let mut keys = known.keys.map_or((0, 0), |keys| start_and_length(&keys));
         let delay =
             known.delay.map(|delay| parse_delay(delay.value(text))).transpose()?.unwrap_or(0);
         let has_receipt = known.pop_receipt.is_some();
@@ -396,6 +398,7 @@ impl Broker {
             let known = WellKnown::collect(text);
             tag = tag_hash(&known, text);
             unique_key = known.unique_key.map(|key| start_and_length(&key));
+            keys = known.keys.map_or((0, 0), |keys| start_and_length(&keys));
         }
         let unique_key = unique_key.expect("appended above");
         let kind = match (known.sharding_key, known.delay.or(known.timer)) {
@@ -403,7 +406,7 @@ impl Broker {
             (None, Some(_)) => MessageType::Delay,
             (None, None) => MessageType::Normal,
         };
-        Ok(Made { delay_level, half: None, timed, tag, unique_key, kind })
+        Ok(Made { delay_level, half: None, timed, tag, unique_key, keys, kind })
     }
 
     /// The same for a half message, which waits in RMQ_SYS_TRANS_HALF_TOPIC
@@ -460,6 +463,7 @@ impl Broker {
             half: Some(Half { own_ms: own_check_ms(text, rules.timeout_ms) }),
             tag: tag_hash(&known, text),
             unique_key: known.unique_key.map(|key| start_and_length(&key)).expect("made sure"),
+            keys: known.keys.map_or((0, 0), |keys| start_and_length(&keys)),
             kind: MessageType::Transaction,
         })
     }
@@ -592,6 +596,7 @@ impl Broker {
                 properties: text,
                 tag: *tag,
                 unique_key: unique_key_range(text),
+                keys: keys_range(text),
             })
             .collect();
         let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
@@ -635,6 +640,7 @@ struct Made {
     timed: Option<Timed>,
     tag: i32,
     unique_key: (usize, usize),
+    keys: (usize, usize),
     kind: MessageType,
 }
 
@@ -647,6 +653,11 @@ struct Half {
 /// Where the value of UNIQ_KEY lies in a properties text; (0, 0) without one.
 pub(in crate::broker) fn unique_key_range(text: &[u8]) -> (usize, usize) {
     WellKnown::collect(text).unique_key.map_or((0, 0), |key| start_and_length(&key))
+}
+
+/// Where the value of KEYS lies in a properties text; (0, 0) without one.
+pub(in crate::broker) fn keys_range(text: &[u8]) -> (usize, usize) {
+    WellKnown::collect(text).keys.map_or((0, 0), |keys| start_and_length(&keys))
 }
 
 fn start_and_length(known: &Known) -> (usize, usize) {

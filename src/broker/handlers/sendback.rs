@@ -21,7 +21,7 @@ use super::super::dispatch::{Handled, Stop, answer, here};
 use super::super::limits::PARKED_REQUESTS_MAX;
 use super::super::parked::Request;
 use super::super::{Asker, Broker, Onward, Refusal};
-use super::send::{delay_properties, unique_key_range};
+use super::send::{delay_properties, keys_range, unique_key_range};
 use crate::net::outbox::Outboxes;
 use crate::router::Origin;
 use crate::router::exchange::CROSSINGS_MAX;
@@ -213,6 +213,7 @@ impl Broker {
             properties: &text,
             tag,
             unique_key: unique_key_range(&text),
+            keys: keys_range(&text),
         };
         let ticket = (!asker.is_oneway).then(|| asker.ticket(super::form::PLAIN));
         self.shards[place].append_message(now.wall_ms, &again, ticket)?;

@@ -18,7 +18,7 @@ use super::super::check::{own_check_ms, write_checks};
 use super::super::dispatch::{Handled, Stop, answer, here};
 use super::super::parked::Request;
 use super::super::{Asker, Broker, Refusal};
-use super::send::unique_key_range;
+use super::send::{keys_range, unique_key_range};
 use crate::net::outbox::Outboxes;
 use crate::observe::MessageType;
 use crate::router::Owner;
@@ -166,6 +166,7 @@ impl Broker {
             properties: &text,
             tag: properties::find(&text, name::TAGS).map_or(0, java_hash),
             unique_key: unique_key_range(&text),
+            keys: keys_range(&text),
         };
         let (shard, outcome) = (&mut self.shards[owner], Outcome::Committed);
         let ended = shard.end_half(now.wall_ms, queue_offset, outcome, Some(&message), ticket);

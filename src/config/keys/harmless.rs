@@ -26,6 +26,12 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        class: Harmless(
+            "index files are derived from the log, verified, and as large as they must be",
+        ),
+        keys: &["messageIndexSafe=false", "maxHashSlotNum=5000000", "maxIndexNum=20000000"],
+    },
+    Group {
         class: Harmless("there are no thread pools and no queues before them: a core is a thread"),
         keys: &[
             "sendMessageThreadPoolNums=4",

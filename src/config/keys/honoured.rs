@@ -4,6 +4,7 @@ use engine::limits::{BODY_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
 
 use super::super::limits::PULL_BYTES_MAX;
 use super::{Class, Fallback, Key, Kind, Section, Step, Unit};
+use crate::broker::limits::QUERY_MESSAGES_MAX;
 use crate::namesrv::limits::{
     SCAN_INTERVAL_MS_MAX, SCAN_INTERVAL_MS_MIN, WAIT_FOR_SERVICE_SECONDS_MAX,
 };
@@ -144,6 +145,12 @@ pub(super) const SECTIONS: &[Section] = &[
         "most messages of one pull answer"),
     key("maxTransferBytesOnMessageInMemory", bytes(4096, PULL_BYTES_MAX as i64, Step::One),
         "262144", "most bytes of one pull answer, unless its first message is longer"),
+    key("messageIndexEnable", Kind::Boolean, "true",
+        "note the keys of messages, so that they are found by them"),
+    key("maxMsgsNumBatch", integer(1, QUERY_MESSAGES_MAX, Unit::None), "64",
+        "most messages of an answer to a query by key"),
+    key("defaultQueryMaxNum", integer(1, QUERY_MESSAGES_MAX, Unit::None), "32",
+        "most messages of an answer to a query by unique key, and no more than maxMsgsNumBatch"),
     key("longPollingEnable", Kind::Boolean, "true",
         "let a pull wait for messages as long as its client asks"),
     key("shortPollingTimeMills", integer(1, 60_000, Unit::Milliseconds), "1000",

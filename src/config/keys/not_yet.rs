@@ -71,17 +71,6 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: NotYet("not yet: queries by key find nothing"),
-        keys: &[
-            "messageIndexEnable=true",
-            "messageIndexSafe=false",
-            "maxHashSlotNum=5000000",
-            "maxIndexNum=20000000",
-            "maxMsgsNumBatch=64",
-            "defaultQueryMaxNum=32",
-        ],
-    },
-    Group {
         class: NotYet("not yet: topics with cleanup.policy=COMPACTION are refused"),
         keys: &[
             "enableCompaction=true",

@@ -122,6 +122,9 @@ fn read_everything(command: &Command<'_>) {
     let _ = header::PullHeader::parse(command);
     let _ = header::PullAnswer::parse(command);
     let _ = header::QueueHeader::parse(command);
+    let _ = header::QueryMessageHeader::parse(command);
+    let _ = header::ViewMessageHeader::parse(command);
+    let _ = header::QueryConsumeQueueHeader::parse(command);
     let _ = header::QueryOffsetHeader::parse(command);
     let _ = header::UpdateOffsetHeader::parse(command);
     let _ = header::SendBackHeader::parse(command);

@@ -98,6 +98,13 @@ pub enum Asked {
         /// Of this queue.
         place: Place,
     },
+    /// The messages of this place's topic that have a unique key.
+    Find {
+        /// The key.
+        key: MessageKey,
+        /// The topic.
+        place: Place,
+    },
     /// A topic is to have so many queues.
     MakeTopic {
         /// This one.
@@ -192,6 +199,7 @@ impl Asked {
             | Asked::SendBack { place, .. }
             | Asked::Pull { place, .. }
             | Asked::Commit { place, .. }
+            | Asked::Find { place, .. }
             | Asked::Query { place, .. } => Some(place),
             Asked::MakeTopic { .. } | Asked::End { .. } | Asked::Produce => None,
         }
@@ -309,6 +317,17 @@ impl Client {
                     ("setZeroIfNotFound", "false"),
                 ];
                 plain(request::QUERY_CONSUMER_OFFSET, &ext);
+            }
+            Asked::Find { key, place } => {
+                let (topic, key) = (place.topic.name(), unique_key(key));
+                let ext = [
+                    ("topic", &*topic),
+                    ("key", &*key),
+                    ("maxNum", "64"),
+                    ("beginTimestamp", "0"),
+                    ("endTimestamp", "9223372036854775807"),
+                ];
+                plain(request::QUERY_MESSAGE, &ext);
             }
             Asked::SendBack { item, place, position } => {
                 let (group, position) = (group_name(item.group), position.to_string());
@@ -428,8 +447,12 @@ impl Client {
             (Asked::Pull { place, .. }, 0 | 19 | 20 | 21) => {
                 let answer = PullAnswer::parse(&command).map_err(|error| error.to_string())?;
                 let next = answer.next_begin_offset as u64;
-                let messages = records(place, frame.body)?;
+                let messages = records(place.topic, Some(place.queue), frame.body)?;
                 Answered::Messages { code: command.code, messages, next }
+            }
+            (Asked::Find { place, .. }, code @ (response::SUCCESS | response::QUERY_NOT_FOUND)) => {
+                let messages = records(place.topic, None, frame.body)?;
+                Answered::Messages { code, messages, next: 0 }
             }
             (Asked::Query { .. }, response::SUCCESS) => {
                 let offset = command.ext.get("offset").and_then(|it| it.parse_i64().ok());
@@ -480,10 +503,6 @@ fn send_request<'a>(
     }
 }
 
-fn unique_key(key: MessageKey) -> String {
-    format!("{:016X}{:016X}", key.producer, key.sequence)
-}
-
 fn properties_of(
     key: MessageKey,
     is_delayed: bool,
@@ -507,6 +526,10 @@ fn properties_of(
     text
 }
 
+fn unique_key(key: MessageKey) -> String {
+    format!("{:016X}{:016X}", key.producer, key.sequence)
+}
+
 fn batch_of(first: MessageKey, bodies: &[&[u8]]) -> Vec<u8> {
     let mut batch = Vec::new();
     for (sequence, body) in (first.sequence..).zip(bodies) {
@@ -523,27 +546,32 @@ fn position_of(id: &str) -> Result<i64, String> {
     }
 }
 
-fn records(place: Place, mut body: &[u8]) -> Result<Vec<Found>, String> {
+/// The messages of an answer, all of one topic, and of one queue if it is given.
+fn records(topic: Topic, queue: Option<u32>, mut body: &[u8]) -> Result<Vec<Found>, String> {
+    let is_schedule = topic == Topic::Schedule;
+    let is_internal = Place { topic, queue: 0 }.is_internal();
     let mut messages = Vec::new();
     while !body.is_empty() {
         let (record, size) =
-            Record::decode(body).map_err(|error| format!("a pull answer: {error}"))?;
+            Record::decode(body).map_err(|error| format!("messages of an answer: {error}"))?;
         if !record.is_body_intact() {
-            return Err("a pull answer holds a body with a wrong checksum".to_owned());
+            return Err("an answer holds a body with a wrong checksum".to_owned());
         }
         let fields = record.fields();
         // A delayed message's record has its level.
-        let queue = if place.topic == Topic::Schedule { 0 } else { place.queue as i32 };
-        if fields.topic != place.topic.name().as_bytes() || fields.queue_id != queue {
-            let topic = String::from_utf8_lossy(fields.topic);
-            return Err(format!("{place} holds a message of {topic} queue {}", fields.queue_id));
+        let queue = queue.map(|queue| if is_schedule { 0 } else { queue as i32 });
+        let is_elsewhere = queue.is_some_and(|queue| queue != fields.queue_id);
+        if fields.topic != topic.name().as_bytes() || is_elsewhere {
+            let found = String::from_utf8_lossy(fields.topic);
+            let queue = fields.queue_id;
+            return Err(format!("{} gives a message of {found} queue {queue}", topic.name()));
         }
         messages.push(Found {
             offset: fields.queue_offset as u64,
             position: fields.physic_offset,
             stored_ms: fields.store_timestamp as u64,
             times: fields.reconsume_times as u32,
-            meant_for: if place.is_internal() { meant_for(fields.properties) } else { None },
+            meant_for: if is_internal { meant_for(fields.properties) } else { None },
             checks: checks_of(fields.properties),
             prepared: fields.prepared_transaction_offset,
             due_ms: number(fields.properties, name::TIMER_OUT_MS).map(|out_ms| out_ms + 1),

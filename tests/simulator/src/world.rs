@@ -79,7 +79,7 @@ struct Flips {
     records: usize,
     /// Bytes of the log that no record needs: padding, what a filler skips, space ahead.
     free: usize,
-    /// Bytes of runs and snapshots.
+    /// Bytes of runs, index files and snapshots.
     derived: usize,
     /// Bytes of STORE and EPOCHS.
     documents: usize,
@@ -91,6 +91,7 @@ struct Flips {
 enum FileKind {
     Segment,
     Run,
+    Index,
     Snapshot,
     Document,
 }
@@ -100,6 +101,7 @@ impl FileKind {
         match path.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
             name if name.len() == 20 => FileKind::Segment,
             name if name.starts_with("queues-") => FileKind::Run,
+            name if name.starts_with("index-") => FileKind::Index,
             name if name.starts_with("snapshot-") => FileKind::Snapshot,
             _ => FileKind::Document,
         }
@@ -107,7 +109,7 @@ impl FileKind {
 
     /// Its bytes are in pages, not a small file's text.
     fn has_pages(self) -> bool {
-        matches!(self, FileKind::Segment | FileKind::Run)
+        matches!(self, FileKind::Segment | FileKind::Run | FileKind::Index)
     }
 }
 
@@ -220,7 +222,7 @@ impl Life {
         self.control[core].0.send(message).ok();
     }
 
-    fn tell_all(&mut self, message: impl Fn() -> ToCore<DiskFile>) {
+    pub(crate) fn tell_all(&mut self, message: impl Fn() -> ToCore<DiskFile>) {
         for (to_core, _) in &mut self.control {
             to_core.send(message()).ok();
         }
@@ -346,7 +348,8 @@ impl World {
         for _ in 0..self.rng.u32(1..4) {
             let wanted = match self.rng.u8(..10) {
                 0..5 => FileKind::Segment,
-                5..7 => FileKind::Run,
+                5 => FileKind::Run,
+                6 => FileKind::Index,
                 7..9 => FileKind::Snapshot,
                 _ => FileKind::Document,
             };
@@ -367,7 +370,7 @@ impl World {
             match wanted {
                 FileKind::Segment if is_used(used, path, place) => flips.records += 1,
                 FileKind::Segment => flips.free += 1,
-                FileKind::Run | FileKind::Snapshot => flips.derived += 1,
+                FileKind::Run | FileKind::Index | FileKind::Snapshot => flips.derived += 1,
                 FileKind::Document => flips.documents += 1,
             }
             flips.places.push((path.clone(), place));
@@ -536,6 +539,7 @@ impl World {
             sync_flush_timeout_ms: 5_000,
             write_buffer_bytes: 16 << 20,
             read_cache_bytes: 8 << 20,
+            message_index: true,
             delay_levels_ms: vec![self.delay_ms],
             transaction_timeout_ms: TRANSACTIONS.timeout_ms,
             seal: self.seal_limits(),
@@ -682,6 +686,9 @@ impl World {
                 ToControl::RemoveBelow { shard, segments, start } => {
                     life.upkeeps.push_back((shard, Upkeep::RemoveBelow(segments, start)));
                 }
+                ToControl::KeepIndex { shard, work } => {
+                    life.upkeeps.push_back((shard, Upkeep::KeepIndex(work)));
+                }
                 ToControl::RemakeRun { shard, range } => {
                     life.upkeeps.push_back((shard, Upkeep::RemakeRun(range)));
                 }
@@ -763,6 +770,8 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         long_polling: true,
+        query_messages_max: 64,
+        unique_query_messages_max: 32,
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,

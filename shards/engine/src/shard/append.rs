@@ -40,6 +40,8 @@ pub struct NewMessage<'a> {
     pub tag: i32,
     /// Where in `properties` the value of UNIQ_KEY lies (start, length); (0, 0) without one.
     pub unique_key: (usize, usize),
+    /// The same of the value of KEYS.
+    pub keys: (usize, usize),
 }
 
 /// Why nothing was appended.
@@ -221,6 +223,17 @@ impl Shard {
         };
         if let Some(copy) = unique_key.copy.get_mut(..key_len) {
             copy.copy_from_slice(&message.properties[key_start..key_start + key_len]);
+        }
+        if self.keys.is_enabled() {
+            let (keys_start, keys_len) = message.keys;
+            let properties = message.properties;
+            self.keys.note(
+                message.queue.topic,
+                &properties[key_start..key_start + key_len],
+                &properties[keys_start..keys_start + keys_len],
+                appended.payload,
+                stored_ms,
+            );
         }
         let waiting = WaitingMessage {
             slot,

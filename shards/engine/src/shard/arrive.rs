@@ -135,6 +135,9 @@ impl Shard {
     fn next_failed(&mut self) -> Option<Confirmed<'static>> {
         self.log.poisoned()?;
         while let Some(waiting) = self.line.pop_front() {
+            if let Waiting::Message(message) = &waiting.what {
+                self.failed_from = self.failed_from.min(message.payload);
+            }
             let ticket = match waiting.what {
                 Waiting::Message(message) => message.ticket,
                 Waiting::Request(ticket) => ticket,

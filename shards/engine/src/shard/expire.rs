@@ -33,6 +33,7 @@ impl Shard {
         self.is_removing = true;
         self.queues.expire(new_start);
         self.timers.expire(new_start);
+        self.expired_index.extend(self.keys.expire(new_start));
         tracing::info!(shard = self.index.0, log_start = new_start, "old segments are removed");
         Some(new_start)
     }

@@ -22,6 +22,8 @@ use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES,
 use crate::consumequeue::{ConsumeQueues, ENTRIES_PER_PAGE, QueueEntry, QueueKey, RunHead};
 use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
+use crate::limits::{INDEX_CACHE_BLOCKS, INDEX_READ_BYTES};
+use crate::messageindex::{IndexDraft, IndexHead, IndexWork, MessageIndex, keys_of};
 use crate::timer::{TIMER_TOPIC_INCARNATION, Timer, TimerKey, Timers};
 use crate::transaction::Transactions;
 
@@ -75,6 +77,7 @@ pub struct Opening {
     timers: Timers,
     facts: Facts,
     unsealed: Unsealed,
+    keys: MessageIndex,
     stored_ms: u64,
     messages: u64,
     /// What own records below say is in the snapshot.
@@ -92,10 +95,29 @@ impl Opening {
             timers: Timers::new(start, ENTRIES_PER_PAGE),
             facts: Facts::default(),
             unsealed: Unsealed::new(seal, segment_bytes, start),
+            keys: MessageIndex::new(0, segment_bytes, false),
             stored_ms: 0,
             messages: 0,
             facts_from,
             group: Vec::new(),
+        }
+    }
+
+    /// With this index of the messages' keys.
+    pub fn with_index(self, keys: MessageIndex) -> Opening {
+        Opening { keys, ..self }
+    }
+
+    /// An index file, before all runs and records. The address of its bytes.
+    pub fn index_file(&mut self, head: &IndexHead) -> u64 {
+        self.keys.found_file(head)
+    }
+
+    /// What is noted of the keys of the slice that was cut last.
+    pub fn index_draft(&mut self) -> Option<IndexDraft> {
+        match self.keys.next_work()? {
+            IndexWork::Write(draft) => Some(draft),
+            _ => None,
         }
     }
 
@@ -129,6 +151,7 @@ impl Opening {
         }
         self.stored_ms = self.stored_ms.max(run.stored_ms.1);
         self.unsealed.skip(run.range.end);
+        self.keys.sealed_before(run.range.clone());
         let address = self.queues.found_run(run);
         if let Some(timers) = timer_run(run, address) {
             self.timers.run_found(timers);
@@ -218,6 +241,11 @@ impl Opening {
         if prefix.topic == TIMER_TOPIC_INCARNATION {
             self.timers.add(timer_of(fields, offset, prefix, false));
         }
+        if self.keys.is_enabled() {
+            let (unique_key, keys) = keys_of(fields.properties);
+            self.stored_ms = self.stored_ms.max(stored_ms);
+            self.keys.note(prefix.topic, unique_key, keys, entry.payload, self.stored_ms);
+        }
         self.facts.catalog.saw_incarnation(prefix.topic);
         self.stored_ms = self.stored_ms.max(stored_ms);
         self.messages += 1;
@@ -227,7 +255,7 @@ impl Opening {
     /// Cuts what was replayed into a slice: everything below `to`, which is durable and where no group
     /// is open.
     pub fn cut(&mut self, to: u64) -> Slice {
-        self.unsealed.cut(to, &mut self.queues, &mut self.timers)
+        self.unsealed.cut(to, &mut self.queues, &mut self.timers, &mut self.keys)
     }
 
     /// Where the next slice begins.
@@ -264,7 +292,12 @@ impl Opening {
             timers_looked: TimersLooked::default(),
             cold: ColdReads::new(settings.read_cache_bytes),
             cold_runs: ColdReads::new(0),
+            cold_index: ColdReads::of_pages(INDEX_READ_BYTES, INDEX_CACHE_BLOCKS),
             unsealed: self.unsealed,
+            keys: self.keys,
+            page: Vec::new(),
+            expired_index: Vec::new(),
+            failed_from: u64::MAX,
             start: self.start,
             expiring: None,
             is_removing: false,
@@ -291,6 +324,7 @@ impl Opening {
         shard.timers.restore(self.facts.fired, self.facts.recalls);
         // Runs end where they end, and the file system says if there is less.
         shard.cold_runs.written(u64::MAX);
+        shard.cold_index.written(u64::MAX);
         for level in 1..=shard.delays.levels() {
             let cursor = self.facts.cursors.get(&(level as u64)).copied().unwrap_or(0);
             let max = shard.queues.find(Delays::queue(level)).map_or(0, |queue| queue.max());

@@ -94,6 +94,17 @@ pub enum Searched {
     Failed(String),
 }
 
+/// What became of a look at entries of a queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EntriesRead {
+    /// They are all there.
+    All,
+    /// Some are being read: try again when cold reads have completed.
+    Cold,
+    /// The disk does not give them: why.
+    Failed(String),
+}
+
 /// What became of a look at queue entries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Fetched {
@@ -365,6 +376,35 @@ impl Shard {
         Fetched::Copied
     }
 
+    /// Appends the entries of a queue from `next` to before `to`, which moves on with them. Those that are
+    /// not kept any more are left out.
+    pub fn read_entries(
+        &mut self,
+        queue: QueueKey,
+        next: &mut u64,
+        to: u64,
+        out: &mut Vec<QueueEntry>,
+    ) -> EntriesRead {
+        let mut window = std::mem::take(&mut self.window);
+        let read = loop {
+            if *next >= to {
+                break EntriesRead::All;
+            }
+            let wanted = ENTRY_WINDOW.min((to - *next) as usize);
+            match self.fetch(queue, *next, wanted, &mut window) {
+                Fetched::Copied => {
+                    *next += window.len() as u64;
+                    out.extend_from_slice(&window);
+                }
+                Fetched::Nowhere => *next += 1,
+                Fetched::Wanted(_) => break EntriesRead::Cold,
+                Fetched::Failed(reason) => break EntriesRead::Failed(reason),
+            }
+        };
+        self.window = window;
+        read
+    }
+
     /// A run is not what was written: it is made again from the log.
     pub(super) fn report_run(&mut self, run: &std::ops::Range<u64>, reason: &str) {
         if self.damaged_run.is_none() {
@@ -470,6 +510,21 @@ impl Shard {
 
     /// As [`Shard::lookup`], for a record of a kind.
     pub(super) fn record_at(&mut self, payload: u64, kind: Kind, out: &mut Vec<u8>) -> Lookup {
+        let before = out.len();
+        let found = self.whole_record_at(payload, kind, out);
+        if found == Lookup::Found {
+            out.drain(before..before + PREFIX_BYTES);
+        }
+        found
+    }
+
+    /// As [`Shard::record_at`], with what is before the payload.
+    pub(super) fn whole_record_at(
+        &mut self,
+        payload: u64,
+        kind: Kind,
+        out: &mut Vec<u8>,
+    ) -> Lookup {
         let Some(start) = payload.checked_sub(PREFIX_BYTES as u64) else { return Lookup::None };
         let is_there = (self.start..self.log.confirmed()).contains(&payload);
         if !is_there || !start.is_multiple_of(crate::commitlog::ALIGNMENT) {
@@ -497,7 +552,6 @@ impl Shard {
             Cold::Failed(reason) => return Lookup::Failed(reason),
         }
         if verify(self.log.shape().seed, start, &prefix, &out[before..]) {
-            out.drain(before..before + PREFIX_BYTES);
             Lookup::Found
         } else {
             out.truncate(before);

@@ -10,7 +10,8 @@ use super::Shard;
 use super::facts::{OwnRecord, compact};
 use crate::commitlog::Kind;
 use crate::consumequeue::{ConsumeQueues, EncodedRun, PAGE_BYTES, RunDraft, RunHead, RunIdentity};
-use crate::limits::{SEAL_ENTRIES, SEAL_LOG_BYTES, SEAL_NOTE_BYTES};
+use crate::limits::{SEAL_ENTRIES, SEAL_INDEX_ENTRIES, SEAL_LOG_BYTES, SEAL_NOTE_BYTES};
+use crate::messageindex::{IndexHead, IndexWork, MessageIndex};
 use crate::timer::{TimerKey, TimerRun, Timers};
 
 /// When a slice is cut: as soon as one of these is reached.
@@ -92,22 +93,31 @@ impl Unsealed {
         durable: u64,
         queues: &mut ConsumeQueues,
         timers: &mut Timers,
+        keys: &mut MessageIndex,
     ) -> Option<Slice> {
         let segment_end = (self.from + 1).next_multiple_of(self.segment_bytes);
         let to = durable.min(segment_end);
         let is_due = to == segment_end
             || to.saturating_sub(self.from) >= self.limits.log_bytes
             || queues.unsealed_entries() >= self.limits.entries
-            || self.note_bytes >= self.limits.note_bytes;
+            || self.note_bytes >= self.limits.note_bytes
+            || keys.recent_entries() >= SEAL_INDEX_ENTRIES;
         if !is_due || self.is_in_flight || to <= self.from {
             return None;
         }
-        Some(self.cut(to, queues, timers))
+        Some(self.cut(to, queues, timers, keys))
     }
 
-    pub fn cut(&mut self, to: u64, queues: &mut ConsumeQueues, timers: &mut Timers) -> Slice {
+    pub fn cut(
+        &mut self,
+        to: u64,
+        queues: &mut ConsumeQueues,
+        timers: &mut Timers,
+        keys: &mut MessageIndex,
+    ) -> Slice {
         let mut run = queues.cut(self.from..to);
         run.set_timers(timers.cut(to));
+        keys.seal(self.from..to);
         let mut notes = Vec::new();
         while let Some(note) = self.notes.pop_front_if(|note| note.end <= to) {
             self.note_bytes -= note.payload.len();
@@ -148,7 +158,7 @@ impl Shard {
     /// [`Shard::run_written`].
     pub fn next_slice(&mut self) -> Option<Slice> {
         let durable = self.log.durable_records();
-        self.unsealed.next_slice(durable, &mut self.queues, &mut self.timers)
+        self.unsealed.next_slice(durable, &mut self.queues, &mut self.timers, &mut self.keys)
     }
 
     /// A run is durable. The address at which the driver finds its bytes for reads.
@@ -165,6 +175,41 @@ impl Shard {
         }
         self.evict_entries();
         address
+    }
+
+    /// What is to be done with index files, one piece at a time: the next comes after
+    /// [`Shard::index_written`] or [`Shard::index_failed`].
+    pub fn next_index_work(&mut self) -> Option<IndexWork> {
+        self.keys.next_work()
+    }
+
+    /// An index file is durable. The address at which the driver finds its bytes, and those of files that
+    /// it takes the place of; `None`: nobody wants it any more.
+    pub fn index_written(&mut self, head: &IndexHead) -> Option<(u64, Vec<u64>)> {
+        self.keys.file_written(head)
+    }
+
+    /// A piece of work on index files cannot be done, because this one is damaged: the address that it
+    /// had, if it was still there.
+    pub fn index_failed(&mut self, damaged: &Range<u64>) -> Option<u64> {
+        self.keys.work_failed();
+        self.keys.damaged(damaged, self.queues.runs().map(|run| run.range.clone()))
+    }
+
+    /// A piece of work on index files cannot be done now: nothing is asked for until
+    /// [`Shard::try_index_again`]. Whether this is the first time since one was done.
+    pub fn index_delayed(&mut self) -> bool {
+        self.keys.work_delayed()
+    }
+
+    /// Some time has passed since work on index files was delayed.
+    pub fn try_index_again(&mut self) {
+        self.keys.try_again();
+    }
+
+    /// Addresses of index files that are of no use any more, for the driver to close.
+    pub fn take_expired_index(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.expired_index)
     }
 
     /// Frees queue entries that runs hold and that have left the tail with their records.

@@ -53,6 +53,7 @@ pub fn message() -> NewMessage<'static> {
         body: b"body",
         properties: b"UNIQ_KEY\x01key\x02",
         tag: 0,
+        keys: (0, 0),
         unique_key: (9, 3),
     }
 }
