@@ -36,3 +36,11 @@ pub const CLIENTS_TOLD_MAX: usize = 8192;
 /// Bytes of properties that the broker itself may add to a message: UNIQ_KEY, MSG_REGION, TRACE_ON,
 /// CLUSTER, REAL_TOPIC, REAL_QID.
 pub const ADDED_PROPERTIES_BYTES_MAX: usize = 1024;
+
+/// Compiled expressions of pulls that bring their own, kept on a core (Apache keeps 100).
+pub const EXPRESSIONS_MAX: usize = 128;
+
+/// Bytes of their texts; programs take up to 24 times as many (`SqlFilter::MEMORY_PER_TEXT_BYTE`).
+pub const EXPRESSIONS_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(engine::limits::SQL_TEXT_BYTES_MAX <= EXPRESSIONS_TEXT_BYTES_MAX);

@@ -33,6 +33,8 @@ pub struct BrokerSettings {
     pub pull_bytes_max: u32,
     /// `longPollingEnable`.
     pub long_polling: bool,
+    /// `enablePropertyFilter`.
+    pub property_filter: bool,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: u64,
     /// `channelExpiredTimeout`.

@@ -102,6 +102,8 @@ pub struct ServerConfig {
     pub pull_messages_max: u32,
     /// Most bytes of a pull answer, unless its first message is longer.
     pub pull_bytes_max: u32,
+    /// `enablePropertyFilter`.
+    pub property_filter: bool,
     /// `longPollingEnable`.
     pub long_polling: bool,
     /// `shortPollingTimeMills`.
@@ -394,6 +396,7 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
         pull_messages_max: small("maxTransferCountOnMessageInMemory"),
         pull_bytes_max: small("maxTransferBytesOnMessageInMemory"),
         long_polling: flag("longPollingEnable"),
+        property_filter: flag("enablePropertyFilter"),
         short_polling_ms: number("shortPollingTimeMills"),
         auto_create_topic: flag("autoCreateTopicEnable"),
         auto_create_group: flag("autoCreateSubscriptionGroup"),

@@ -242,6 +242,7 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
         pull_messages_max: config.pull_messages_max,
         pull_bytes_max: config.pull_bytes_max,
         long_polling: config.long_polling,
+        property_filter: config.property_filter,
         short_polling_ms: config.short_polling_ms,
         consumer_expired_ms: config.consumer_expired_ms,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,

@@ -346,7 +346,7 @@ fn blocks_of(range: &Range<u64>) -> Range<u64> {
 mod tests {
     use super::*;
     use crate::consumequeue::QueueKey;
-    use crate::filter::TagFilter;
+    use crate::filter::MessageFilter;
     use crate::ticket::Ticket;
 
     fn pull(connection: u64) -> HeldPull {
@@ -355,7 +355,8 @@ mod tests {
             queue: QueueKey { topic: 1, queue: 0 },
             from: 0,
             count_max: 1,
-            filter: TagFilter::All,
+            filter: MessageFilter::ALL,
+            scanned: crate::hold::Scanned::default(),
             deadline_ms: 0,
             is_first: true,
             tally: 0,
