@@ -763,6 +763,7 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         pull_messages_max: 32,
         pull_bytes_max: 256 * 1024,
         long_polling: true,
+        property_filter: true,
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
