@@ -301,13 +301,13 @@ fn pulls_are_refused() {
         talk.granted(17, &topic("Unreadable", &[("perm", "2")]), b"");
         let other = r#""expressionType":"TAG","subString":"*","subVersion":5,"topic":"Other""#;
         talk.granted(34, &[], heartbeat("others", "CLUSTERING", other).as_bytes());
-        let sql = r#""expressionType":"SQL92","subString":"a > 1","subVersion":5,"topic":"Pulled""#;
-        talk.granted(34, &[], heartbeat("sql", "CLUSTERING", sql).as_bytes());
         talk.granted(17, &topic("Other", &[]), b"");
         let own = ("sysFlag", "0");
         for request in [11, 361] {
             let fields = without(&pull("Pulled", &[]), "queueOffset");
             talk.refused(request, &fields, b"", (1, "field queueOffset is missing"));
+            let fields = pull("Unreadable", &[]);
+            assert_eq!(talk.ask(request, &fields, b"").number("forbiddenType"), 3);
             for (name, changes, expect) in [
                 ("Missing", vec![], (17, "topic[Missing] not exist, apply first please!")),
                 ("Unreadable", vec![], (16, "the topic[Unreadable] pulling message is forbidden")),
@@ -315,7 +315,6 @@ fn pulls_are_refused() {
                 ("Pulled", vec![("queueId", "-1")], (29, "queueId[-1] is illegal")),
                 ("Pulled", vec![("consumerGroup", "a.b")], (26, "group [a.b] does not exist")),
                 ("Pulled", vec![("subscription", "||")], (23, "subscription failed")),
-                ("Pulled", vec![("expressionType", "SQL92")], (1, "filter message by SQL92")),
                 ("Pulled", vec![own], (24, "the consumer's group info not exist")),
                 (
                     "Pulled",
@@ -327,15 +326,87 @@ fn pulls_are_refused() {
                     vec![own, ("consumerGroup", "others"), ("subVersion", "6")],
                     (25, "the consumer's subscription not latest"),
                 ),
-                (
-                    "Pulled",
-                    vec![own, ("consumerGroup", "sql"), ("subVersion", "5")],
-                    (1, "filter message by SQL92"),
-                ),
             ] {
                 talk.refused(request, &pull(name, &changes), b"", expect);
             }
         }
+    });
+}
+
+#[test]
+fn expressions_in_pulls_are_refused() {
+    on_each_shape("", |talk| {
+        talk.granted(310, &send("Pulled", &[("i", "a\u{1}2\u{2}")]), b"x");
+        let nested = format!("{}a{}", "(".repeat(129), ")".repeat(129));
+        let long = format!("a = '{}'", "x".repeat(32 << 10));
+        let names: Vec<_> = (0..65).map(|number| format!("p{number} = 1")).collect();
+        let many = names.join(" OR ");
+        for (kind, text, expect) in [
+            ("SQL92", "", (23, "subscription failed: Expression can't be null!")),
+            ("SQL", "a > 1", (23, "there is no expression type SQL, only TAG and SQL92")),
+            ("SQL92", "a >", (23, "Invalid MessageSelector. line 1, column 4: found the end")),
+            ("SQL92", "a > 1 + 2", (23, "line 1, column 7: + follows a complete expression")),
+            ("SQL92", "a > 'x'", (23, "only numbers and properties can be compared by size")),
+            ("SQL92", &nested, (23, "more than 128 conditions are nested in each other")),
+            ("SQL92", &long, (23, "the expression has more than 32768 bytes")),
+            ("SQL92", &many, (23, "the expression names more than 64 properties")),
+        ] {
+            for request in [11, 361] {
+                let fields = pull("Pulled", &[("expressionType", kind), ("subscription", text)]);
+                talk.refused(request, &fields, b"", expect);
+            }
+        }
+        let fields = pull("Pulled", &[("expressionType", "SQL92"), ("subscription", "a > 1")]);
+        assert_eq!(talk.granted(11, &fields, b"").number("nextBeginOffset"), 1);
+    });
+}
+
+#[test]
+fn expressions_in_heartbeats_are_refused() {
+    on_each_shape("", |talk| {
+        talk.granted(17, &topic("Pulled", &[]), b"");
+        let say = |talk: &mut Talk, kind: &str, text: &str, version: &str| {
+            let sql = format!(
+                r#""expressionType":"{kind}","subString":"{text}","subVersion":{version},"topic":"Pulled""#
+            );
+            talk.granted(34, &[], heartbeat("sql", "CLUSTERING", &sql).as_bytes());
+        };
+        let asked = |version: &'static str| {
+            let own = [("sysFlag", "0"), ("consumerGroup", "sql"), ("subVersion", version)];
+            pull("Pulled", &own)
+        };
+        let none =
+            (27, "The broker's consumer filter data is not exist!Your expression may be wrong!");
+        say(talk, "SQL92", "", "4");
+        talk.refused(11, &asked("4"), b"", none);
+        say(talk, "SQL92", "a > 1", "5");
+        assert_eq!(talk.ask(11, &asked("5"), b"").code, 19);
+        talk.refused(11, &asked("6"), b"", (25, "the consumer's subscription not latest"));
+        say(talk, "SQL92", "", "6");
+        talk.refused(11, &asked("6"), b"", (28, "the consumer's consumer filter data not latest"));
+        assert_eq!(talk.ask(11, &asked("5"), b"").code, 19, "what is known is new enough for it");
+        for (version, kind, text) in [("7", "SQL92", "a >"), ("8", "OTHER", "a > 1")] {
+            say(talk, kind, text, version);
+            talk.refused(361, &asked("5"), b"", none);
+        }
+    });
+}
+
+#[test]
+fn expressions_are_refused_where_the_configuration_says_so() {
+    on_each_shape("enablePropertyFilter = false\n", |talk| {
+        talk.granted(17, &topic("Pulled", &[]), b"");
+        let sql = r#""expressionType":"SQL92","subString":"a > 1","subVersion":5,"topic":"Pulled""#;
+        talk.granted(34, &[], heartbeat("sql", "CLUSTERING", sql).as_bytes());
+        let expect = (1, "The broker does not support consumer to filter message by SQL92");
+        let group = [("sysFlag", "0"), ("consumerGroup", "sql"), ("subVersion", "5")];
+        let own = [("expressionType", "SQL92"), ("subscription", "a >")];
+        for request in [11, 361] {
+            talk.refused(request, &pull("Pulled", &group), b"", expect);
+            talk.refused(request, &pull("Pulled", &own), b"", expect);
+        }
+        let config = r#"{"clientId":"c","group":"g","subscriptionData":{"expressionType":"SQL92","subString":"a >","topic":"T"}}"#;
+        talk.refused(46, &[], config.as_bytes(), expect);
     });
 }
 
@@ -478,14 +549,24 @@ fn clients_are_refused() {
             talk.refused(request, &[], b"{\"mqSet\":", (1, "queues to lock: "));
         }
         talk.refused(46, &[], b"{", (1, "client config: "));
-        let config = |kind: &str| {
+        let config = |kind: &str, text: &str| {
             format!(
-                r#"{{"clientId":"c","group":"g","subscriptionData":{{"expressionType":"{kind}","subString":"a","topic":"T"}}}}"#
+                r#"{{"clientId":"c","group":"g","subscriptionData":{{"expressionType":"{kind}","subString":"{text}","topic":"T"}}}}"#
             )
         };
-        let expect = (1, "The broker does not support consumer to filter message by SQL92");
-        talk.refused(46, &[], config("SQL92").as_bytes(), expect);
-        talk.granted(46, &[], config("TAG").as_bytes());
+        for (kind, text, expect) in [
+            (
+                "SQL92",
+                "a LIKE 'x'",
+                (23, "Invalid MessageSelector. line 1, column 3: LIKE follows"),
+            ),
+            ("SQL92", "", (23, "Invalid MessageSelector. line 1, column 1: found the end")),
+            ("SQL", "a = 1", (23, "there is no expression type SQL")),
+        ] {
+            talk.refused(46, &[], config(kind, text).as_bytes(), expect);
+        }
+        talk.granted(46, &[], config("SQL92", "a = 1").as_bytes());
+        talk.granted(46, &[], config("TAG", "a").as_bytes());
     });
 }
 
@@ -580,6 +661,7 @@ fn a_broker_without_permissions_refuses() {
         let expect = (16, "pulling message is forbidden");
         talk.refused(11, &pull("Sent", &[]), b"", expect);
         talk.refused(361, &pull("Missing", &[]), b"", expect);
+        assert_eq!(talk.ask(11, &pull("Sent", &[]), b"").number("forbiddenType"), 1);
     });
     on_each_shape("brokerPermission = 4\n", |talk| {
         talk.granted(310, &send("Plain", &[]), b"x");

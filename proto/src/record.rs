@@ -193,6 +193,27 @@ pub fn queue_offset(record: &[u8]) -> Option<i64> {
     Some(i64::from_be_bytes(*bytes))
 }
 
+/// The properties text of a record, without looking at anything else; `None`: its lengths do not fit it.
+pub fn properties(record: &[u8]) -> Option<&[u8]> {
+    let sys_flag = be_i32(record, SYS_FLAG_AT)?;
+    let host_bytes = |flag| if sys_flag & flag == 0 { 8 } else { 20 };
+    let body_at = BORN_HOST_AT
+        + host_bytes(sys_flag::BORN_HOST_V6)
+        + 8
+        + host_bytes(sys_flag::STORE_HOST_V6)
+        + 4
+        + 8;
+    let body_bytes = usize::try_from(be_i32(record, body_at)?).ok()?;
+    let topic = record.get(body_at + 4..)?.get(body_bytes..)?;
+    let topic = match be_i32(record, 4)? as u32 {
+        MAGIC_V1 => topic.get(1 + usize::from(*topic.first()?)..)?,
+        MAGIC_V2 => topic.get(2 + usize::from(u16::from_be_bytes(*topic.first_chunk()?))..)?,
+        _ => return None,
+    };
+    let (length, properties) = topic.split_first_chunk()?;
+    properties.get(..usize::try_from(i16::from_be_bytes(*length)).ok()?)
+}
+
 /// Writes another queue offset into an encoded record.
 ///
 /// # Panics
@@ -604,6 +625,7 @@ mod tests {
             prop_assert_eq!(size, size_bytes);
             prop_assert_eq!(record.fields(), &fields);
             prop_assert_eq!(&record.bytes()[record.body_range()], &body[..]);
+            prop_assert_eq!(super::properties(record.bytes()), Some(fields.properties));
         }
 
         #[test]
@@ -612,6 +634,8 @@ mod tests {
             bytes[at] = byte;
             let _ = Record::decode(&bytes);
             let _ = Record::decode(&bytes[..length.min(149)]);
+            let _ = properties(&bytes);
+            let _ = properties(&bytes[..length.min(149)]);
         }
     }
 }

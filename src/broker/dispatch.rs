@@ -224,7 +224,9 @@ fn asker_of(
 
 /// Turns a refusal into an answer: the one place for requests other than sends.
 pub(super) fn refuse(asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) {
-    answer(asker, refusal.code, Some(&refusal.remark), None, &[], outboxes);
+    let forbidden = refusal.forbidden.map(|by| [("forbiddenType", by.number())]);
+    let ext = forbidden.as_ref().map(|ext| &ext[..]);
+    answer(asker, refusal.code, Some(&refusal.remark), ext, &[], outboxes);
 }
 
 /// Answers a request, if anybody waits.

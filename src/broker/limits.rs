@@ -58,3 +58,11 @@ pub const QUERY_MESSAGES_MAX: i64 = 1024;
 /// Entries of a ConsumeQueue in one answer: some 700 KiB of JSON. RocketMQ gives what is left of a file, up
 /// to 300,000.
 pub const ENTRIES_PER_ANSWER_MAX: u64 = 8192;
+
+/// Compiled expressions of pulls that bring their own, kept on a core (Apache keeps 100).
+pub const EXPRESSIONS_MAX: usize = 128;
+
+/// Bytes of their texts; programs take up to 24 times as many (`SqlFilter::MEMORY_PER_TEXT_BYTE`).
+pub const EXPRESSIONS_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(engine::limits::SQL_TEXT_BYTES_MAX <= EXPRESSIONS_TEXT_BYTES_MAX);

@@ -23,7 +23,7 @@ use hashbrown::HashMap;
 use proto::body::{ConsumerData, SubscriptionData};
 use proto::language::Language;
 
-pub use group::{ConsumerGroup, GroupWants, Subscription};
+pub use group::{CompiledFilter, ConsumerGroup, GroupFilter, GroupWants, Subscription};
 
 /// Most pairs of a group and a member. One takes half a kilobyte, so all of them 64 MiB. A machine
 /// with Apache's broker holds some ten thousand.
@@ -179,7 +179,7 @@ impl Membership {
         let mut is_changed = is_new;
         if !is_without {
             self.subscription_bytes -= group.subscription_bytes();
-            let subscribed = group.subscribe(&data.subscription_data_set);
+            let subscribed = group.subscribe(name, &data.subscription_data_set);
             self.subscription_bytes += group.subscription_bytes();
             is_changed |= subscribed.topics_changed;
             is_other |= subscribed.is_other;

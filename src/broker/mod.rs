@@ -11,6 +11,7 @@ mod confirm;
 mod copies;
 mod deliver;
 mod dispatch;
+mod expressions;
 mod figures;
 mod fire;
 mod handlers;
@@ -39,13 +40,14 @@ use runtime::ConnectionId;
 use runtime::clock::Now;
 
 pub use copies::HomeCopy;
-pub use refusal::Refusal;
+pub use refusal::{ForbiddenType, Refusal};
 pub use settings::{BrokerSettings, TransactionSettings};
 
 use crate::net::outbox::Outboxes;
 use crate::observe::Tally;
 use crate::router::{Origin, Router};
 use copies::Copies;
+use expressions::Expressions;
 use locks::QueueLocks;
 use membership::Membership;
 use parked::Parked;
@@ -113,6 +115,8 @@ pub struct Broker {
     /// Who consumes which queue in order: on the home core, empty elsewhere.
     locks: QueueLocks,
     copies: Copies,
+    /// Expressions that pulls brought with them.
+    expressions: Expressions,
     /// What goes on to other cores, made here.
     onward: VecDeque<Onward>,
     parked: Vec<Parked>,
@@ -172,6 +176,7 @@ impl Broker {
             membership,
             locks: QueueLocks::default(),
             copies: Copies::default(),
+            expressions: Expressions::default(),
             onward: VecDeque::new(),
             parked: Vec::new(),
             queries: Queries::default(),

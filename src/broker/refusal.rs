@@ -3,6 +3,31 @@
 use proto::code::response;
 use proto::header::HeaderError;
 
+/// Who forbids a pull (`ForbiddenType` of 5.3.3); clients find its number in the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForbiddenType {
+    /// The broker.
+    Broker,
+    /// The group may not consume.
+    Group,
+    /// The topic.
+    Topic,
+    /// The group may not broadcast.
+    Broadcasting,
+}
+
+impl ForbiddenType {
+    /// The number as an answer's field says it.
+    pub fn number(self) -> &'static str {
+        match self {
+            ForbiddenType::Broker => "1",
+            ForbiddenType::Group => "2",
+            ForbiddenType::Topic => "3",
+            ForbiddenType::Broadcasting => "4",
+        }
+    }
+}
+
 /// A request that is the peer's mistake, or that the broker cannot serve now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
@@ -10,12 +35,20 @@ pub struct Refusal {
     pub code: i32,
     /// What the client reads.
     pub remark: String,
+    /// Who forbids it; of pulls only.
+    pub forbidden: Option<ForbiddenType>,
 }
 
 impl Refusal {
     /// A refusal.
     pub fn new(code: i32, remark: impl Into<String>) -> Refusal {
-        Refusal { code, remark: remark.into() }
+        Refusal { code, remark: remark.into(), forbidden: None }
+    }
+
+    /// The same, with who forbids it.
+    #[must_use]
+    pub fn by(self, forbidden: ForbiddenType) -> Refusal {
+        Refusal { forbidden: Some(forbidden), ..self }
     }
 
     /// RocketMQ's answer to a topic that it does not have.

@@ -37,6 +37,8 @@ pub struct BrokerSettings {
     pub query_messages_max: usize,
     /// `defaultQueryMaxNum`: of one by unique key.
     pub unique_query_messages_max: usize,
+    /// `enablePropertyFilter`.
+    pub property_filter: bool,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: u64,
     /// `channelExpiredTimeout`.

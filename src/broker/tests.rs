@@ -65,6 +65,7 @@ fn settings() -> BrokerSettings {
         long_polling: true,
         query_messages_max: 64,
         unique_query_messages_max: 32,
+        property_filter: true,
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,

@@ -116,6 +116,8 @@ pub struct ServerConfig {
     pub query_messages_max: usize,
     /// `defaultQueryMaxNum`.
     pub unique_query_messages_max: usize,
+    /// `enablePropertyFilter`.
+    pub property_filter: bool,
     /// `longPollingEnable`.
     pub long_polling: bool,
     /// `shortPollingTimeMills`.
@@ -415,6 +417,7 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
         query_messages_max: small("maxMsgsNumBatch") as usize,
         unique_query_messages_max: small("defaultQueryMaxNum") as usize,
         long_polling: flag("longPollingEnable"),
+        property_filter: flag("enablePropertyFilter"),
         short_polling_ms: number("shortPollingTimeMills"),
         auto_create_topic: flag("autoCreateTopicEnable"),
         auto_create_group: flag("autoCreateSubscriptionGroup"),

@@ -361,7 +361,7 @@ impl ColdReads {
 mod tests {
     use super::*;
     use crate::consumequeue::QueueKey;
-    use crate::filter::TagFilter;
+    use crate::filter::MessageFilter;
     use crate::ticket::Ticket;
 
     const BLOCK: u64 = READ_BLOCK_BYTES as u64;
@@ -372,7 +372,8 @@ mod tests {
             queue: QueueKey { topic: 1, queue: 0 },
             from: 0,
             count_max: 1,
-            filter: TagFilter::All,
+            filter: MessageFilter::ALL,
+            scanned: crate::hold::Scanned::default(),
             deadline_ms: 0,
             is_first: true,
             tally: 0,

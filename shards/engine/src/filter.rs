@@ -1,6 +1,44 @@
-//! Which messages of a queue a pull wants, by tag hash (RocketMQ's ExpressionMessageFilter, TAG).
+//! Which messages of a queue a pull wants (RocketMQ's MessageFilter): by tag hash or by SQL92.
+//!
+//! A tag hash is in the queue's entry, so a message whose tag is not wanted is never looked at. SQL92
+//! is evaluated on the properties text of the record. Source: ExpressionMessageFilter, 5.3.3.
 
 use std::sync::Arc;
+
+mod sql;
+
+pub use sql::{Outcome, SqlError, SqlFilter, SqlMistake};
+
+/// What a pull wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MessageFilter {
+    /// Messages with certain tags, or all.
+    Tags(TagFilter),
+    /// Messages whose properties make an expression true.
+    Sql(Arc<SqlFilter>),
+}
+
+impl MessageFilter {
+    /// All messages.
+    pub const ALL: MessageFilter = MessageFilter::Tags(TagFilter::All);
+
+    /// Whether a message with this tag hash may be wanted: what the queue's entry alone can tell
+    /// (`isMatchedByConsumeQueue`).
+    pub fn may_want(&self, tag: i32) -> bool {
+        match self {
+            MessageFilter::Tags(tags) => tags.matches(tag),
+            MessageFilter::Sql(_) => true,
+        }
+    }
+
+    /// The expression that the properties must make true, if there is one (`isMatchedByCommitLog`).
+    pub fn sql(&self) -> Option<&SqlFilter> {
+        match self {
+            MessageFilter::Tags(_) => None,
+            MessageFilter::Sql(sql) => Some(sql),
+        }
+    }
+}
 
 /// A subscription's tags as hashes; clients compare the text again, so collisions do no harm.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,5 +78,15 @@ mod tests {
         assert!(!filter.matches(67) && !filter.matches(0));
         assert_eq!(TagFilter::from_codes([]), TagFilter::All);
         assert!(TagFilter::All.matches(0));
+    }
+
+    #[test]
+    fn the_entry_of_a_queue_tells_nothing_about_properties() {
+        let sql = SqlFilter::compile("a = '1'").expect("an expression");
+        let filter = MessageFilter::Sql(Arc::new(sql));
+        assert!(filter.may_want(0) && filter.may_want(65));
+        let wants = |properties: &[u8]| filter.sql().is_some_and(|sql| sql.matches(properties));
+        assert!(wants(b"a\x011\x02") && !wants(b"a\x012\x02") && !wants(b""));
+        assert!(MessageFilter::ALL.may_want(7) && MessageFilter::ALL.sql().is_none());
     }
 }

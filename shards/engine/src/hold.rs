@@ -12,9 +12,18 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::consumequeue::QueueKey;
-use crate::filter::TagFilter;
+use crate::filter::MessageFilter;
 use crate::limits::HELD_PULLS_MAX;
 use crate::ticket::Ticket;
+
+/// How far a pull has looked for what it wants without finding any.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Scanned {
+    /// The next queue offset to look at, if it is above the pull's own.
+    pub next: u64,
+    /// Bytes of records that were looked at on disk.
+    pub bytes: u64,
+}
 
 /// A pull that waits.
 #[derive(Clone, Debug)]
@@ -27,8 +36,10 @@ pub struct HeldPull {
     pub from: u64,
     /// How many messages it takes.
     pub count_max: u32,
-    /// Which tags it wants.
-    pub filter: TagFilter,
+    /// What it wants.
+    pub filter: MessageFilter,
+    /// How far it has looked in vain, when it had to wait for the disk.
+    pub scanned: Scanned,
     /// When it is answered with nothing, monotonic ms.
     pub deadline_ms: u64,
     /// It was not held before, so it may be: a pull is held once at the most.
@@ -79,17 +90,27 @@ impl HeldPulls {
         self.len() == 0
     }
 
-    /// A message with this tag is visible in the queue: pulls that want it wake.
-    pub fn arrive(&mut self, queue: QueueKey, tag: i32) {
+    /// A message is visible in the queue: pulls that want it wake. Its properties text is asked for if
+    /// an expression needs it; without one (`None`) such pulls wake, to look for themselves.
+    pub fn arrive<'a>(
+        &mut self,
+        queue: QueueKey,
+        tag: i32,
+        properties: impl Fn() -> Option<&'a [u8]>,
+    ) {
         if self.by_queue.is_empty() {
             return;
         }
         let Some(held) = self.by_queue.get_mut(&queue) else { return };
+        let wants = |filter: &MessageFilter| {
+            filter.may_want(tag)
+                && filter.sql().is_none_or(|sql| properties().is_none_or(|text| sql.matches(text)))
+        };
         let mut index = 0;
         while index < held.len() {
             let slot = held[index] as usize;
             let pull = self.slots[slot].as_ref().expect("listed pulls are held");
-            if pull.filter.matches(tag) {
+            if wants(&pull.filter) {
                 held.swap_remove(index);
                 self.generations[slot] = self.generations[slot].wrapping_add(1);
                 self.free.push(slot as u32);
@@ -170,11 +191,14 @@ impl HeldPulls {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::filter::{SqlFilter, TagFilter};
 
     const QUEUE: QueueKey = QueueKey { topic: 1, queue: 2 };
 
-    fn pull(connection: u64, deadline_ms: u64, filter: TagFilter) -> HeldPull {
+    fn pull(connection: u64, deadline_ms: u64, filter: MessageFilter) -> HeldPull {
         let ticket = Ticket { connection, ..Ticket::default() };
         HeldPull {
             ticket,
@@ -182,10 +206,15 @@ mod tests {
             from: 0,
             count_max: 32,
             filter,
+            scanned: Scanned::default(),
             deadline_ms,
             is_first: true,
             tally: 0,
         }
+    }
+
+    fn tags(codes: [i32; 1]) -> MessageFilter {
+        MessageFilter::Tags(TagFilter::from_codes(codes))
     }
 
     fn woken(held: &mut HeldPulls) -> Vec<u64> {
@@ -198,24 +227,52 @@ mod tests {
     #[test]
     fn arrivals_wake_who_wants_the_tag() {
         let mut held = HeldPulls::default();
-        held.hold(pull(1, 100, TagFilter::All)).expect("room");
-        held.hold(pull(2, 100, TagFilter::from_codes([65]))).expect("room");
-        held.hold(pull(3, 100, TagFilter::from_codes([66]))).expect("room");
-        held.arrive(QueueKey { topic: 1, queue: 3 }, 65);
+        held.hold(pull(1, 100, MessageFilter::ALL)).expect("room");
+        held.hold(pull(2, 100, tags([65]))).expect("room");
+        held.hold(pull(3, 100, tags([66]))).expect("room");
+        held.arrive(QueueKey { topic: 1, queue: 3 }, 65, || None);
         assert_eq!(woken(&mut held), []);
-        held.arrive(QUEUE, 65);
+        held.arrive(QUEUE, 65, || None);
         assert_eq!(woken(&mut held), [1, 2]);
-        held.arrive(QUEUE, 65);
+        held.arrive(QUEUE, 65, || None);
         assert_eq!(woken(&mut held), []);
         assert_eq!(held.len(), 1);
     }
 
     #[test]
+    fn arrivals_wake_whose_expression_they_make_true() {
+        let sql = |text| MessageFilter::Sql(Arc::new(SqlFilter::compile(text).expect(text)));
+        let mut held = HeldPulls::default();
+        held.hold(pull(1, 100, sql("a > 5"))).expect("room");
+        held.hold(pull(2, 100, sql("a IS NULL"))).expect("room");
+        held.hold(pull(3, 100, tags([66]))).expect("room");
+        held.arrive(QUEUE, 65, || Some(b"a\x015\x02"));
+        assert_eq!(woken(&mut held), []);
+        held.arrive(QUEUE, 65, || Some(b"a\x016\x02"));
+        assert_eq!(woken(&mut held), [1]);
+        held.arrive(QUEUE, 66, || Some(b""));
+        assert_eq!(woken(&mut held), [2, 3]);
+        held.hold(pull(4, 100, tags([66]))).expect("room");
+        held.arrive(QUEUE, 65, || panic!("a tag says enough"));
+        assert_eq!(woken(&mut held), []);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_wakes() {
+        let sql = SqlFilter::compile("a > 5").expect("an expression");
+        let mut held = HeldPulls::default();
+        held.hold(pull(1, 100, MessageFilter::Sql(Arc::new(sql)))).expect("room");
+        held.hold(pull(2, 100, tags([66]))).expect("room");
+        held.arrive(QUEUE, 65, || None);
+        assert_eq!(woken(&mut held), [1]);
+    }
+
+    #[test]
     fn each_is_given_back_once() {
         let mut held = HeldPulls::default();
-        held.hold(pull(1, 100, TagFilter::All)).expect("room");
-        held.hold(pull(2, 200, TagFilter::All)).expect("room");
-        held.hold(pull(3, 300, TagFilter::All)).expect("room");
+        held.hold(pull(1, 100, MessageFilter::ALL)).expect("room");
+        held.hold(pull(2, 200, MessageFilter::ALL)).expect("room");
+        held.hold(pull(3, 300, MessageFilter::ALL)).expect("room");
         assert_eq!(held.wake_at_ms(), Some(100));
         held.tick(99);
         assert_eq!(woken(&mut held), []);
@@ -223,7 +280,7 @@ mod tests {
         assert_eq!(woken(&mut held), [1]);
         held.connection_closed(2);
         assert_eq!(held.wake_at_ms(), Some(300));
-        held.hold(pull(4, 250, TagFilter::All)).expect("room");
+        held.hold(pull(4, 250, MessageFilter::ALL)).expect("room");
         held.tick(260);
         assert_eq!(woken(&mut held), [4]);
         held.wake_all();

@@ -97,6 +97,25 @@ pub const ENTRY_WINDOW: usize = 64;
 /// (`maxFilterMessageSize` 16000 bytes of 20-byte entries; DefaultMessageStore 5.3.3).
 pub const SCANNED_ENTRIES_MAX: usize = 800;
 
+/// Bytes of records that one pull looks at on disk in vain, whatever their number. Above it the client is
+/// told where to go on: each byte is read and verified for nothing.
+pub const SCANNED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What the expressions of one pull may cost between two pulls of others, in bytes looked at
+/// (`SqlFilter::cost`): some milliseconds. The usual 800 messages cost a fourth of a megabyte.
+pub const SCANNED_COST_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of an SQL92 expression: a list of thousands of ids. Apache has no limit but the request's.
+pub const SQL_TEXT_BYTES_MAX: usize = 32 * 1024;
+
+/// Conditions of an SQL92 expression that are nested in each other: parser and evaluation recurse, some
+/// hundred bytes of stack each time.
+pub const SQL_DEPTH_MAX: usize = 128;
+
+/// Different properties that an SQL92 expression names. Their values are found before it is evaluated,
+/// 16 bytes of stack each.
+pub const SQL_NAMES_MAX: usize = 64;
+
 /// Bytes that the payloads of one group (a batch) take together, each rounded up with its prefix.
 /// A batch of tiny messages grows when each gets the fixed fields of a record; above this it is
 /// refused like a message that is too large.

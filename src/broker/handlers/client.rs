@@ -3,9 +3,8 @@
 //!
 //! Source: ClientManageProcessor and ConsumerManager of 5.3.3.
 
-use proto::body::{
-    CheckClientRequestBody, ConsumerData, ConsumerList, HeartbeatData, SubscriptionData,
-};
+use engine::filter::SqlFilter;
+use proto::body::{CheckClientRequestBody, ConsumerData, ConsumerList, HeartbeatData};
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Encoding;
@@ -18,6 +17,7 @@ use runtime::clock::Now;
 use super::super::dispatch::{Handled, Stop, answer};
 use super::super::membership::Client;
 use super::super::{Asker, Broker, Refusal};
+use super::pull::{check_expression_type, no_expression};
 use crate::net::outbox::Outboxes;
 
 impl Broker {
@@ -140,7 +140,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether a subscription can be served: so far those to tags can.
+    /// Whether a subscription can be served.
     pub(in crate::broker) fn check_client_config(
         &mut self,
         asker: &Asker,
@@ -150,12 +150,10 @@ impl Broker {
         let asked = CheckClientRequestBody::parse(body).map_err(|error| {
             Refusal::new(response::SYSTEM_ERROR, format!("client config: {error}"))
         })?;
-        let other = asked.subscription_data.filter(|data| !data.is_tag_type());
-        if let Some(SubscriptionData { expression_type, .. }) = other {
-            let remark = format!(
-                "The broker does not support consumer to filter message by {expression_type}"
-            );
-            return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+        if let Some(data) = asked.subscription_data.filter(|data| !data.is_tag_type()) {
+            self.check_property_filter(&data.expression_type)?;
+            check_expression_type(&data.expression_type)?;
+            SqlFilter::compile(&data.sub_string).map_err(|error| no_expression(&error))?;
         }
         answer(asker, response::SUCCESS, None, None, &[], outboxes);
         Ok(())

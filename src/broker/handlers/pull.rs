@@ -3,11 +3,13 @@
 //!
 //! Order of checks and codes: PullMessageProcessor of 5.3.3.
 
+use std::sync::Arc;
+
 use engine::consumequeue::QueueKey;
-use engine::filter::TagFilter;
-use engine::hold::HeldPull;
+use engine::filter::{MessageFilter, SqlError, TagFilter};
+use engine::hold::{HeldPull, Scanned};
 use engine::shard::{Answer, PullRequest, PullStatus, Pulled, Replies};
-use proto::body::SubscriptionData;
+use proto::body::{SQL92, SubscriptionData, SubscriptionError, TAG};
 use proto::code::response;
 use proto::command::Command;
 use proto::header::PullHeader;
@@ -18,7 +20,8 @@ use runtime::clock::Now;
 
 use super::super::dispatch::{Handled, Stop, refuse};
 use super::super::limits::SUSPEND_MS_MAX;
-use super::super::{Asker, Broker, Refusal};
+use super::super::membership::GroupFilter;
+use super::super::{Asker, Broker, ForbiddenType, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
 use engine::limits::COLD_PULLS_MAX;
@@ -50,6 +53,7 @@ impl Broker {
             from: header.queue_offset.max(0) as u64,
             count_max: header.message_count_max.max(1) as u32,
             filter,
+            scanned: Scanned::default(),
             deadline_ms: now.monotonic_ms() + suspend_ms,
             is_first: true,
             tally: self.tally.number(queue.topic, &group),
@@ -83,12 +87,14 @@ impl Broker {
     ) -> Result<(usize, QueueKey), Stop> {
         let host = self.settings.advertised;
         if !perm::readable(self.settings.permission) {
-            return Err(forbidden(format!("the broker[{host}] pulling message is forbidden")));
+            let remark = format!("the broker[{host}] pulling message is forbidden");
+            return Err(forbidden(ForbiddenType::Broker, remark));
         }
         match self.ensure_group(now, group) {
             Ok(Some(rules)) if rules.consume_enable => {}
             Ok(Some(_)) => {
-                return Err(forbidden(format!("subscription group no permission, {group}")));
+                let remark = format!("subscription group no permission, {group}");
+                return Err(forbidden(ForbiddenType::Group, remark));
             }
             Ok(None) => {
                 return Err(Refusal::new(
@@ -108,7 +114,8 @@ impl Broker {
             return Err(Refusal::no_topic(topic, host).into());
         };
         if !perm::readable(found.config.perm) {
-            return Err(forbidden(format!("the topic[{topic}] pulling message is forbidden")));
+            let remark = format!("the topic[{topic}] pulling message is forbidden");
+            return Err(forbidden(ForbiddenType::Topic, remark));
         }
         let count = found.config.read_queue_nums;
         if !(0..count).contains(&header.queue_id) {
@@ -125,25 +132,13 @@ impl Broker {
     }
 
     fn pull_filter(
-        &self,
+        &mut self,
         header: &PullHeader<'_>,
         group: &str,
         topic: &str,
-    ) -> Result<TagFilter, Stop> {
-        let is_tag =
-            header.expression_type.is_none_or(|kind| kind.is_empty() || kind.eq_str("TAG"));
+    ) -> Result<MessageFilter, Stop> {
         if header.has_subscription() {
-            if !is_tag {
-                return Err(no_sql());
-            }
-            let text = header.subscription.map(|text| text.to_cow()).unwrap_or_default();
-            let subscription = SubscriptionData::tags(topic, &text, 0).map_err(|error| {
-                Refusal::new(
-                    response::SUBSCRIPTION_PARSE_FAILED,
-                    format!("parse the consumer's subscription failed: {error}"),
-                )
-            })?;
-            return Ok(TagFilter::from_codes(subscription.code_set));
+            return self.own_filter(header, topic);
         }
         let Some(consumers) = self.copies.wants(group) else {
             return Err(Refusal::new(
@@ -154,9 +149,8 @@ impl Broker {
         };
         let config = self.catalog.group(group);
         if consumers.is_broadcasting && config.is_some_and(|it| !it.consume_broadcast_enable) {
-            return Err(forbidden(format!(
-                "the consumer group[{group}] can not consume by broadcast way"
-            )));
+            let remark = format!("the consumer group[{group}] can not consume by broadcast way");
+            return Err(forbidden(ForbiddenType::Broadcasting, remark));
         }
         let Some(subscription) = consumers.subscription(topic) else {
             return Err(Refusal::new(
@@ -172,10 +166,53 @@ impl Broker {
             )
             .into());
         }
-        if !subscription.data.is_tag_type() {
-            return Err(no_sql());
+        let compiled = match &subscription.filter {
+            GroupFilter::Tags(tags) => return Ok(MessageFilter::Tags(tags.clone())),
+            GroupFilter::Sql(compiled) => compiled.as_ref(),
+        };
+        let Some(compiled) = compiled else {
+            return Err(Refusal::new(
+                response::FILTER_DATA_NOT_EXIST,
+                "The broker's consumer filter data is not exist!Your expression may be wrong!",
+            )
+            .into());
+        };
+        if compiled.version < header.subscription_version {
+            return Err(Refusal::new(
+                response::FILTER_DATA_NOT_LATEST,
+                "the consumer's consumer filter data not latest",
+            )
+            .into());
         }
-        Ok(subscription.filter.clone())
+        self.check_property_filter(&subscription.data.expression_type)?;
+        Ok(MessageFilter::Sql(Arc::clone(&compiled.filter)))
+    }
+
+    /// The filter that a pull brings with it.
+    fn own_filter(&mut self, header: &PullHeader<'_>, topic: &str) -> Result<MessageFilter, Stop> {
+        let text = header.subscription.map(|text| text.to_cow()).unwrap_or_default();
+        let kind = header.expression_type.map(|kind| kind.to_cow()).unwrap_or_default();
+        if kind.is_empty() || kind == TAG {
+            let tags = SubscriptionData::tags(topic, &text, 0).map_err(|error| no_parse(&error))?;
+            return Ok(MessageFilter::Tags(TagFilter::from_codes(tags.code_set)));
+        }
+        if text.is_empty() {
+            return Err(no_parse(&SubscriptionError::Empty).into());
+        }
+        self.check_property_filter(&kind)?;
+        check_expression_type(&kind)?;
+        let compiled = self.expressions.compiled(&text).map_err(|error| no_expression(&error))?;
+        Ok(MessageFilter::Sql(compiled))
+    }
+
+    /// Whether expressions on properties are allowed.
+    pub(super) fn check_property_filter(&self, expression_type: &str) -> Result<(), Stop> {
+        if self.settings.property_filter {
+            return Ok(());
+        }
+        let remark =
+            format!("The broker does not support consumer to filter message by {expression_type}");
+        Err(Refusal::new(response::SYSTEM_ERROR, remark).into())
     }
 
     /// Looks for messages and answers, holds or has them read.
@@ -192,10 +229,12 @@ impl Broker {
             count_max: pull.count_max.min(self.settings.pull_messages_max),
             bytes_max: self.settings.pull_bytes_max,
             filter: &pull.filter,
+            scanned: pull.scanned,
         };
         let mut replies = std::mem::take(&mut self.scratch.replies);
         match self.shards[owner].pull(&request, &mut replies) {
-            Pulled::Cold(range) => {
+            Pulled::Cold(range, scanned) => {
+                let pull = HeldPull { scanned, ..pull };
                 if let Err(pull) = self.shards[owner].wait_cold(pull, range) {
                     let remark = format!("more than {COLD_PULLS_MAX} pulls wait for the disk");
                     let refusal = Refusal::new(response::SYSTEM_BUSY, remark);
@@ -311,14 +350,26 @@ fn status_name(status: PullStatus) -> &'static str {
     }
 }
 
-fn forbidden(remark: String) -> Stop {
-    Refusal::new(response::NO_PERMISSION, remark).into()
+fn forbidden(by: ForbiddenType, remark: String) -> Stop {
+    Refusal::new(response::NO_PERMISSION, remark).by(by).into()
 }
 
-fn no_sql() -> Stop {
-    Refusal::new(
-        response::SYSTEM_ERROR,
-        "The broker does not support consumer to filter message by SQL92",
-    )
-    .into()
+/// There are TAG and SQL92.
+pub(super) fn check_expression_type(expression_type: &str) -> Result<(), Stop> {
+    if expression_type == SQL92 {
+        return Ok(());
+    }
+    let remark = format!("there is no expression type {expression_type}, only TAG and SQL92");
+    Err(Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark).into())
+}
+
+fn no_parse(error: &SubscriptionError) -> Refusal {
+    let remark = format!("parse the consumer's subscription failed: {error}");
+    Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark)
+}
+
+/// An expression that cannot be compiled: where and why.
+pub(super) fn no_expression(error: &SqlError) -> Refusal {
+    let remark = format!("Invalid MessageSelector. {error}");
+    Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, remark)
 }

@@ -11,6 +11,7 @@ use engine::shard::{
 };
 use engine::ticket::Ticket;
 use proto::batch::BatchRecords;
+use proto::body::TopicFilterType;
 use proto::code::response;
 use proto::header::{HeaderError, SendHeader};
 use proto::ids::{UniqueKey, java_hash};
@@ -110,6 +111,13 @@ impl Broker {
         }
         let place = self.place_to_append(queue, target.placement)?;
         self.shards[place].prefetch(queue);
+        let flagged;
+        let mut header = header;
+        if target.has_multi_tags {
+            let sys_flag = header.sys_flag | proto::record::sys_flag::MULTI_TAGS;
+            flagged = SendHeader { sys_flag, ..*header };
+            header = &flagged;
+        }
         if header.batch {
             return self.send_batch(now, asker, header, &topic, (place, queue), body);
         }
@@ -619,6 +627,8 @@ struct Target {
     read_queue_count: i32,
     write_queue_count: i32,
     is_ordered: bool,
+    /// Its records say that they may have several tags (`topicFilterType` MULTI_TAG).
+    has_multi_tags: bool,
 }
 
 impl Target {
@@ -629,6 +639,7 @@ impl Target {
             read_queue_count: topic.config.read_queue_nums,
             write_queue_count: topic.config.write_queue_nums,
             is_ordered: topic.config.order,
+            has_multi_tags: topic.config.topic_filter_type == TopicFilterType::MultiTag,
         }
     }
 }

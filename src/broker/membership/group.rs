@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use engine::filter::TagFilter;
+use engine::filter::{SqlFilter, TagFilter};
+use engine::limits::SQL_TEXT_BYTES_MAX;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use proto::body::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel};
-use proto::body::{SUB_ALL, SubscriptionData};
+use proto::body::{SQL92, SUB_ALL, SubscriptionData};
 
 use super::Client;
 
@@ -56,10 +57,29 @@ impl GroupWants {
 pub struct Subscription {
     /// When the client made it, ms; a pull with a later one finds it too old.
     pub version: i64,
-    /// Which tags it wants; all of them if the expression is not one of tags.
-    pub filter: TagFilter,
+    /// What its expression means.
+    pub filter: GroupFilter,
     /// What the client said.
     pub data: SubscriptionData,
+}
+
+/// What a subscription's expression means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupFilter {
+    /// Which tags are wanted.
+    Tags(TagFilter),
+    /// An expression on properties; `None`: it cannot be compiled.
+    Sql(Option<CompiledFilter>),
+}
+
+/// An expression that was compiled (`ConsumerFilterData`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompiledFilter {
+    /// Version of the subscription that it was compiled for: an older one than the subscription's if
+    /// that has no text.
+    pub version: i64,
+    /// The program.
+    pub filter: Arc<SqlFilter>,
 }
 
 impl ConsumerGroup {
@@ -124,7 +144,7 @@ impl ConsumerGroup {
     /// Takes a heartbeat's subscriptions for all that the group wants, and says whether topics came
     /// or went. Another expression for a known topic is no such change, and counts only if it is newer
     /// (`ConsumerGroupInfo.updateSubscription`).
-    pub(super) fn subscribe(&mut self, stated: &[SubscriptionData]) -> Subscribed {
+    pub(super) fn subscribe(&mut self, name: &str, stated: &[SubscriptionData]) -> Subscribed {
         let mut done = Subscribed::default();
         for data in stated {
             let known = self.subscriptions.get(&data.topic);
@@ -132,13 +152,13 @@ impl ConsumerGroup {
                 continue;
             }
             done.is_other = true;
+            let subscription = Subscription::new(name, data, known);
+            self.subscription_bytes += subscription.bytes();
             // Copied if other cores have the table as it was.
             let known = Arc::make_mut(&mut self.subscriptions).get_mut(&data.topic);
-            self.subscription_bytes += bytes_of(data);
-            let subscription = Subscription::new(data.clone());
             if let Some(known) = known {
                 let old = mem::replace(known, subscription);
-                self.subscription_bytes -= bytes_of(&old.data);
+                self.subscription_bytes -= old.bytes();
             } else {
                 let subscriptions = Arc::make_mut(&mut self.subscriptions);
                 subscriptions.insert(data.topic.clone(), subscription);
@@ -151,7 +171,7 @@ impl ConsumerGroup {
         if self.subscriptions.keys().any(|topic| is_gone(topic)) {
             let subscriptions = Arc::make_mut(&mut self.subscriptions);
             for (_, gone) in subscriptions.extract_if(|topic, _| is_gone(topic)) {
-                self.subscription_bytes -= bytes_of(&gone.data);
+                self.subscription_bytes -= gone.bytes();
             }
             done = Subscribed { is_other: true, topics_changed: true };
         }
@@ -174,19 +194,69 @@ pub(super) struct Subscribed {
 }
 
 impl Subscription {
-    fn new(data: SubscriptionData) -> Self {
-        Self { version: data.sub_version, filter: filter_of(&data), data }
+    /// `known` is the older one that it replaces.
+    fn new(group: &str, data: &SubscriptionData, known: Option<&Subscription>) -> Self {
+        let filter = if data.is_tag_type() {
+            GroupFilter::Tags(tags_of(data))
+        } else {
+            GroupFilter::Sql(compiled(group, data, known.and_then(Subscription::compiled)))
+        };
+        Self { version: data.sub_version, filter, data: data.clone() }
+    }
+
+    fn compiled(&self) -> Option<&CompiledFilter> {
+        match &self.filter {
+            GroupFilter::Tags(_) => None,
+            GroupFilter::Sql(compiled) => compiled.as_ref(),
+        }
+    }
+
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        bytes_of(&self.data) + self.compiled_bytes()
+    }
+
+    fn compiled_bytes(&self) -> usize {
+        self.compiled().map_or(0, |compiled| program_bytes(compiled.filter.text()))
     }
 }
 
 /// The filter that `DefaultMessageFilter.isMatchedByConsumeQueue` is: by the hashes that the client
 /// sends, whatever its text says, so tags without hashes match nothing.
-fn filter_of(data: &SubscriptionData) -> TagFilter {
+fn tags_of(data: &SubscriptionData) -> TagFilter {
     let is_all = data.sub_string == SUB_ALL || data.sub_string.is_empty();
-    if is_all || data.class_filter_mode || !data.is_tag_type() {
+    if is_all || data.class_filter_mode {
         return TagFilter::All;
     }
     TagFilter::Codes(data.code_set.iter().copied().collect())
+}
+
+/// `ConsumerFilterManager.register`: without a text what is known stays, as old as it is; the same text
+/// need not be compiled again; what cannot be compiled leaves nothing, and pulls are told.
+fn compiled(
+    group: &str,
+    data: &SubscriptionData,
+    known: Option<&CompiledFilter>,
+) -> Option<CompiledFilter> {
+    let (version, text) = (data.sub_version, data.sub_string.as_str());
+    if text.is_empty() {
+        return known.cloned();
+    }
+    if let Some(same) = known.filter(|known| known.filter.text() == text) {
+        return Some(CompiledFilter { version, filter: Arc::clone(&same.filter) });
+    }
+    let (topic, kind) = (data.topic.as_str(), data.expression_type.as_str());
+    if kind != SQL92 {
+        tracing::warn!(group, topic, kind, "a consumer's expression is of an unknown type");
+        return None;
+    }
+    match SqlFilter::compile(text) {
+        Ok(filter) => Some(CompiledFilter { version, filter: Arc::new(filter) }),
+        Err(error) => {
+            tracing::warn!(group, topic, %error, "a consumer's expression cannot be compiled");
+            None
+        }
+    }
 }
 
 /// At the most what a group's subscriptions take after such a heartbeat: per topic what it takes
@@ -194,9 +264,17 @@ fn filter_of(data: &SubscriptionData) -> TagFilter {
 pub(super) fn bytes_after(group: Option<&ConsumerGroup>, stated: &[SubscriptionData]) -> usize {
     let bytes = stated.iter().map(|data| {
         let known = group.and_then(|group| group.subscription(&data.topic));
-        bytes_of(data).max(known.map_or(0, |known| bytes_of(&known.data)))
+        let program = if data.is_tag_type() { 0 } else { program_bytes(&data.sub_string) };
+        let known_data = known.map_or(0, |known| bytes_of(&known.data));
+        let known_program = known.map_or(0, Subscription::compiled_bytes);
+        bytes_of(data).max(known_data) + program.max(known_program)
     });
     bytes.sum()
+}
+
+/// What the program of a text takes, at the most; a longer text has none.
+fn program_bytes(text: &str) -> usize {
+    text.len().min(SQL_TEXT_BYTES_MAX) * SqlFilter::MEMORY_PER_TEXT_BYTE
 }
 
 fn bytes_of(data: &SubscriptionData) -> usize {

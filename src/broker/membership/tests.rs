@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use engine::filter::TagFilter;
 use proptest::prelude::*;
 use proto::body::{ConsumeType, MessageModel, SQL92};
 
@@ -104,7 +105,10 @@ fn consumer(group: &str, words: &[&str]) -> (ConsumerData, i32, bool) {
             let (topic, rest) = word.split_once('=').unwrap();
             let (expression, version) = rest.rsplit_once('@').unwrap();
             let version = version.parse().unwrap();
-            let subscription = if expression.contains('>') {
+            let subscription = if expression == "sql" {
+                let sql = SubscriptionData::build(topic, "x", Some(SQL92), version);
+                sql.map(|sql| SubscriptionData { sub_string: String::new(), ..sql })
+            } else if expression.contains('>') {
                 SubscriptionData::build(topic, expression, Some(SQL92), version)
             } else {
                 SubscriptionData::tags(topic, expression, version)
@@ -123,8 +127,10 @@ fn shown(change: Change) -> String {
 
 fn wanted(subscription: &Subscription) -> String {
     let filter = match &subscription.filter {
-        engine::filter::TagFilter::All => "all".to_owned(),
-        engine::filter::TagFilter::Codes(codes) => format!("{codes:?}"),
+        GroupFilter::Tags(TagFilter::All) => "all".to_owned(),
+        GroupFilter::Tags(TagFilter::Codes(codes)) => format!("{codes:?}"),
+        GroupFilter::Sql(None) => "none".to_owned(),
+        GroupFilter::Sql(Some(sql)) => format!("'{}' of @{}", sql.filter.text(), sql.version),
     };
     format!("{} @{} {filter}", subscription.data.sub_string, subscription.version)
 }
@@ -166,10 +172,66 @@ fn newer_expression_replaces_and_is_no_change() {
         ("wants G T", "B @6 [66]"),
         ("beat 1 c1 G T=*@7", "quiet all"),
         ("wants G T", "* @7 all"),
-        // SQL is not a matter of tags.
-        ("beat 1 c1 G T=a>5@8", "quiet all"),
-        ("wants G T", "a>5 @8 all"),
     ]);
+}
+
+#[test]
+fn expressions_are_compiled_and_keep_their_version() {
+    check(&[
+        ("beat 1 c1 G T=a>5@8 U=*@1", "told all"),
+        ("wants G T", "a>5 @8 'a>5' of @8"),
+        // Not newer: not looked at.
+        ("beat 1 c1 G T=a>6@8 U=*@1", "quiet all"),
+        ("wants G T", "a>5 @8 'a>5' of @8"),
+        ("beat 1 c1 G T=a>5@9 U=*@1", "quiet all"),
+        ("wants G T", "a>5 @9 'a>5' of @9"),
+        ("beat 1 c1 G T=a>6@10 U=*@1", "quiet all"),
+        ("wants G T", "a>6 @10 'a>6' of @10"),
+        // Without a text what is known stays, and is older than the subscription.
+        ("beat 1 c1 G T=sql@11 U=*@1", "quiet all"),
+        ("wants G T", " @11 'a>6' of @10"),
+        ("beat 1 c1 G T=a>@12 U=*@1", "quiet all"),
+        ("wants G T", "a> @12 none"),
+        ("beat 1 c1 G T=sql@13 U=*@1", "quiet all"),
+        ("wants G T", " @13 none"),
+        ("beat 1 c1 G T=A@14 U=*@1", "quiet all"),
+        ("wants G T", "A @14 [65]"),
+        // Gone and back: nothing is left of what was.
+        ("beat 1 c1 G T=a>5@15 U=*@1", "quiet all"),
+        ("beat 1 c1 G U=*@1", "told all"),
+        ("beat 1 c1 G T=sql@16 U=*@1", "told all"),
+        ("wants G T", " @16 none"),
+    ]);
+}
+
+#[test]
+fn programs_count_as_memory() {
+    let text = format!("a IN ('{}')", "x".repeat(30_000));
+    let data = SubscriptionData::build("T", &text, Some(SQL92), 1).unwrap();
+    let heartbeat = |topics: usize, version| ConsumerData {
+        group_name: "G".to_owned(),
+        subscription_data_set: (0..topics)
+            .map(|number| {
+                let topic = format!("T{number}");
+                SubscriptionData { topic, sub_version: version, ..data.clone() }
+            })
+            .collect(),
+        ..ConsumerData::default()
+    };
+    let client = Client { id: "c".to_owned(), language: None, version: 0 };
+    let mut membership = Membership::default();
+    let mut beat =
+        |data: &ConsumerData| membership.heartbeat_consumer(0, 1, &client, data, 0, false);
+    beat(&heartbeat(1, 1)).expect("one fits a mebibyte");
+    let full = beat(&heartbeat(2, 2)).expect_err("two do not");
+    assert_eq!(full.limit, GROUP_SUBSCRIPTION_BYTES_MAX);
+    // What replaces it with nothing keeps the program, and so its memory.
+    let mut empty = heartbeat(2, 3);
+    empty.subscription_data_set[0].sub_string.clear();
+    beat(&empty).expect_err("the first's program is still there");
+    empty.subscription_data_set.truncate(1);
+    beat(&empty).expect("as it was");
+    assert_eq!(membership.closed(1), ["G"; 0]);
 }
 
 #[test]
@@ -345,7 +407,9 @@ impl Membership {
             members.extend(group.members().map(|(connection, _)| ("c", name, connection)));
             bytes += group.subscription_bytes();
             let stated: Vec<_> = group.subscriptions().map(|s| s.data.clone()).collect();
-            assert_eq!(group.subscription_bytes(), group::bytes_after(None, &stated));
+            let counted: usize = group.subscriptions().map(Subscription::bytes).sum();
+            assert_eq!(group.subscription_bytes(), counted);
+            assert!(counted <= group::bytes_after(Some(group), &stated));
         }
         for (name, producers) in &self.producers {
             assert!(!producers.members.is_empty());

@@ -424,4 +424,20 @@ pub(super) const GROUPS: &[Group] = &[
             "defaultWriteQueueNums=8",
         ],
     },
+    Group {
+        class: Harmless(
+            "an expression is evaluated on each message, there is no bit map beside it",
+        ),
+        keys: &[
+            "enableCalcFilterBitMap=false",
+            "enableConsumeQueueExt=false",
+            "expectConsumerNumUseFilter=32",
+            "maxErrorRateOfBloomFilter=20",
+            "bitMapLengthConsumeQueueExt=64",
+        ],
+    },
+    Group {
+        class: Harmless("a group's expressions are kept as long as it has members"),
+        keys: &["filterDataCleanTimeSpan=86400000"],
+    },
 ];

@@ -155,6 +155,8 @@ pub(super) const SECTIONS: &[Section] = &[
         "let a pull wait for messages as long as its client asks"),
     key("shortPollingTimeMills", integer(1, 60_000, Unit::Milliseconds), "1000",
         "how long a pull waits when longPollingEnable is false"),
+    key("enablePropertyFilter", Kind::Boolean, "true",
+        "let consumers filter by SQL92 on the properties of messages (RocketMQ: false)"),
     ] },
 
     Section { title: "Topics and groups", keys: &[

@@ -58,17 +58,8 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: NotYet("not yet: SQL92 subscriptions are refused"),
-        keys: &[
-            "enablePropertyFilter=false",
-            "enableCalcFilterBitMap=false",
-            "filterSupportRetry=false",
-            "enableConsumeQueueExt=false",
-            "expectConsumerNumUseFilter=32",
-            "maxErrorRateOfBloomFilter=20",
-            "bitMapLengthConsumeQueueExt=64",
-            "filterDataCleanTimeSpan=86400000",
-        ],
+        class: NotYet("not yet: a retried message is not filtered again"),
+        keys: &["filterSupportRetry=false"],
     },
     Group {
         class: NotYet("not yet: topics with cleanup.policy=COMPACTION are refused"),

@@ -88,6 +88,35 @@ func TestTagExpressionDeliversOnlyTheseTags(t *testing.T) {
 	equal(t, "delivered", expected, inbox.texts(""))
 }
 
+func TestSqlExpressionDeliversOnlyWhatItTakes(t *testing.T) {
+	queue := newTopic(t, 1)[0]
+	to := newProducer(t)
+	var expected []string
+	for i, text := range numbered("sql", 200) {
+		message := primitive.NewMessage(queue.Topic, []byte(text)).WithTag(fmt.Sprint("Tag", i%4))
+		message.WithProperty("n", fmt.Sprint(i))
+		if i%2 == 0 {
+			message.WithProperty("half", "even")
+		}
+		if 100 <= i && i <= 199 && i%4 == 3 || i == 42 {
+			expected = append(expected, text)
+		}
+		_, err := to.SendSync(background, message)
+		check(t, err)
+	}
+	var inbox inbox
+	reader, err := rocketmq.NewPushConsumer(consumer.WithNameServer(namesrv()), consumer.WithGroupName(name("group")),
+		consumer.WithInstance(name("instance")), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	check(t, err)
+	sql := "n BETWEEN 100 AND 199 AND TAGS IN ('Tag3') AND half IS NULL OR n = 42 AND half STARTSWITH 'ev'"
+	check(t, reader.Subscribe(queue.Topic, consumer.MessageSelector{Type: consumer.SQL92, Expression: sql}, inbox.each))
+	check(t, reader.Start())
+	// The last message is one of these: what comes before it in the queue has been decided on.
+	inbox.awaitCount(t, len(expected))
+	check(t, reader.Shutdown())
+	equal(t, "delivered", expected, inbox.texts(""))
+}
+
 func TestFailedMessageComesBack(t *testing.T) {
 	t.Parallel()
 	queue := newTopic(t, 1)[0]

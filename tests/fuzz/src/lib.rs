@@ -6,6 +6,7 @@
 pub mod mutate;
 
 mod bodies;
+mod filters;
 mod seeds;
 mod wire;
 
@@ -27,7 +28,7 @@ pub struct Target {
 
 /// All targets.
 pub fn targets() -> impl Iterator<Item = &'static Target> {
-    wire::TARGETS.iter().chain(bodies::TARGETS)
+    wire::TARGETS.iter().chain(bodies::TARGETS).chain(filters::TARGETS)
 }
 
 /// The target of this name.

@@ -278,6 +278,8 @@ impl Client {
             Asked::Pull { group, place, from, commit, suspend_ms } => {
                 let (group, topic) = (group_name(group), place.topic.name());
                 let suspends = if suspend_ms > 0 { 2 } else { 0 };
+                // Both take everything: by SQL92 each record is looked at.
+                let (kind, text) = if from % 2 == 0 { ("TAG", "*") } else { ("SQL92", EVERYTHING) };
                 let request = PullRequest {
                     consumer_group: &group,
                     topic: &topic,
@@ -287,9 +289,9 @@ impl Client {
                     sys_flag: 4 | suspends | i32::from(commit.is_some()),
                     commit_offset: commit.unwrap_or(0) as i64,
                     suspend_timeout_ms: suspend_ms as i64,
-                    subscription: Some("*"),
+                    subscription: Some(text),
                     subscription_version: 0,
-                    expression_type: Some("TAG"),
+                    expression_type: Some(kind),
                     message_bytes_max: None,
                     broker_name: None,
                 };
@@ -502,6 +504,10 @@ fn send_request<'a>(
         broker_name: None,
     }
 }
+
+/// True of every message that a client here makes.
+const EVERYTHING: &str =
+    "UNIQ_KEY IS NOT NULL AND nothing IS NULL AND (DELAY IS NULL OR DELAY < 99)";
 
 fn properties_of(
     key: MessageKey,

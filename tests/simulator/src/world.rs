@@ -772,6 +772,7 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         long_polling: true,
         query_messages_max: 64,
         unique_query_messages_max: 32,
+        property_filter: true,
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,

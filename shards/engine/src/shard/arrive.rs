@@ -4,6 +4,7 @@
 //! It runs because a watermark moved, not on a polling thread; in log order, one record at a time.
 
 use proto::ids::ShardIndex;
+use proto::record;
 
 use super::{AnsweredKey, Shard, Waiting, WaitingMessage};
 use crate::consumequeue::QueueEntry;
@@ -98,7 +99,10 @@ impl Shard {
             stored_ms: message.stored_ms,
         };
         self.queues.arrive(message.slot, message.queue_offset, entry);
-        self.held.arrive(message.queue, message.tag);
+        let size_bytes = message.size_bytes as usize;
+        self.held.arrive(message.queue, message.tag, || {
+            record::properties(self.log.tail_bytes(message.payload, size_bytes)?)
+        });
         self.delays.arrive(message.queue, message.stored_ms);
         if message.queue.topic == HALF_TOPIC_INCARNATION {
             self.transactions.arrive(message.queue_offset, message.stored_ms);

@@ -12,9 +12,11 @@ use crate::commitlog::{Kind, PREFIX_BYTES, Prefix, verify};
 use crate::consumequeue::{
     ENTRIES_PER_PAGE, Entries, PAGE_BYTES, Place, QueueEntry, QueueKey, read_page,
 };
-use crate::filter::TagFilter;
-use crate::hold::HeldPull;
-use crate::limits::{ENTRY_WINDOW, PAYLOAD_BYTES_MAX, SCANNED_ENTRIES_MAX};
+use crate::filter::MessageFilter;
+use crate::hold::{HeldPull, Scanned};
+use crate::limits::{
+    ENTRY_WINDOW, PAYLOAD_BYTES_MAX, SCANNED_BYTES_MAX, SCANNED_COST_MAX, SCANNED_ENTRIES_MAX,
+};
 
 /// What a pull asks for, checked by the broker.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +29,10 @@ pub struct PullRequest<'a> {
     pub count_max: u32,
     /// Bytes at the most; the first message always fits.
     pub bytes_max: u32,
-    /// Which tags.
-    pub filter: &'a TagFilter,
+    /// What is wanted.
+    pub filter: &'a MessageFilter,
+    /// How far it has looked before.
+    pub scanned: Scanned,
 }
 
 /// GetMessageStatus of RocketMQ.
@@ -68,8 +72,8 @@ pub struct Answer {
 pub enum Pulled {
     /// Answer it.
     Answered(Answer),
-    /// Its messages are being read: park it with [`Shard::wait_cold`].
-    Cold(ColdRange),
+    /// Its messages are being read: park it with [`Shard::wait_cold`], and how far it has looked.
+    Cold(ColdRange, Scanned),
     /// Its messages cannot be read now: the operating system's words.
     Failed(String),
 }
@@ -231,7 +235,9 @@ impl Shard {
         let count_max = request.count_max.max(1) as usize;
         let scan_end = request.from + (SCANNED_ENTRIES_MAX.max(count_max)) as u64;
         let floor = self.log.tail_floor();
-        let mut next = request.from;
+        let mut scanned = request.scanned;
+        let mut next = request.from.max(scanned.next);
+        let mut cost = 0;
         let mut found = 0;
         let mut was_damaged = false;
         let mut fetched_from = next;
@@ -250,7 +256,9 @@ impl Shard {
                         continue;
                     }
                     Fetched::Wanted(_) | Fetched::Failed(_) if found > 0 => break,
-                    Fetched::Wanted(range) => return Pulled::Cold(range),
+                    Fetched::Wanted(range) => {
+                        return Pulled::Cold(range, Scanned { next, ..scanned });
+                    }
                     Fetched::Failed(reason) => return Pulled::Failed(reason),
                 }
             }
@@ -260,7 +268,7 @@ impl Shard {
                 next += 1;
                 continue;
             }
-            if !request.filter.matches(entry.tag) {
+            if !request.filter.may_want(entry.tag) {
                 next += 1;
                 continue;
             }
@@ -274,6 +282,14 @@ impl Shard {
                 if !replies.bytes.is_empty() {
                     break; // a reply is gathered or copied, not both
                 }
+                let record = || self.log.tail_bytes(entry.payload, entry.size_bytes as usize);
+                if !wants(request.filter, || record().unwrap_or_default(), &mut cost) {
+                    next += 1;
+                    if cost > SCANNED_COST_MAX {
+                        break;
+                    }
+                    continue;
+                }
                 self.pinned_from = self.pinned_from.min(start);
                 replies.pieces.push(Piece { payload: entry.payload, size_bytes: entry.size_bytes });
             } else {
@@ -284,6 +300,17 @@ impl Shard {
                         next += 1;
                         continue;
                     }
+                    Cold::Copied
+                        if !wants(request.filter, || &replies.bytes[before..], &mut cost) =>
+                    {
+                        replies.bytes.truncate(before);
+                        next += 1;
+                        scanned.bytes += u64::from(entry.size_bytes);
+                        if cost > SCANNED_COST_MAX || scanned.bytes > SCANNED_BYTES_MAX {
+                            break;
+                        }
+                        continue;
+                    }
                     Cold::Copied => {}
                     Cold::Wanted if found > 0 => {
                         replies.bytes.truncate(before);
@@ -291,7 +318,8 @@ impl Shard {
                     }
                     Cold::Wanted => {
                         let end = entry.payload + u64::from(entry.size_bytes);
-                        return Pulled::Cold(ColdRange::Log(start..end));
+                        let scanned = Scanned { next, ..scanned };
+                        return Pulled::Cold(ColdRange::Log(start..end), scanned);
                     }
                     Cold::Failed(_) if found > 0 => break,
                     Cold::Failed(reason) => return Pulled::Failed(reason),
@@ -568,6 +596,14 @@ impl Shard {
         self.cold.written(self.log.written());
         self.cold.copy(range, out)
     }
+}
+
+/// Whether a record's properties are wanted; what asking costs is added up.
+fn wants<'a>(filter: &MessageFilter, record: impl FnOnce() -> &'a [u8], cost: &mut usize) -> bool {
+    let Some(sql) = filter.sql() else { return true };
+    let properties = record::properties(record()).unwrap_or_default();
+    *cost += sql.cost(properties.len());
+    sql.matches(properties)
 }
 
 impl Answer {
