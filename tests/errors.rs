@@ -464,8 +464,12 @@ fn topics_are_refused() {
         for (text, expect) in [
             ("+colour=red", (1, "unsupported key: colour")),
             ("-reserve.time", (1, "only add attribute is supported while creating topic. key: ")),
-            ("reserve.time=1", (1, "add/alter/delete format is wrong: reserve.time=1")),
-            ("+reserve.time", (1, "add/alter/delete format is wrong: +reserve.time")),
+            ("reserve.time=1", (1, "add/alter attribute format is wrong: reserve.time")),
+            ("+reserve.time", (1, "delete attribute format is wrong: +reserve.time")),
+            ("+reserve.time=", (1, "the attribute +reserve.time has no value")),
+            ("+a=1,+a=2", (1, "key duplication: +a")),
+            ("+message.type=FIFO,-message.type", (1, "alter duplication key. key: message.type")),
+            ("++a=1", (1, "kv string format wrong.")),
             ("+reserve.time=-2", (1, "value is not in range(-1, 9223372036854775807)")),
             ("+message.type=ODD", (1, "value is not in set: ")),
             ("+message.type=MIXED", (29, "MIXED message type is not supported.")),
@@ -486,7 +490,23 @@ fn topics_are_refused() {
         let text = "+queue.type=SimpleCQ";
         let expect = (1, "attempt to update an unchangeable attribute. key: queue.type");
         talk.refused(17, &altered(text), b"", expect);
+        talk.refused(17, &altered("x+y=1"), b"", (1, "kv string format wrong."));
         talk.granted(17, &altered("-message.type,+reserve.time=-1"), b"");
+        let filter = topic("T", &[("topicFilterType", "ANY")]);
+        talk.refused(17, &filter, b"", (1, "topicFilterType = [ANY] value invalid"));
+        let list = |topics: &str| format!(r#"{{"topicConfigList":[{topics}]}}"#).into_bytes();
+        talk.refused(18, &[], b"{", (1, "list of topics: "));
+        talk.refused(18, &[], &list(r#"{"topicName":"a.b"}"#), (29, "illegal characters"));
+        let signless = r#"{"topicName":"T","attributes":{"?a":"1"}}"#;
+        talk.refused(18, &[], &list(signless), (1, "wrong format key: a"));
+        talk.refused(215, &[], b"", (1, "field topic is missing"));
+        talk.refused(215, &[("topic", " ")], b"", (29, "The specified topic is blank."));
+        for name in
+            ["TBW102", "SCHEDULE_TOPIC_XXXX", "DefaultCluster", "DefaultCluster_REPLY_TOPIC"]
+        {
+            talk.refused(215, &[("topic", name)], b"", (29, "is conflict with system topic."));
+        }
+        talk.granted(215, &[("topic", "never.made")], b"");
     });
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod binary;
 pub(crate) mod flat;
 pub(crate) mod json;
 
+mod admin;
 mod answer;
 mod broker;
 mod consumer;
@@ -23,6 +24,10 @@ mod queue;
 mod send;
 mod topic;
 
+pub use admin::{
+    CloneOffsetHeader, ConsumerHeader, CorrectionOffsetHeader, DeleteGroupHeader, GroupHeader,
+    ProducerHeader, ResetOffsetHeader, TopicHeader,
+};
 pub use answer::{PullAnswer, SendAnswer};
 pub use broker::{
     QueryDataVersionHeader, RegisterBrokerHeader, RouteHeader, UnregisterBrokerHeader,

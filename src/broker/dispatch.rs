@@ -139,6 +139,12 @@ impl Broker {
             request::CHECK_CLIENT_CONFIG => self.check_client_config(&asker, frame.body, outboxes),
             request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(&asker, &command, outboxes),
             request::UPDATE_AND_CREATE_TOPIC => self.create_topic(now, &asker, &command, outboxes),
+            request::UPDATE_AND_CREATE_TOPIC_LIST => {
+                self.create_topics(now, &asker, frame.body, outboxes)
+            }
+            request::DELETE_TOPIC_IN_BROKER => {
+                self.delete_topic_in_broker(now, &asker, &command, outboxes)
+            }
             code => Err(Stop::Refuse(Refusal::new(
                 response::REQUEST_CODE_NOT_SUPPORTED,
                 format!(" request type {code} not supported"),

@@ -115,6 +115,8 @@ pub struct Broker {
     batch_keys: Vec<VecDeque<Vec<u8>>>,
     /// Topics created or changed since the control thread was told.
     changed_topics: Vec<TopicConfig>,
+    /// One was deleted since.
+    is_topic_deleted: bool,
     /// Answers that wait until the NameServers know: told apart by their number.
     awaiting_registration: Vec<(u64, Ticket)>,
     registrations: u64,
@@ -161,6 +163,7 @@ impl Broker {
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
             changed_topics: Vec::new(),
+            is_topic_deleted: false,
             awaiting_registration: Vec::new(),
             registrations: 0,
             registered: 0,

@@ -968,7 +968,7 @@ impl<R: Ring> Core<R> {
                 topics: changes.topics,
                 version: changes.version,
                 number: Some(changes.number),
-                is_full: false,
+                is_full: changes.is_full,
             });
         }
         if !self.unsent.is_empty() {

@@ -13,6 +13,7 @@ mod carry;
 mod damage;
 mod expire;
 mod facts;
+mod forget;
 mod open;
 mod overdue;
 mod read;
@@ -46,6 +47,7 @@ use crate::offsets::ConsumerOffsets;
 use crate::ticket::Ticket;
 use carry::Carrying;
 use damage::Damages;
+use forget::Forgetting;
 use overdue::Mark;
 use seal::Unsealed;
 
@@ -75,6 +77,7 @@ pub struct Shard {
     /// offsets and deliveries.
     disk_full: Option<String>,
     carrying: Carrying,
+    forgetting: Forgetting,
     /// Entries that a pull looks at.
     window: Vec<QueueEntry>,
     /// A run that was found damaged: to be made again.

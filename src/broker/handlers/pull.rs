@@ -224,6 +224,13 @@ impl Broker {
         self.scratch.replies = replies;
     }
 
+    /// The topic of a pull was deleted while it waited.
+    fn refuse_deleted(&self, pull: &HeldPull, outboxes: &mut Outboxes) {
+        let remark = "the topic was deleted while the pull waited";
+        let refusal = Refusal::new(response::TOPIC_NOT_EXIST, remark);
+        refuse(&self.asker_of(pull), &refusal, outboxes);
+    }
+
     fn asker_of(&self, pull: &HeldPull) -> Asker {
         Asker {
             connection: ConnectionId::from_bits(pull.ticket.connection),
@@ -275,6 +282,10 @@ impl Broker {
                     return true;
                 }
                 let Some(pull) = self.shards[owner].next_woken() else { break };
+                if self.catalog.topic_name(pull.queue.topic).is_none() {
+                    self.refuse_deleted(&pull, outboxes);
+                    continue;
+                }
                 // A pull that was woken from a cold read may still be held, one that was held not.
                 let may_hold = pull.deadline_ms > now.monotonic_ms() && pull.is_first;
                 self.execute_pull(owner, pull, may_hold, outboxes);

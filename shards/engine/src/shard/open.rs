@@ -13,6 +13,7 @@ use proto::{properties, record};
 use super::carry::Carrying;
 use super::damage::Damages;
 use super::facts::{Facts, Snapshot};
+use super::forget::Forgetting;
 use super::seal::{SealLimits, Slice, Unsealed};
 use super::{AnsweredKey, Shard};
 use crate::catalog::{Catalog, CatalogError};
@@ -244,6 +245,7 @@ impl Opening {
             safe_below: 0,
             disk_full: None,
             carrying: Carrying::new(self.facts.carried),
+            forgetting: Forgetting::default(),
             window: Vec::new(),
             damaged_run: None,
             is_damage_told: false,
