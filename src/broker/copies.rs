@@ -18,6 +18,7 @@ use hashbrown::HashMap;
 
 use super::Broker;
 use super::dispatch::Stop;
+use super::inquiry::{Part, Question};
 use super::membership::GroupWants;
 
 /// Something that the home core knows, for all others.
@@ -30,6 +31,10 @@ pub enum HomeCopy {
         /// As the log has it.
         payload: Arc<[u8]>,
     },
+    /// The home core asks something of each.
+    Question(u64, Question),
+    /// What a core answers: to the home core.
+    Part(u64, Part),
     /// The deletion of a topic is durable: what shards have of it goes.
     Forget(u32),
     /// Until when a group's members hold queues, monotonic ms; 0: they hold none.
@@ -100,6 +105,8 @@ impl Broker {
                 let applied = self.catalog.replay(incarnation, &payload);
                 applied.expect("the home core encoded it");
             }
+            HomeCopy::Question(id, question) => self.inquiries.ask(id, question),
+            HomeCopy::Part(id, part) => self.inquiries.arrive(id, part),
             HomeCopy::Forget(topic) => {
                 self.shards.iter_mut().for_each(|shard| shard.forget_topic(topic));
             }
@@ -117,6 +124,7 @@ impl Broker {
     /// A topic is no more: who waits for its messages hears so.
     pub(super) fn topic_is_gone(&mut self, topic: u32) {
         self.shards.iter_mut().for_each(|shard| shard.wake_topic(topic));
+        self.resets.retain(|(_, queue), _| queue.topic != topic);
     }
 
     /// A record that deletes a topic was appended on the home core.
@@ -169,7 +177,7 @@ impl Broker {
     }
 
     /// Of this core and of all others.
-    fn share(&mut self, copy: HomeCopy) {
+    pub(super) fn share(&mut self, copy: HomeCopy) {
         self.apply_copy(copy.clone());
         self.send_copy(copy);
     }

@@ -6,12 +6,14 @@
 //!   every two-way request is answered once, or its connection is closed
 //!   a handler either answers, or leaves a ticket with a shard, or parks a value here
 
+mod calls;
 mod confirm;
 mod copies;
 mod deliver;
 mod dispatch;
 mod figures;
 mod handlers;
+mod inquiry;
 pub mod limits;
 pub mod locks;
 pub mod membership;
@@ -25,10 +27,14 @@ mod topics;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use engine::catalog::Catalog;
+use engine::consumequeue::QueueKey;
 use engine::shard::{Replies, Shard};
 use engine::ticket::Ticket;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use proto::body::TopicConfig;
 use proto::frame::Encoding;
 use runtime::ConnectionId;
@@ -41,7 +47,9 @@ pub use settings::BrokerSettings;
 use crate::net::outbox::Outboxes;
 use crate::observe::Tally;
 use crate::router::{Origin, Router};
+use calls::Calls;
 use copies::Copies;
+use inquiry::Inquiries;
 use locks::QueueLocks;
 use membership::Membership;
 use parked::Parked;
@@ -110,6 +118,12 @@ pub struct Broker {
     /// What goes on to other cores, made here.
     onward: VecDeque<Onward>,
     parked: Vec<Parked>,
+    inquiries: Inquiries,
+    /// Calls to clients: on the home core, empty elsewhere.
+    calls: Calls,
+    /// Where groups were reset to in queues of this core, until a member asks for messages there
+    /// (`ConsumerOffsetManager.resetOffsetTable`).
+    resets: HashMap<(Arc<str>, QueueKey), u64, RandomState>,
     cold_reads_seen: u64,
     /// For each shard the keys of the batches that wait for confirmation, in the log's order.
     batch_keys: Vec<VecDeque<Vec<u8>>>,
@@ -160,6 +174,9 @@ impl Broker {
             copies: Copies::default(),
             onward: VecDeque::new(),
             parked: Vec::new(),
+            inquiries: Inquiries::default(),
+            calls: Calls::default(),
+            resets: HashMap::default(),
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
             changed_topics: Vec::new(),
@@ -203,7 +220,10 @@ impl Broker {
 
     /// Whether no request waits here for the disk or for another core.
     pub fn has_nothing_parked(&self) -> bool {
-        self.parked.is_empty() && self.onward.is_empty()
+        self.parked.is_empty()
+            && self.onward.is_empty()
+            && self.inquiries.is_empty()
+            && self.calls.is_empty()
     }
 
     /// A connection ended.
@@ -213,6 +233,7 @@ impl Broker {
             shard.connection_closed(bits);
         }
         self.parked.retain(|parked| parked.asker.connection != connection);
+        self.calls_closed(bits, outboxes);
         for group in self.membership.closed(bits) {
             self.notify_members(&group, outboxes);
         }
@@ -242,17 +263,25 @@ impl Broker {
         let due = self.shards.iter().filter_map(Shard::due_at_ms).min();
         let ticks = self.shards.iter_mut().filter_map(Shard::tick_at_ms).min();
         let silent = self.membership.wake_at_ms();
-        [(due, now.wall_ms), (ticks, now.monotonic_ms()), (silent, now.monotonic_ms())]
-            .into_iter()
-            .filter_map(|(at_ms, now_ms)| at_ms.map(|at_ms| at_ms.saturating_sub(now_ms)))
-            .min()
+        let calls = self.calls.due_ms();
+        [
+            (due, now.wall_ms),
+            (ticks, now.monotonic_ms()),
+            (silent, now.monotonic_ms()),
+            (calls, now.monotonic_ms()),
+        ]
+        .into_iter()
+        .filter_map(|(at_ms, now_ms)| at_ms.map(|at_ms| at_ms.saturating_sub(now_ms)))
+        .min()
     }
 
-    /// The broker is about to stop: held pulls are answered with what there is.
+    /// The broker is about to stop: held pulls are answered with what there is, and no client is waited
+    /// for.
     pub fn drain(&mut self) {
         for shard in &mut self.shards {
             shard.wake_held();
         }
+        self.calls.hurry();
     }
 }
 

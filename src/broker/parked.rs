@@ -6,7 +6,7 @@ use proto::code::response;
 use runtime::clock::Now;
 
 use super::dispatch::{Handled, Stop, flow_of, refuse};
-use super::handlers::{SendBack, TimeQuestion};
+use super::handlers::{Direct, SendBack, TimeQuestion};
 use super::limits::PARKED_REQUESTS_MAX;
 use super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
@@ -23,6 +23,7 @@ pub(super) struct Parked {
 pub(super) enum Request {
     SendBack(SendBack),
     Time(TimeQuestion),
+    Direct(Direct),
 }
 
 impl Broker {
@@ -58,6 +59,7 @@ impl Broker {
     ) -> Result<bool, Stop> {
         match &parked.request {
             Request::SendBack(send_back) => self.try_send_back(now, &parked.asker, send_back),
+            Request::Direct(direct) => self.try_direct(&parked.asker, direct),
             Request::Time(question) => self.try_time(&parked.asker, question, outboxes),
         }
     }

@@ -235,18 +235,43 @@ impl Broker {
         self.check_home()?;
         let config = SubscriptionGroupConfig { group_name: name.to_owned(), ..Default::default() };
         let rules = GroupRules::of(&config);
-        self.put_group(now, config)?;
+        self.put_group(now, config, None)?;
         tracing::info!(group = name, "consumer group created");
         Ok(Some(rules))
     }
 
-    fn put_group(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Stop> {
+    /// Deletes a group on the home core; the ticket is confirmed with it. `false`: there is none.
+    pub(super) fn remove_group(
+        &mut self,
+        now: Now,
+        name: &str,
+        ticket: Option<Ticket>,
+    ) -> Result<bool, Stop> {
+        self.shards[0].has_room(CATALOG_BYTES_MAX)?;
+        let mut payload = std::mem::take(&mut self.scratch.payload);
+        let is_deleted = self.catalog.delete_group(now.wall_ms, name, &mut payload);
+        if is_deleted {
+            let appended = self.shards[0].append_catalog(0, &payload, ticket);
+            appended.expect("there was room for more");
+            self.copy_catalog(0, &payload);
+        }
+        self.scratch.payload = payload;
+        Ok(is_deleted)
+    }
+
+    /// Creates or changes a group on the home core; the ticket, if any, is confirmed with it.
+    pub(super) fn put_group(
+        &mut self,
+        now: Now,
+        config: SubscriptionGroupConfig,
+        ticket: Option<Ticket>,
+    ) -> Result<(), Stop> {
         self.shards[0].has_room(CATALOG_BYTES_MAX)?;
         let mut payload = std::mem::take(&mut self.scratch.payload);
         let put = self.catalog.put_group(now.wall_ms, config, &mut payload);
         let appended = put
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
-            .and_then(|()| self.shards[0].append_catalog(0, &payload, None).map_err(Stop::from));
+            .and_then(|()| self.shards[0].append_catalog(0, &payload, ticket).map_err(Stop::from));
         if appended.is_ok() {
             self.copy_catalog(0, &payload);
         }
@@ -293,7 +318,7 @@ impl Broker {
             if self.catalog.group(group).is_none() {
                 let config =
                     SubscriptionGroupConfig { group_name: group.to_owned(), ..Default::default() };
-                self.put_group(now, config)?;
+                self.put_group(now, config, None)?;
             }
         }
         Ok(())

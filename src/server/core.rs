@@ -326,6 +326,8 @@ impl<R: Ring> Core<R> {
         // In the memory mode what was appended in this turn is confirmed already.
         self.broker.answer_confirmed(&mut self.outboxes);
         worked |= self.broker.answer_woken(now, &mut self.outboxes);
+        worked |= self.broker.inquire(now, &mut self.outboxes);
+        self.broker.attend_calls(now, &mut self.outboxes);
         self.send_onward();
         if self.exchange.send_copies(self.broker.copies_to_send()) {
             self.flush_outboxes();
@@ -820,6 +822,10 @@ impl<R: Ring> Core<R> {
 
     /// Sends on what the broker made for other cores, as far as there is room.
     fn send_onward(&mut self) {
+        let home = self.broker.router().home();
+        while let Some(part) = self.broker.next_part() {
+            self.exchange.tell(home, ToPeer::Copy(part));
+        }
         while let Some(onward) = self.broker.next_onward() {
             let Onward { core, origin, bytes } = &onward;
             let frame = match scan(bytes, bytes.len()) {

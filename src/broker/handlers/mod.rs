@@ -1,16 +1,25 @@
 //! One file per family of requests: checks against this core's catalog, then the shard that owns it.
 
+mod call;
 mod client;
+mod group;
 mod lock;
 mod offset;
 mod pull;
+mod reply;
+mod reset;
 mod send;
 mod sendback;
+mod stats;
+mod tell;
 mod topic;
 
+pub(super) use call::Direct;
 pub(super) use offset::TimeQuestion;
 pub(super) use send::unique_key_range;
 pub(super) use sendback::SendBack;
+pub(super) use stats::Then;
+use tell::answer_table;
 
 /// What a ticket's answer is.
 pub(super) mod form {

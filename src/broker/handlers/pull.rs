@@ -36,7 +36,9 @@ impl Broker {
         let topic = header.topic.to_cow();
         let (owner, queue) = self.check_pull(now, asker, &header, &group, &topic)?;
         let filter = self.pull_filter(&header, &group, &topic)?;
-        if header.commits() && header.commit_offset >= 0 {
+        let reset = self.take_reset(&group, queue);
+        // What was committed before a reset would undo it.
+        if header.commits() && header.commit_offset >= 0 && reset.is_none() {
             self.commit(now, owner, &group, queue, header.commit_offset as u64)?;
         }
         let suspend_ms = match (header.may_suspend(), self.settings.long_polling) {
@@ -54,6 +56,12 @@ impl Broker {
             is_first: true,
             tally: self.tally.number(queue.topic, &group),
         };
+        if let Some(next_begin) = reset {
+            let (min, max) = self.shards[owner].queues().bounds(queue).unwrap_or((0, 0));
+            let answer = Answer { status: PullStatus::OffsetReset, next_begin, min, max };
+            self.answer_pull(owner, &pull, &answer, &Replies::default(), outboxes);
+            return Ok(());
+        }
         if header.queue_offset < 0 {
             let answer = self.below_queue(owner, queue);
             // Not at its offset: an empty queue answers 21 then, not 19.
@@ -63,6 +71,14 @@ impl Broker {
         }
         self.execute_pull(owner, pull, suspend_ms > 0, outboxes);
         Ok(())
+    }
+
+    /// Where a group was reset to in a queue, if it has not heard of it.
+    fn take_reset(&mut self, group: &str, queue: QueueKey) -> Option<u64> {
+        if self.resets.is_empty() {
+            return None;
+        }
+        self.resets.remove(&(group.into(), queue))
     }
 
     /// The answer to a pull from below offset 0.
@@ -305,6 +321,7 @@ fn pull_code(answer: &Answer, from: u64) -> i32 {
         PullStatus::NoMessageInQueue if from == 0 => response::PULL_NOT_FOUND,
         PullStatus::NoMessageInQueue
         | PullStatus::OffsetTooSmall
+        | PullStatus::OffsetReset
         | PullStatus::OffsetOverflowBadly => response::PULL_OFFSET_MOVED,
     }
 }
@@ -319,6 +336,7 @@ fn status_name(status: PullStatus) -> &'static str {
         PullStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
         PullStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
         PullStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+        PullStatus::OffsetReset => "OFFSET_RESET",
     }
 }
 

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proto::body::{ConsumeType, MessageModel, SQL92};
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::*;
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5);
 
 /// Runs a script: each line is an action and what comes of it. Time starts at 0.
 ///
@@ -82,7 +86,7 @@ impl Room {
 }
 
 fn client_of(id: &str) -> Client {
-    Client { id: id.to_owned(), language: Some(Language::Java), version: 479 }
+    Client { id: id.to_owned(), language: Some(Language::Java), version: 479, peer: PEER }
 }
 
 fn consumer(group: &str, words: &[&str]) -> (ConsumerData, i32, bool) {
