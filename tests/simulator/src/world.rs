@@ -27,6 +27,7 @@ use runtime::{ConnectionId, DirectBuffer};
 
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
+use crate::mortal::Mortal;
 use crate::names::Names;
 use crate::place::{DELAY_MS, LONG_DELAY_MS, all_places};
 use crate::ring::{Bug, SimRing};
@@ -211,6 +212,22 @@ impl Life {
         self.cores[core].ring()
     }
 
+    pub(crate) fn serves(&self) -> bool {
+        self.is_serving() && !self.is_stopping
+    }
+
+    pub(crate) fn stops(&self) -> bool {
+        self.is_stopping
+    }
+
+    pub(crate) fn was_full(&self) -> bool {
+        self.was_full
+    }
+
+    pub(crate) fn has_failed_reads(&self) -> bool {
+        self.reads_failed
+    }
+
     fn is_serving(&self) -> bool {
         self.serving == self.cores.len()
     }
@@ -244,6 +261,7 @@ pub struct World {
     pub(crate) ledger: Ledger,
     pub(crate) memory: Memory,
     pub(crate) names: Names,
+    pub(crate) mortal: Mortal,
     pub(crate) summary: Summary,
 }
 
@@ -272,6 +290,7 @@ impl World {
             ledger: Ledger::new(delay_ms),
             memory: Memory::new(),
             names: Names::new(),
+            mortal: Mortal::default(),
             summary: Summary::default(),
         }
     }
@@ -510,6 +529,7 @@ impl World {
         for client in life.actors.take_all() {
             self.forget(client).expect("an outcome that nobody knew");
         }
+        self.mortal.ends();
         self.disk.fill(false);
         self.names.broker_ends(self.plan.crash, &mut self.rng);
         for core in &mut life.cores {
@@ -646,7 +666,11 @@ impl World {
             99.. if with_load => self.administer(life)?,
             _ => {}
         }
+        if with_load && self.rng.u8(..10) == 0 {
+            self.mortal_acts(life)?;
+        }
         self.turn(life)?;
+        self.mortal_reads(life)?;
         self.read_answers(life)
     }
 
