@@ -15,6 +15,7 @@ pub(crate) mod binary;
 pub(crate) mod flat;
 pub(crate) mod json;
 
+mod admin;
 mod answer;
 mod broker;
 mod consumer;
@@ -26,6 +27,10 @@ mod send;
 mod topic;
 mod transaction;
 
+pub use admin::{
+    CloneOffsetHeader, ConsumerHeader, CorrectionOffsetHeader, DeleteGroupHeader, GroupHeader,
+    ProducerHeader, ResetOffsetHeader, TopicHeader,
+};
 pub use answer::{PullAnswer, SendAnswer};
 pub use broker::{
     QueryDataVersionHeader, RegisterBrokerHeader, RouteHeader, UnregisterBrokerHeader,

@@ -77,7 +77,8 @@ const PREDEFINED_GROUPS: [&str; 14] = [
     TRANS_GROUP,
 ];
 
-const SYSTEM_TOPICS: [&str; 10] = [
+/// Topics that every broker keeps for itself (`TopicValidator.SYSTEM_TOPIC_SET`).
+pub const SYSTEM_TOPICS: [&str; 10] = [
     AUTO_CREATE_TOPIC,
     SCHEDULE_TOPIC,
     BENCHMARK_TOPIC,

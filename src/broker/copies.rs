@@ -6,17 +6,19 @@
 //!   a topic is known to other cores, and takes messages in other shards than the home's, only when the
 //!     record that made it is confirmed: no message can outlive its topic
 //!   a copy leaves before the answer to who changed it (`Core` sees to that)
+//!   what shards keep of a topic that was deleted goes when its deletion is durable
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use engine::catalog::Placement;
+use engine::catalog::{Placement, is_deletion};
 use engine::consumequeue::QueueKey;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::Broker;
 use super::dispatch::Stop;
+use super::inquiry::{Part, Question};
 use super::membership::GroupWants;
 
 /// Something that the home core knows, for all others.
@@ -29,6 +31,12 @@ pub enum HomeCopy {
         /// As the log has it.
         payload: Arc<[u8]>,
     },
+    /// The home core asks something of each.
+    Question(u64, Question),
+    /// What a core answers: to the home core.
+    Part(u64, Part),
+    /// The deletion of a topic is durable: what shards have of it goes.
+    Forget(u32),
     /// Until when a group's members hold queues, monotonic ms; 0: they hold none.
     Locked(Arc<str>, u64),
     /// What a group of consumers wants; `None`: it has no members any more.
@@ -43,6 +51,8 @@ pub(super) struct Copies {
     locked_until_ms: HashMap<Arc<str>, u64, RandomState>,
     /// Topics whose records are not confirmed, in the log's order.
     unconfirmed: VecDeque<Unconfirmed>,
+    /// Deleted topics whose deletions are not durable, with the log offset behind each, in order.
+    deleted: VecDeque<(u64, u32)>,
     to_send: Vec<HomeCopy>,
     sweep_at_ms: u64,
 }
@@ -89,8 +99,16 @@ impl Broker {
     pub fn apply_copy(&mut self, copy: HomeCopy) {
         match copy {
             HomeCopy::Catalog { incarnation, payload } => {
+                if is_deletion(&payload) {
+                    self.topic_is_gone(incarnation);
+                }
                 let applied = self.catalog.replay(incarnation, &payload);
                 applied.expect("the home core encoded it");
+            }
+            HomeCopy::Question(id, question) => self.inquiries.ask(id, question),
+            HomeCopy::Part(id, part) => self.inquiries.arrive(id, part),
+            HomeCopy::Forget(topic) => {
+                self.shards.iter_mut().for_each(|shard| shard.forget_topic(topic));
             }
             HomeCopy::Locked(group, 0) => _ = self.copies.locked_until_ms.remove(&group),
             HomeCopy::Locked(group, until_ms) => {
@@ -101,6 +119,19 @@ impl Broker {
             }
             HomeCopy::Consumers(group, None) => _ = self.copies.wants.remove(&group),
         }
+    }
+
+    /// A topic is no more: who waits for its messages hears so.
+    pub(super) fn topic_is_gone(&mut self, topic: u32) {
+        self.shards.iter_mut().for_each(|shard| shard.wake_topic(topic));
+        self.resets.retain(|(_, queue), _| queue.topic != topic);
+    }
+
+    /// A record that deletes a topic was appended on the home core.
+    pub(super) fn copy_deletion(&mut self, topic: u32, payload: &[u8]) {
+        self.copy_catalog(topic, payload);
+        self.copies.deleted.push_back((self.shards[0].log().appended(), topic));
+        self.topic_is_gone(topic);
     }
 
     /// A record of the catalog was appended on the home core. Topics wait until it is confirmed; groups,
@@ -138,10 +169,15 @@ impl Broker {
             let Unconfirmed { incarnation, payload, .. } = topic;
             self.send_copy(HomeCopy::Catalog { incarnation, payload });
         }
+        // Not when it is confirmed: under ASYNC_FLUSH a power cut may yet undo the deletion.
+        let durable = self.shards.first().map_or(0, |shard| shard.log().durable());
+        while let Some((_, topic)) = self.copies.deleted.pop_front_if(|(end, _)| *end <= durable) {
+            self.share(HomeCopy::Forget(topic));
+        }
     }
 
     /// Of this core and of all others.
-    fn share(&mut self, copy: HomeCopy) {
+    pub(super) fn share(&mut self, copy: HomeCopy) {
         self.apply_copy(copy.clone());
         self.send_copy(copy);
     }

@@ -114,7 +114,11 @@ impl Broker {
     ) -> Result<Flow, HeaderError> {
         let command = Command::decode(frame)?;
         if command.is_response() {
-            return Ok(Flow::Done); // nobody here waits for one yet
+            if !self.router.is_home() {
+                return Ok(Flow::To { core: self.router.home(), is_pull: false });
+            }
+            self.called_back(origin.connection, &command, frame.body, outboxes);
+            return Ok(Flow::Done);
         }
         let request = (command.opaque, command.flag, command.version);
         let asker = asker_of(origin, frame, request);
@@ -123,11 +127,15 @@ impl Broker {
                 let header = SendHeader::parse(&command);
                 return Ok(self.send(now, &asker, header.as_ref(), frame.body, outboxes));
             }
+            request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2 => {
+                let header = SendHeader::parse(&command);
+                return Ok(self.reply(now, &asker, header.as_ref(), frame.body, outboxes));
+            }
             request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => {
                 self.pull(now, &asker, &command, outboxes)
             }
             request::QUERY_CONSUMER_OFFSET => self.query_offset(&asker, &command, outboxes),
-            request::UPDATE_CONSUMER_OFFSET => self.update_offset(now, &asker, &command),
+            request::UPDATE_CONSUMER_OFFSET => self.update_offset(now, &asker, &command, outboxes),
             request::SEARCH_OFFSET_BY_TIMESTAMP => {
                 self.search_offset(now, &asker, &command, outboxes)
             }
@@ -157,6 +165,55 @@ impl Broker {
             request::CHECK_CLIENT_CONFIG => self.check_client_config(&asker, frame.body, outboxes),
             request::GET_CONSUMER_LIST_BY_GROUP => self.consumer_list(&asker, &command, outboxes),
             request::UPDATE_AND_CREATE_TOPIC => self.create_topic(now, &asker, &command, outboxes),
+            request::UPDATE_AND_CREATE_TOPIC_LIST => {
+                self.create_topics(now, &asker, frame.body, outboxes)
+            }
+            request::DELETE_TOPIC_IN_BROKER => {
+                self.delete_topic_in_broker(now, &asker, &command, outboxes)
+            }
+            request::GET_ALL_TOPIC_CONFIG => self.all_topics(&asker, outboxes),
+            request::GET_TOPIC_CONFIG => self.topic_config(&asker, &command, outboxes),
+            request::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => {
+                self.system_topics_of_broker(&asker, outboxes)
+            }
+            request::GET_TOPIC_STATS_INFO => self.topic_stats(&asker, &command),
+            request::GET_CONSUME_STATS => self.consume_stats(&asker, &command, outboxes),
+            request::QUERY_CONSUME_TIME_SPAN => self.consume_time_span(&asker, &command),
+            request::QUERY_TOPIC_CONSUME_BY_WHO => self.topic_consumers(&asker, &command),
+            request::QUERY_TOPICS_BY_CONSUMER => self.topics_of_consumer(&asker, &command),
+            request::QUERY_CORRECTION_OFFSET => self.correction_offset(&asker, &command),
+            request::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offset(&asker, &command),
+            request::CLONE_GROUP_OFFSET => self.clone_offset(&asker, &command),
+            request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
+                self.create_group(now, &asker, frame.body)
+            }
+            request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
+                self.create_groups(now, &asker, frame.body)
+            }
+            request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.all_groups(&asker, outboxes),
+            request::GET_SUBSCRIPTIONGROUP_CONFIG => {
+                self.group_config(now, &asker, &command, outboxes)
+            }
+            request::DELETE_SUBSCRIPTIONGROUP => self.delete_group(now, &asker, &command),
+            request::GET_CONSUMER_CONNECTION_LIST => {
+                self.consumer_connections(&asker, &command, outboxes)
+            }
+            request::GET_PRODUCER_CONNECTION_LIST => {
+                self.producer_connections(&asker, &command, outboxes)
+            }
+            request::GET_ALL_PRODUCER_INFO => self.all_producers(now, &asker, outboxes),
+            request::GET_CONSUMER_RUNNING_INFO => {
+                self.running_info(now, &asker, &command, outboxes)
+            }
+            request::CONSUME_MESSAGE_DIRECTLY => {
+                self.consume_directly(now, &asker, &command, frame.body, outboxes)
+            }
+            request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => {
+                self.consumer_status(now, &asker, &command, outboxes)
+            }
+            request::QUERY_SUBSCRIPTION_BY_CONSUMER => {
+                self.subscription_of(&asker, &command, outboxes)
+            }
             code => Err(Stop::Refuse(Refusal::new(
                 response::REQUEST_CODE_NOT_SUPPORTED,
                 format!(" request type {code} not supported"),

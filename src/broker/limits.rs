@@ -11,6 +11,29 @@ pub const SUSPEND_MS_MAX: u64 = 60_000;
 /// Queues of a topic, at the most, per direction: a mistyped number must not make a million queues.
 pub const QUEUES_PER_TOPIC_MAX: i32 = 65_536;
 
+/// Questions to all cores at the same time, at the most: they come from tools. One holds some
+/// megabytes for a topic with as many queues as allowed.
+pub const INQUIRIES_MAX: usize = 64;
+
+/// Queues that one question may be about: its answer fits a frame.
+pub const QUEUES_TOLD_MAX: usize = 65_536;
+
+/// Queues that a core looks at in a turn for such questions: 1 µs each, so that no message waits long.
+pub const FACTS_PER_TURN: usize = 1024;
+
+/// Queues of groups that were reset and have not heard of it, on one core; a group that never comes
+/// back is forgotten with its topic, by its deletion or a restart. 100 bytes each.
+pub const RESETS_MAX: usize = 1 << 20;
+
+const _: () = assert!(QUEUES_PER_TOPIC_MAX as usize <= QUEUES_TOLD_MAX);
+
+/// Calls to clients that wait for an answer, at the most; each ends within 10 s. Replies to request
+/// messages are such calls, so this bounds their rate if requesters are slow.
+pub const CALLS_MAX: usize = 16 * 1024;
+
+/// Memory of the replies among them: no more are taken while these have more bytes than that.
+pub const CALL_BYTES_MAX: usize = 64 << 20;
+
 /// Registrations that wait for one NameServer while it is slow, at the most. Those beyond are left out
 /// there, and its next one is of the whole table.
 pub const REGISTRATIONS_WAITING_MAX: usize = 64;

@@ -15,6 +15,7 @@
 mod group;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -65,6 +66,8 @@ pub struct Client {
     pub language: Option<Language>,
     /// Version of its frames, `MQVersion` ordinal.
     pub version: i32,
+    /// Its end of the connection.
+    pub peer: SocketAddr,
 }
 
 /// What a heartbeat did to a consumer group.
@@ -95,6 +98,8 @@ pub struct Membership {
     notifies: bool,
     consumers: HashMap<Arc<str>, ConsumerGroup, RandomState>,
     producers: HashMap<Arc<str>, ProducerGroup, RandomState>,
+    /// Where producers are, by client id (`ProducerManager.clientChannelTable`).
+    producer_clients: HashMap<String, u64, RandomState>,
     seats: BTreeMap<u64, Seat>,
     member_count: usize,
     subscription_bytes: usize,
@@ -141,6 +146,7 @@ impl Membership {
             notifies: notify_consumer_ids_changed,
             consumers: HashMap::default(),
             producers: HashMap::default(),
+            producer_clients: HashMap::default(),
             seats: BTreeMap::new(),
             member_count: 0,
             subscription_bytes: 0,
@@ -219,6 +225,7 @@ impl Membership {
             tracing::info!(group, client = client.id, connection, "new producer");
             let group = self.producers.entry(shared).or_default();
             group.members.insert(connection, client.clone());
+            self.producer_clients.insert(client.id.clone(), connection);
         }
         Ok(())
     }
@@ -340,6 +347,21 @@ impl Membership {
         Some(chosen)
     }
 
+    /// The connection of a producer by its client id: the one that it spoke on last.
+    pub fn producer_of(&self, client_id: &str) -> Option<u64> {
+        self.producer_clients.get(client_id).copied()
+    }
+
+    /// Every member of every producer group with the group and when it was last heard in it, monotonic ms.
+    pub fn producer_groups(&self) -> impl Iterator<Item = (&str, &Client, u64)> {
+        self.producers.iter().flat_map(move |(group, members)| {
+            members.members.iter().map(move |(connection, client)| {
+                let seat = self.seats.get(connection).expect("each member has a seat");
+                (&**group, client, seat.producer_groups[group])
+            })
+        })
+    }
+
     /// Every member of every producer group, in no order.
     pub fn all_producers(&self) -> impl Iterator<Item = &Client> {
         self.producers.values().flat_map(|group| group.members.values())
@@ -404,7 +426,12 @@ impl Membership {
     fn leave_producer(&mut self, connection: u64, name: &str) {
         let group = self.producers.get_mut(name).expect("a seat's groups exist");
         let left = group.members.remove(&connection);
-        assert!(left.is_some(), "a group has the members that say so");
+        let left = left.expect("a group has the members that say so");
+        let seat = self.seats.get(&connection);
+        let is_last = seat.is_none_or(|seat| seat.producer_groups.is_empty());
+        if is_last && self.producer_clients.get(&left.id) == Some(&connection) {
+            self.producer_clients.remove(&left.id);
+        }
         self.member_count -= 1;
         if group.members.is_empty() {
             self.producers.remove(name);

@@ -6,6 +6,7 @@
 //!   every two-way request is answered once, or its connection is closed
 //!   a handler either answers, or leaves a ticket with a shard, or parks a value here
 
+mod calls;
 mod check;
 mod confirm;
 mod copies;
@@ -15,6 +16,7 @@ mod expressions;
 mod figures;
 mod fire;
 mod handlers;
+mod inquiry;
 pub mod limits;
 pub mod locks;
 pub mod membership;
@@ -30,10 +32,14 @@ mod topics;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use engine::catalog::Catalog;
+use engine::consumequeue::QueueKey;
 use engine::shard::{Replies, Shard};
 use engine::ticket::Ticket;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use proto::body::TopicConfig;
 use proto::frame::Encoding;
 use runtime::ConnectionId;
@@ -46,8 +52,10 @@ pub use settings::{BrokerSettings, TransactionSettings};
 use crate::net::outbox::Outboxes;
 use crate::observe::Tally;
 use crate::router::{Origin, Router};
+use calls::Calls;
 use copies::Copies;
 use expressions::Expressions;
+use inquiry::Inquiries;
 use locks::QueueLocks;
 use membership::Membership;
 use parked::Parked;
@@ -121,11 +129,19 @@ pub struct Broker {
     onward: VecDeque<Onward>,
     parked: Vec<Parked>,
     queries: Queries,
+    inquiries: Inquiries,
+    /// Calls to clients: on the home core, empty elsewhere.
+    calls: Calls,
+    /// Where groups were reset to in queues of this core, until a member asks for messages there
+    /// (`ConsumerOffsetManager.resetOffsetTable`).
+    resets: HashMap<(Arc<str>, QueueKey), u64, RandomState>,
     cold_reads_seen: u64,
     /// For each shard the keys of the batches that wait for confirmation, in the log's order.
     batch_keys: Vec<VecDeque<Vec<u8>>>,
     /// Topics created or changed since the control thread was told.
     changed_topics: Vec<TopicConfig>,
+    /// One was deleted since.
+    is_topic_deleted: bool,
     /// Answers that wait until the NameServers know: told apart by their number.
     awaiting_registration: Vec<(u64, Ticket)>,
     registrations: u64,
@@ -180,9 +196,13 @@ impl Broker {
             onward: VecDeque::new(),
             parked: Vec::new(),
             queries: Queries::default(),
+            inquiries: Inquiries::default(),
+            calls: Calls::default(),
+            resets: HashMap::default(),
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
             changed_topics: Vec::new(),
+            is_topic_deleted: false,
             awaiting_registration: Vec::new(),
             registrations: 0,
             registered: 0,
@@ -225,7 +245,11 @@ impl Broker {
 
     /// Whether no request waits here for the disk or for another core.
     pub fn has_nothing_parked(&self) -> bool {
-        self.parked.is_empty() && self.onward.is_empty() && self.queries.is_empty()
+        self.parked.is_empty()
+            && self.onward.is_empty()
+            && self.queries.is_empty()
+            && self.inquiries.is_empty()
+            && self.calls.is_empty()
     }
 
     /// A connection ended.
@@ -236,6 +260,7 @@ impl Broker {
         }
         self.parked.retain(|parked| parked.asker.connection != connection);
         self.queries.closed(connection);
+        self.calls_closed(bits, outboxes);
         for group in self.membership.closed(bits) {
             self.notify_members(&group, outboxes);
         }
@@ -265,18 +290,27 @@ impl Broker {
         let due = self.shards.iter().filter_map(Shard::due_at_ms).min();
         let ticks = self.shards.iter_mut().filter_map(Shard::tick_at_ms).min();
         let silent = self.membership.wake_at_ms();
-        let queries = (self.queries.wake_at_ms(), now.monotonic_ms());
-        [(due, now.wall_ms), queries, (ticks, now.monotonic_ms()), (silent, now.monotonic_ms())]
-            .into_iter()
-            .filter_map(|(at_ms, now_ms)| at_ms.map(|at_ms| at_ms.saturating_sub(now_ms)))
-            .min()
+        let queries = self.queries.wake_at_ms();
+        let calls = self.calls.due_ms();
+        [
+            (due, now.wall_ms),
+            (ticks, now.monotonic_ms()),
+            (silent, now.monotonic_ms()),
+            (queries, now.monotonic_ms()),
+            (calls, now.monotonic_ms()),
+        ]
+        .into_iter()
+        .filter_map(|(at_ms, now_ms)| at_ms.map(|at_ms| at_ms.saturating_sub(now_ms)))
+        .min()
     }
 
-    /// The broker is about to stop: held pulls are answered with what there is.
+    /// The broker is about to stop: held pulls are answered with what there is, and no client is waited
+    /// for.
     pub fn drain(&mut self) {
         for shard in &mut self.shards {
             shard.wake_held();
         }
+        self.calls.hurry();
     }
 }
 

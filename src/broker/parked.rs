@@ -6,7 +6,9 @@ use proto::code::response;
 use runtime::clock::Now;
 
 use super::dispatch::{Handled, Stop, flow_of, refuse};
-use super::handlers::{EndTransaction, EntriesQuestion, SendBack, TimeQuestion, ViewQuestion};
+use super::handlers::{
+    Direct, EndTransaction, EntriesQuestion, SendBack, TimeQuestion, ViewQuestion,
+};
 use super::limits::PARKED_REQUESTS_MAX;
 use super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
@@ -26,6 +28,7 @@ pub(super) enum Request {
     EndTransaction(EndTransaction),
     View(ViewQuestion),
     Entries(Box<EntriesQuestion>),
+    Direct(Direct),
 }
 
 impl Broker {
@@ -64,6 +67,7 @@ impl Broker {
             Request::EndTransaction(end) => {
                 self.try_end_transaction(now, &parked.asker, end, outboxes)
             }
+            Request::Direct(direct) => self.try_direct(&parked.asker, direct),
             Request::Time(question) => self.try_time(&parked.asker, question, outboxes),
             Request::View(question) => self.try_view(&parked.asker, question, outboxes),
             Request::Entries(question) => self.try_entries(&parked.asker, question, outboxes),

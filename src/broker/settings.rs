@@ -23,6 +23,14 @@ pub struct BrokerSettings {
     pub message_bytes_max: usize,
     /// `autoCreateTopicEnable`.
     pub auto_create_topic: bool,
+    /// `validateSystemTopicWhenUpdateTopic`: system topics are not changed or deleted.
+    pub validate_system_topic: bool,
+    /// `enableMixedMessageType`: a topic's `message.type` may be MIXED.
+    pub mixed_message_type: bool,
+    /// `storeReplyMessageEnable`.
+    pub store_replies: bool,
+    /// `useServerSideResetOffset`.
+    pub reset_at_server: bool,
     /// `autoCreateSubscriptionGroup`.
     pub auto_create_group: bool,
     /// `defaultTopicQueueNums`.

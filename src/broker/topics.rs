@@ -16,7 +16,7 @@ use runtime::clock::Now;
 
 use super::dispatch::Stop;
 use super::limits::{AWAITING_REGISTRATION_MAX, QUEUES_PER_TOPIC_MAX};
-use super::{Broker, Refusal};
+use super::{Broker, BrokerSettings, Refusal};
 
 /// Bytes of a catalog record, at the most: a topic's JSON with long attributes.
 const CATALOG_BYTES_MAX: usize = 64 * 1024;
@@ -48,6 +48,8 @@ pub struct TopicChanges {
     pub version: DataVersion,
     /// To be given back when the NameServers know.
     pub number: u64,
+    /// Whether these are all topics: some are no more.
+    pub is_full: bool,
 }
 
 impl Broker {
@@ -85,6 +87,39 @@ impl Broker {
         Ok(())
     }
 
+    /// Deletes a topic on the home core; the ticket is confirmed with it. `false`: there is none.
+    pub(super) fn delete_topic(
+        &mut self,
+        now: Now,
+        name: &str,
+        ticket: Option<Ticket>,
+    ) -> Result<bool, Stop> {
+        self.shards[0].has_room(CATALOG_BYTES_MAX)?;
+        let mut payload = std::mem::take(&mut self.scratch.payload);
+        let deleted = self.catalog.delete_topic(now.wall_ms, name, &mut payload);
+        if let Some(topic) = deleted {
+            let appended = self.shards[0].append_catalog(topic, &payload, ticket);
+            appended.expect("there was room for more");
+            self.copy_deletion(topic, &payload);
+            // What was on its way to the NameServers must not bring it back.
+            self.changed_topics.retain(|changed| changed.topic_name != name);
+            self.is_topic_deleted = true;
+        }
+        self.scratch.payload = payload;
+        Ok(deleted.is_some())
+    }
+
+    /// Whether a topic is one that every broker has (`TopicValidator.isSystemTopic`, with what
+    /// `TopicConfigManager.init` adds).
+    pub(super) fn is_system_topic(&self, name: &str) -> bool {
+        let BrokerSettings { cluster_name, broker_name, trace_topic, .. } = &self.settings;
+        names::is_system_topic(name)
+            || name == cluster_name
+            || name == broker_name
+            || name == names::reply_topic(cluster_name)
+            || trace_topic.as_deref() == Some(name)
+    }
+
     /// A topic as NameServers get it: with no more permission than the broker has.
     fn as_registered(&self, config: &TopicConfig) -> TopicConfig {
         TopicConfig { perm: config.perm & self.settings.permission, ..config.clone() }
@@ -98,15 +133,18 @@ impl Broker {
 
     /// Topics that changed since the last call, to be told to the NameServers.
     pub fn next_topic_changes(&mut self) -> Option<TopicChanges> {
-        if self.changed_topics.is_empty() {
+        if self.changed_topics.is_empty() && !self.is_topic_deleted {
             return None;
         }
         self.registrations += 1;
-        Some(TopicChanges {
-            topics: std::mem::take(&mut self.changed_topics),
-            version: self.catalog.topics_version(),
-            number: self.registrations,
-        })
+        let mut topics = std::mem::take(&mut self.changed_topics);
+        // Only the whole table can say that one is missing.
+        let is_full = std::mem::take(&mut self.is_topic_deleted);
+        if is_full {
+            topics = self.registered_topics().0;
+        }
+        let version = self.catalog.topics_version();
+        Some(TopicChanges { topics, version, number: self.registrations, is_full })
     }
 
     /// Marks topics as ordered that a NameServer says are (`TopicConfigManager.updateOrderTopicConfig`,
@@ -126,7 +164,8 @@ impl Broker {
 
     /// Keeps an answer back until the NameServers know what changed before now.
     pub(super) fn await_registration(&mut self, ticket: Ticket) -> bool {
-        let number = self.registrations + u64::from(!self.changed_topics.is_empty());
+        let is_ahead = !self.changed_topics.is_empty() || self.is_topic_deleted;
+        let number = self.registrations + u64::from(is_ahead);
         let is_known = number <= self.registered;
         if is_known || self.awaiting_registration.len() >= AWAITING_REGISTRATION_MAX {
             return false;
@@ -204,18 +243,43 @@ impl Broker {
         self.check_home()?;
         let config = SubscriptionGroupConfig { group_name: name.to_owned(), ..Default::default() };
         let rules = GroupRules::of(&config);
-        self.put_group(now, config)?;
+        self.put_group(now, config, None)?;
         tracing::info!(group = name, "consumer group created");
         Ok(Some(rules))
     }
 
-    fn put_group(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Stop> {
+    /// Deletes a group on the home core; the ticket is confirmed with it. `false`: there is none.
+    pub(super) fn remove_group(
+        &mut self,
+        now: Now,
+        name: &str,
+        ticket: Option<Ticket>,
+    ) -> Result<bool, Stop> {
+        self.shards[0].has_room(CATALOG_BYTES_MAX)?;
+        let mut payload = std::mem::take(&mut self.scratch.payload);
+        let is_deleted = self.catalog.delete_group(now.wall_ms, name, &mut payload);
+        if is_deleted {
+            let appended = self.shards[0].append_catalog(0, &payload, ticket);
+            appended.expect("there was room for more");
+            self.copy_catalog(0, &payload);
+        }
+        self.scratch.payload = payload;
+        Ok(is_deleted)
+    }
+
+    /// Creates or changes a group on the home core; the ticket, if any, is confirmed with it.
+    pub(super) fn put_group(
+        &mut self,
+        now: Now,
+        config: SubscriptionGroupConfig,
+        ticket: Option<Ticket>,
+    ) -> Result<(), Stop> {
         self.shards[0].has_room(CATALOG_BYTES_MAX)?;
         let mut payload = std::mem::take(&mut self.scratch.payload);
         let put = self.catalog.put_group(now.wall_ms, config, &mut payload);
         let appended = put
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
-            .and_then(|()| self.shards[0].append_catalog(0, &payload, None).map_err(Stop::from));
+            .and_then(|()| self.shards[0].append_catalog(0, &payload, ticket).map_err(Stop::from));
         if appended.is_ok() {
             self.copy_catalog(0, &payload);
         }
@@ -269,7 +333,7 @@ impl Broker {
             if self.catalog.group(group).is_none() {
                 let config =
                     SubscriptionGroupConfig { group_name: group.to_owned(), ..Default::default() };
-                self.put_group(now, config)?;
+                self.put_group(now, config, None)?;
             }
         }
         Ok(())

@@ -125,6 +125,14 @@ pub struct ServerConfig {
 
     /// `autoCreateTopicEnable`.
     pub auto_create_topic: bool,
+    /// `validateSystemTopicWhenUpdateTopic`.
+    pub validate_system_topic: bool,
+    /// `enableMixedMessageType`.
+    pub mixed_message_type: bool,
+    /// `storeReplyMessageEnable`.
+    pub store_replies: bool,
+    /// `useServerSideResetOffset`.
+    pub reset_at_server: bool,
     /// `autoCreateSubscriptionGroup`.
     pub auto_create_group: bool,
     /// `defaultTopicQueueNums`.
@@ -420,6 +428,10 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
         property_filter: flag("enablePropertyFilter"),
         short_polling_ms: number("shortPollingTimeMills"),
         auto_create_topic: flag("autoCreateTopicEnable"),
+        validate_system_topic: flag("validateSystemTopicWhenUpdateTopic"),
+        mixed_message_type: flag("enableMixedMessageType"),
+        store_replies: flag("storeReplyMessageEnable"),
+        reset_at_server: flag("useServerSideResetOffset"),
         auto_create_group: flag("autoCreateSubscriptionGroup"),
         default_topic_queue_count: small_signed("defaultTopicQueueNums"),
         broker_permission: small_signed("brokerPermission"),

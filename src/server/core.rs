@@ -329,6 +329,8 @@ impl<R: Ring> Core<R> {
         // In the memory mode what was appended in this turn is confirmed already.
         self.broker.answer_confirmed(&mut self.outboxes);
         worked |= self.broker.answer_woken(now, &mut self.outboxes);
+        worked |= self.broker.inquire(now, &mut self.outboxes);
+        self.broker.attend_calls(now, &mut self.outboxes);
         self.send_onward();
         if self.exchange.send_copies(self.broker.copies_to_send()) {
             self.flush_outboxes();
@@ -827,6 +829,10 @@ impl<R: Ring> Core<R> {
         while let Some((core, letter)) = self.broker.next_letter() {
             self.exchange.tell(core, ToPeer::Letter(letter));
         }
+        let home = self.broker.router().home();
+        while let Some(part) = self.broker.next_part() {
+            self.exchange.tell(home, ToPeer::Copy(part));
+        }
         while let Some(onward) = self.broker.next_onward() {
             let Onward { core, origin, bytes } = &onward;
             let frame = match scan(bytes, bytes.len()) {
@@ -1013,7 +1019,7 @@ impl<R: Ring> Core<R> {
                 topics: changes.topics,
                 version: changes.version,
                 number: Some(changes.number),
-                is_full: false,
+                is_full: changes.is_full,
             });
         }
         if !self.unsent.is_empty() {

@@ -273,6 +273,9 @@ pub fn open_files<F: FileSystem>(
             catalog.saw_incarnation(its_catalog.next_incarnation().saturating_sub(1));
         }
     }
+    for shard in &mut shards {
+        shard.shard.forget_unknown(|topic| catalog.topic_name(topic).is_some());
+    }
     keep_spare(files, &settings.directory);
     Ok(Store { shape, shards, catalog })
 }

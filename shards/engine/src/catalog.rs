@@ -57,6 +57,14 @@ enum Change {
 /// Bytes before the JSON of a change.
 const HEAD_BYTES: usize = 4;
 
+/// What a shard that has not the catalog notes of a topic that is no more: it has no name there.
+pub const NO_MORE: [u8; HEAD_BYTES] = [Change::DeleteTopic as u8, 0, 0, 0];
+
+/// Whether a record of the catalog says that its topic is no more.
+pub fn is_deletion(payload: &[u8]) -> bool {
+    payload.first() == Some(&(Change::DeleteTopic as u8))
+}
+
 /// Why a catalog record cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -202,6 +210,18 @@ impl Catalog {
         Ok(())
     }
 
+    /// Deletes a group and encodes the change. `false`: there is none of that name.
+    pub fn delete_group(&mut self, now_ms: u64, name: &str, payload: &mut Vec<u8>) -> bool {
+        if self.groups.remove(name).is_none() {
+            return false;
+        }
+        payload.clear();
+        payload.extend_from_slice(&[Change::DeleteGroup as u8, 0, 0, 0]);
+        payload.extend_from_slice(name.as_bytes());
+        self.groups_version = self.groups_version.next(0, now_ms as i64);
+        true
+    }
+
     /// Applies a record of the log (recovery).
     ///
     /// # Errors
@@ -217,7 +237,10 @@ impl Catalog {
                 self.insert_topic(Topic { config, incarnation, placement });
             }
             kind if kind == Change::DeleteTopic as u8 => {
-                self.topics.remove(name()?);
+                let name = name()?;
+                if self.topics.get(name).is_some_and(|topic| topic.incarnation == incarnation) {
+                    self.topics.remove(name);
+                }
                 self.names.remove(&incarnation);
             }
             kind if kind == Change::PutGroup as u8 => {
@@ -346,6 +369,12 @@ mod tests {
         catalog.put_group(8, group, &mut payload).expect("room");
         again.replay(0, &payload).expect("whole");
         assert_eq!(again.group("G"), catalog.group("G"));
+        assert!(catalog.delete_group(9, "G", &mut payload));
+        again.replay(0, &payload).expect("whole");
+        assert_eq!(again.group("G"), None);
+        assert!(!catalog.delete_group(9, "G", &mut payload), "there is none");
+        again.replay(reborn, &NO_MORE).expect("whole");
+        assert!(again.topic("A").is_some(), "another shard's note has no name");
         assert!(matches!(again.replay(0, &[9, 0, 0, 0]), Err(CatalogError::UnknownChange(9))));
         assert!(matches!(again.replay(0, &[1]), Err(CatalogError::Short(1))));
     }

@@ -216,6 +216,8 @@ impl ConsumeQueue {
 pub struct ConsumeQueues {
     slots: Slots,
     queues: Vec<ConsumeQueue>,
+    /// Slots that no queue has any more.
+    free: Vec<u32>,
     runs: Runs,
     /// Queues with entries that no run holds.
     listed: Vec<u32>,
@@ -244,9 +246,14 @@ impl ConsumeQueues {
             return QueueSlot(slot);
         }
         let next = u32::try_from(self.queues.len()).expect("topics and queues are bounded");
-        self.slots.insert(key, next);
-        self.queues.push(ConsumeQueue::new(key));
-        QueueSlot(next)
+        let slot = self.free.pop().unwrap_or(next);
+        if slot == next {
+            self.queues.push(ConsumeQueue::new(key));
+        } else {
+            self.queues[slot as usize] = ConsumeQueue::new(key);
+        }
+        self.slots.insert(key, slot);
+        QueueSlot(slot)
     }
 
     /// A message for this queue is about to be appended: asks for the queue's memory.
@@ -265,6 +272,25 @@ impl ConsumeQueues {
     /// its entry goes to.
     pub fn prefetch_end(&self, slot: QueueSlot) {
         self.queues[slot.0 as usize].prefetch_end();
+    }
+
+    /// Topics that have queues here, by incarnation.
+    pub fn topics(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.topics()
+    }
+
+    /// A topic is no more: its queues are forgotten. Entries in runs stay there until their segments go.
+    ///
+    /// # Panics
+    /// When an entry is in no run.
+    pub fn forget_topic(&mut self, topic: u32) {
+        for slot in self.slots.remove_topic(topic) {
+            let queue = &mut self.queues[slot as usize];
+            assert!(queue.unsealed == queue.max());
+            assert!(!queue.is_listed);
+            *queue = ConsumeQueue::new(queue.key);
+            self.free.push(slot);
+        }
     }
 
     /// A queue that was used before.
@@ -438,12 +464,12 @@ impl ConsumeQueues {
 
     /// Number of queues in use.
     pub fn len(&self) -> usize {
-        self.queues.len()
+        self.queues.len() - self.free.len()
     }
 
     /// Whether no queue was ever used.
     pub fn is_empty(&self) -> bool {
-        self.queues.is_empty()
+        self.len() == 0
     }
 }
 

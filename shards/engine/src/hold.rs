@@ -124,6 +124,16 @@ impl HeldPulls {
         }
     }
 
+    /// Pulls of a topic wake.
+    pub fn wake_topic(&mut self, topic: u32) {
+        let queues = self.by_queue.iter().filter(|(queue, _)| queue.topic == topic);
+        let slots: Vec<u32> = queues.flat_map(|(_, slots)| slots.iter().copied()).collect();
+        for slot in slots {
+            let pull = self.release(slot);
+            self.woken.push(pull);
+        }
+    }
+
     /// Pulls whose deadline has come wake.
     pub fn tick(&mut self, now_ms: u64) {
         while let Some(Reverse((deadline, slot, generation))) = self.deadlines.peek().copied() {
@@ -283,8 +293,13 @@ mod tests {
         held.hold(pull(4, 250, MessageFilter::ALL)).expect("room");
         held.tick(260);
         assert_eq!(woken(&mut held), [4]);
-        held.wake_all();
+        held.wake_topic(QUEUE.topic + 1);
+        assert_eq!(woken(&mut held), []);
+        held.wake_topic(QUEUE.topic);
         assert_eq!(woken(&mut held), [3]);
+        held.hold(pull(5, 400, MessageFilter::Tags(TagFilter::All))).expect("room");
+        held.wake_all();
+        assert_eq!(woken(&mut held), [5]);
         assert!(held.is_empty());
         assert_eq!(held.wake_at_ms(), None);
     }

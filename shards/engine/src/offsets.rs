@@ -2,8 +2,10 @@
 //! Owns: committed offsets, and which of them the log does not hold yet.
 //! Lives on: the shard of the queue
 //! Kind: machine
-//! Invariants: an offset is in the table as soon as it was committed; it is durable when the record
-//! that carries it is (within OFFSETS_DELAY_MS for commits that nobody waits for)
+//! Invariants:
+//!   an offset is in the table as soon as it was committed; it is durable when the record that carries it
+//!     is (within OFFSETS_DELAY_MS for commits that nobody waits for). The same holds of one that is removed
+//!   `queues` has exactly the queues that `committed` has
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -13,13 +15,24 @@ use crate::limits::{
     OFFSETS_DELAY_MS, OFFSETS_GONE_THROUGH_MAX, OFFSETS_MAX, OFFSETS_PER_RECORD_MAX,
 };
 
+/// What a record says instead of an offset when the offset was removed. No queue gets that far.
+const REMOVED: u64 = u64::MAX;
+
 /// Committed offsets of one shard. See the module's first lines.
 #[derive(Debug, Default)]
 pub struct ConsumerOffsets {
     groups: HashMap<Box<str>, u32, RandomState>,
+    /// By number; one that is free has no name.
     names: Vec<Box<str>>,
+    free: Vec<u32>,
+    /// By a group's number: the queues of each topic that it committed an offset for.
+    queues: Vec<HashMap<u32, Vec<u32>, RandomState>>,
     committed: HashMap<(u32, QueueKey), u64, RandomState>,
     dirty: HashSet<(u32, QueueKey), RandomState>,
+    /// Removed offsets that no record says so of yet.
+    removed: HashSet<(Box<str>, QueueKey), RandomState>,
+    /// What is replayed goes on to another table: removals are kept for it.
+    keeps_removed: bool,
     /// Commits whose answer waits for the record: they are in the next one.
     awaited: Vec<(u32, QueueKey)>,
     due_ms: Option<u64>,
@@ -48,21 +61,102 @@ impl ConsumerOffsets {
         queue: QueueKey,
         offset: u64,
     ) -> Result<(), OffsetsFull> {
-        let key = (self.number(group), queue);
-        if !self.committed.contains_key(&key) && self.committed.len() >= OFFSETS_MAX {
+        if self.committed.len() >= OFFSETS_MAX && self.committed(group, queue).is_none() {
             return Err(OffsetsFull);
         }
-        if self.committed.insert(key, offset) != Some(offset) {
+        let key = (self.number(group), queue);
+        if self.insert(key, offset) != Some(offset) {
             self.dirty.insert(key);
             self.due_ms.get_or_insert(now_ms + OFFSETS_DELAY_MS);
         }
         Ok(())
     }
 
+    /// Removes a group's offset for a queue, if it has one.
+    pub fn remove(&mut self, now_ms: u64, group: &str, queue: QueueKey) {
+        let Some(number) = self.groups.get(group).copied() else { return };
+        if self.take(number, queue) {
+            self.removed.insert((group.into(), queue));
+            self.due_ms.get_or_insert(now_ms + OFFSETS_DELAY_MS);
+        }
+        self.release(number);
+    }
+
+    /// Removes all offsets of a group.
+    pub fn remove_group(&mut self, now_ms: u64, group: &str) {
+        let Some(number) = self.groups.get(group).copied() else { return };
+        for (topic, queues) in std::mem::take(&mut self.queues[number as usize]) {
+            for queue in queues {
+                let queue = QueueKey { topic, queue };
+                self.forget((number, queue));
+                self.removed.insert((group.into(), queue));
+            }
+        }
+        if !self.removed.is_empty() {
+            self.due_ms.get_or_insert(now_ms + OFFSETS_DELAY_MS);
+        }
+        self.release(number);
+    }
+
+    /// A topic is no more, as a record of the catalog says: its offsets go without one of their own.
+    pub fn forget_topic(&mut self, topic: u32) {
+        for number in 0..self.queues.len() {
+            let Some(queues) = self.queues[number].remove(&topic) else { continue };
+            let number = u32::try_from(number).expect("bounded by OFFSETS_MAX");
+            for queue in queues {
+                self.forget((number, QueueKey { topic, queue }));
+            }
+            self.release(number);
+        }
+        self.removed.retain(|(_, queue)| queue.topic != topic);
+    }
+
+    /// Takes an offset out of the table and out of `queues`. Whether it was there.
+    fn take(&mut self, group: u32, key: QueueKey) -> bool {
+        if !self.forget((group, key)) {
+            return false;
+        }
+        let topics = &mut self.queues[group as usize];
+        let queues = topics.get_mut(&key.topic).expect("it has what `committed` has");
+        queues.retain(|queue| *queue != key.queue);
+        if queues.is_empty() {
+            topics.remove(&key.topic);
+        }
+        true
+    }
+
+    fn forget(&mut self, key: (u32, QueueKey)) -> bool {
+        self.dirty.remove(&key);
+        self.awaited.retain(|awaited| *awaited != key);
+        self.committed.remove(&key).is_some()
+    }
+
+    /// A group without offsets gives its number back.
+    fn release(&mut self, number: u32) {
+        let index = number as usize;
+        if self.queues[index].is_empty() && self.groups.remove(&self.names[index]).is_some() {
+            self.names[index] = "".into();
+            self.free.push(number);
+        }
+    }
+
+    fn insert(&mut self, key: (u32, QueueKey), offset: u64) -> Option<u64> {
+        let old = self.committed.insert(key, offset);
+        if old.is_none() {
+            let (group, QueueKey { topic, queue }) = key;
+            self.queues[group as usize].entry(topic).or_default().push(queue);
+            if !self.removed.is_empty() {
+                self.removed.remove(&(self.names[group as usize].clone(), key.1));
+            }
+        }
+        old
+    }
+
     /// A commit's answer waits until the log holds it: it goes into the next record, even if it changed
     /// nothing, because the record that holds the same offset may not be durable yet.
     pub fn await_written(&mut self, group: &str, queue: QueueKey) {
-        let key = (self.number(group), queue);
+        let Some(number) = self.groups.get(group).copied() else { return };
+        let key = (number, queue);
         if self.committed.contains_key(&key) {
             self.dirty.remove(&key);
             // It comes again when the log had no room.
@@ -76,9 +170,15 @@ impl ConsumerOffsets {
         if let Some(number) = self.groups.get(group) {
             return *number;
         }
-        let number = u32::try_from(self.names.len()).expect("bounded by OFFSETS_MAX");
+        let next = u32::try_from(self.names.len()).expect("bounded by OFFSETS_MAX");
+        let number = self.free.pop().unwrap_or(next);
+        if number == next {
+            self.names.push(group.into());
+            self.queues.push(HashMap::default());
+        } else {
+            self.names[number as usize] = group.into();
+        }
         self.groups.insert(group.into(), number);
-        self.names.push(group.into());
         number
     }
 
@@ -94,28 +194,39 @@ impl ConsumerOffsets {
         self.due_ms
     }
 
-    /// Whether any commit is only in memory.
+    /// Whether any commit or removal is only in memory.
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty() || !self.awaited.is_empty()
+        !self.dirty.is_empty() || !self.awaited.is_empty() || !self.removed.is_empty()
     }
 
-    /// Writes commits that are only in memory into `payload` (cleared before), as many as one record
-    /// holds. They count as written: the caller appends the record.
+    /// Writes commits and removals that are only in memory into `payload` (cleared before), as many as one
+    /// record holds. They count as written: the caller appends the record.
     ///
-    /// Layout, n times: topic u32, queue u32, offset u64, group length u16, group; little endian.
+    /// Layout, n times: topic u32, queue u32, offset u64 (all bits set: removed), group length u16, group;
+    /// little endian.
     pub fn take_dirty(&mut self, payload: &mut Vec<u8>) {
         payload.clear();
         let awaited = std::mem::take(&mut self.awaited);
         let left = OFFSETS_PER_RECORD_MAX.saturating_sub(awaited.len());
+        let removed = self.removed.extract_if(|_| true).take(left);
+        let removed: Vec<_> = removed.collect();
+        removed.iter().for_each(|(group, queue)| encode(group, *queue, REMOVED, payload));
+        let left = left - removed.len();
         let others = self.dirty.iter().take(left).copied();
         let taken: Vec<_> = awaited.into_iter().chain(others).collect();
         for key in taken {
             self.dirty.remove(&key);
             self.encode(key, payload);
         }
-        if self.dirty.is_empty() {
+        if self.dirty.is_empty() && self.removed.is_empty() {
             self.due_ms = None;
         }
+    }
+
+    /// A table for what a part of the log says: what it removes may have been committed before that part,
+    /// so [`ConsumerOffsets::write_all`] says it again.
+    pub fn of_part() -> ConsumerOffsets {
+        ConsumerOffsets { keeps_removed: true, ..ConsumerOffsets::default() }
     }
 
     /// Everything as payloads of records, each as much as one record holds.
@@ -131,16 +242,17 @@ impl ConsumerOffsets {
             keys.iter().for_each(|key| self.encode(*key, &mut payload));
             emit(&payload);
         }
+        let mut removed: Vec<_> = self.removed.iter().collect();
+        removed.sort_unstable();
+        for removed in removed.chunks(OFFSETS_PER_RECORD_MAX) {
+            payload.clear();
+            removed.iter().for_each(|(group, queue)| encode(group, *queue, REMOVED, &mut payload));
+            emit(&payload);
+        }
     }
 
     fn encode(&self, key: (u32, QueueKey), payload: &mut Vec<u8>) {
-        let name = self.names[key.0 as usize].as_bytes();
-        payload.extend_from_slice(&key.1.topic.to_le_bytes());
-        payload.extend_from_slice(&key.1.queue.to_le_bytes());
-        payload.extend_from_slice(&self.committed[&key].to_le_bytes());
-        let len = u16::try_from(name.len()).expect("group names are short");
-        payload.extend_from_slice(&len.to_le_bytes());
-        payload.extend_from_slice(name);
+        encode(&self.names[key.0 as usize], key.1, self.committed[&key], payload);
     }
 
     /// Applies a record of the log (recovery). `false`: the payload is malformed.
@@ -148,8 +260,19 @@ impl ConsumerOffsets {
         while !payload.is_empty() {
             let Some((entry, rest)) = split_entry(payload) else { return false };
             payload = rest;
-            let number = self.number(entry.2);
-            self.committed.insert((number, entry.0), entry.1);
+            let (queue, offset, group) = entry;
+            if offset != REMOVED {
+                let number = self.number(group);
+                self.insert((number, queue), offset);
+                continue;
+            }
+            if let Some(number) = self.groups.get(group).copied() {
+                self.take(number, queue);
+                self.release(number);
+            }
+            if self.keeps_removed {
+                self.removed.insert((group.into(), queue));
+            }
         }
         true
     }
@@ -197,20 +320,43 @@ impl ConsumerOffsets {
 
     /// Groups that committed an offset for a queue of this topic.
     pub fn groups_of(&self, topic: u32) -> impl Iterator<Item = &str> {
-        let mut numbers: Vec<u32> = self
-            .committed
-            .keys()
-            .filter(|(_, queue)| queue.topic == topic)
-            .map(|(group, _)| *group)
-            .collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.into_iter().map(|number| &*self.names[number as usize])
+        let groups = self.queues.iter().zip(&self.names);
+        groups.filter(move |(topics, _)| topics.contains_key(&topic)).map(|(_, name)| &**name)
+    }
+
+    /// Topics for whose queues a group committed an offset.
+    pub fn topics_of(&self, group: &str) -> impl Iterator<Item = u32> + '_ {
+        let topics = self.groups.get(group).map(|number| &self.queues[*number as usize]);
+        topics.into_iter().flat_map(HashMap::keys).copied()
+    }
+
+    /// A group's committed offsets of a topic.
+    pub fn of_topic(&self, group: &str, topic: u32) -> impl Iterator<Item = (QueueKey, u64)> + '_ {
+        let number = self.groups.get(group).copied().unwrap_or(u32::MAX);
+        let queues = self.queues.get(number as usize).and_then(|topics| topics.get(&topic));
+        queues.into_iter().flatten().map(move |queue| {
+            let queue = QueueKey { topic, queue: *queue };
+            (queue, self.committed[&(number, queue)])
+        })
+    }
+
+    /// Every topic that has an offset, some more than once.
+    pub fn topics(&self) -> impl Iterator<Item = u32> + '_ {
+        self.queues.iter().flat_map(HashMap::keys).copied()
     }
 }
 
 /// Queue, consumer offset, group.
 type Entry<'a> = (QueueKey, u64, &'a str);
+
+fn encode(group: &str, queue: QueueKey, offset: u64, payload: &mut Vec<u8>) {
+    payload.extend_from_slice(&queue.topic.to_le_bytes());
+    payload.extend_from_slice(&queue.queue.to_le_bytes());
+    payload.extend_from_slice(&offset.to_le_bytes());
+    let len = u16::try_from(group.len()).expect("group names are short");
+    payload.extend_from_slice(&len.to_le_bytes());
+    payload.extend_from_slice(group.as_bytes());
+}
 
 fn split_entry(payload: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (topic, rest) = payload.split_first_chunk()?;
@@ -297,7 +443,78 @@ mod tests {
         assert!(again.replay(&payload) && !offsets.is_dirty());
     }
 
+    #[test]
+    fn a_group_that_is_removed_gives_its_number_back() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.commit(0, "one", key(1), 1).expect("room");
+        offsets.commit(0, "one", key(2), 1).expect("room");
+        offsets.commit(0, "other", key(1), 7).expect("room");
+        assert_eq!(offsets.groups_of(1).collect::<Vec<_>>(), ["one", "other"]);
+        offsets.remove_group(0, "one");
+        assert_eq!(offsets.groups_of(1).collect::<Vec<_>>(), ["other"]);
+        offsets.commit(0, "third", key(3), 3).expect("room");
+        assert_eq!(offsets.names.len(), 2);
+        assert_eq!(offsets.committed("other", key(1)), Some(7));
+        assert_eq!(offsets.committed("third", key(1)), None);
+        offsets.forget_topic(3);
+        offsets.forget_topic(1);
+        assert!(offsets.is_empty() && offsets.groups.is_empty());
+    }
+
     proptest! {
+        /// A naive model: what was done last to a queue of a group counts. Who reads the records knows the
+        /// same, and so does who reads parts of them made shorter, as runs have them.
+        #[test]
+        fn removed_offsets_stay_removed(
+            steps in prop::collection::vec((0u8..8, 0u8..4, 0u32..4, 0u64..9), 0..300),
+        ) {
+            let mut model = std::collections::BTreeMap::new();
+            let mut offsets = ConsumerOffsets::default();
+            let (mut replayed, mut of_parts) = <(ConsumerOffsets, ConsumerOffsets)>::default();
+            let mut part = ConsumerOffsets::of_part();
+            let mut payload = Vec::new();
+            for (what, group, topic, offset) in steps {
+                let group = format!("g{group}");
+                match what {
+                    0..=3 => {
+                        offsets.commit(0, &group, key(topic), offset).expect("room");
+                        model.insert((group, key(topic)), offset);
+                    }
+                    4 => {
+                        offsets.remove(0, &group, key(topic));
+                        model.remove(&(group, key(topic)));
+                    }
+                    5 => {
+                        offsets.remove_group(0, &group);
+                        model.retain(|(of, _), _| *of != group);
+                    }
+                    6 => {
+                        offsets.take_dirty(&mut payload);
+                        prop_assert!(replayed.replay(&payload) && part.replay(&payload));
+                    }
+                    _ => {
+                        let part = std::mem::replace(&mut part, ConsumerOffsets::of_part());
+                        part.write_all(|payload| assert!(of_parts.replay(payload)));
+                    }
+                }
+            }
+            while offsets.is_dirty() {
+                offsets.take_dirty(&mut payload);
+                prop_assert!(replayed.replay(&payload) && part.replay(&payload));
+            }
+            part.write_all(|payload| assert!(of_parts.replay(payload)));
+            for table in [&offsets, &replayed, &of_parts] {
+                let all = table.of_whole_groups(usize::MAX).0.into_iter();
+                let all: std::collections::BTreeMap<_, _> =
+                    all.map(|(group, queue, at)| ((group.to_owned(), queue), at)).collect();
+                prop_assert_eq!(&all, &model);
+                for ((group, queue), at) in &model {
+                    let of_topic: Vec<_> = table.of_topic(group, queue.topic).collect();
+                    prop_assert_eq!(of_topic, [(*queue, *at)]);
+                }
+            }
+        }
+
         #[test]
         fn replayed_offsets_are_the_committed_ones(
             commits in prop::collection::vec((0u8..20, 0u32..10, any::<u64>()), 0..2000),

@@ -17,6 +17,7 @@ mod expire;
 mod facts;
 mod find;
 mod fire;
+mod forget;
 mod open;
 mod overdue;
 mod read;
@@ -45,6 +46,7 @@ pub use seal::{SealLimits, Slice};
 pub use settle::Due;
 pub use transact::Half;
 
+use crate::catalog::FIRST_INCARNATION;
 use crate::coldread::ColdReads;
 use crate::commitlog::CommitLog;
 use crate::consumequeue::{ConsumeQueues, QueueEntry, QueueKey, QueueSlot};
@@ -63,8 +65,18 @@ pub use crate::transaction::{
 use carry::Carrying;
 use damage::Damages;
 use fire::TimersLooked;
+use forget::Forgetting;
 use overdue::Mark;
 use seal::Unsealed;
+
+// Topics that exist once per shard each have a number of their own, for ever (docs/decisions/0001-store-format.md).
+const _: () = assert!(
+    SCHEDULE_TOPIC_INCARNATION == 1
+        && HALF_TOPIC_INCARNATION == 2
+        && CHECK_MAX_TIME_TOPIC_INCARNATION == 3
+        && TIMER_TOPIC_INCARNATION == 4
+        && TIMER_TOPIC_INCARNATION < FIRST_INCARNATION
+);
 
 /// One shard. See the module's first lines.
 #[derive(Debug)]
@@ -105,6 +117,7 @@ pub struct Shard {
     /// offsets and deliveries.
     disk_full: Option<String>,
     carrying: Carrying,
+    forgetting: Forgetting,
     /// Entries that a pull looks at.
     window: Vec<QueueEntry>,
     /// A run that was found damaged: to be made again.

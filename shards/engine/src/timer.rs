@@ -22,7 +22,7 @@ use crate::consumequeue::{QueueEntry, QueueKey};
 use crate::limits::{DELAY_RETRY_MS, TIMER_AHEAD_MS, TIMERS_NEAR_MAX};
 
 /// The incarnation of rmq_sys_wheel_timer: it exists once per shard, always.
-pub const TIMER_TOPIC_INCARNATION: u32 = 2;
+pub const TIMER_TOPIC_INCARNATION: u32 = 4;
 
 /// The queue in which a shard's timers wait.
 pub const TIMER_QUEUE: QueueKey = QueueKey { topic: TIMER_TOPIC_INCARNATION, queue: 0 };

@@ -48,6 +48,7 @@ impl Broker {
             id: data.client_id.clone(),
             language: command.language,
             version: command.version,
+            peer: asker.peer,
         };
         let connection = asker.connection.to_bits();
         let full = |error: super::super::membership::MembershipFull| {
@@ -70,7 +71,9 @@ impl Broker {
                 )
                 .map_err(full)?;
             sub_changed |= change.sub_changed;
-            if change.notify {
+            let config = self.catalog.group(&consumer.group_name);
+            let is_told = config.is_none_or(|config| config.notify_consumer_ids_changed_enable);
+            if change.notify && is_told {
                 self.notify_members(&consumer.group_name, outboxes);
             }
         }
@@ -132,7 +135,11 @@ impl Broker {
             producer.as_deref().filter(not_empty),
             consumer.as_deref().filter(not_empty),
         );
-        if let Some(group) = changed {
+        let is_told = |group: &String| {
+            let config = self.catalog.group(group);
+            config.is_none_or(|config| config.notify_consumer_ids_changed_enable)
+        };
+        if let Some(group) = changed.filter(is_told) {
             self.notify_members(&group, outboxes);
         }
         self.copy_consumers();

@@ -1,20 +1,29 @@
 //! One file per family of requests: checks against this core's catalog, then the shard that owns it.
 
+mod call;
 mod client;
+mod group;
 mod lock;
 mod offset;
 mod pull;
 mod query;
+mod reply;
+mod reset;
 mod send;
 mod sendback;
+mod stats;
+mod tell;
 mod timer;
 mod topic;
 mod transaction;
 
+pub(super) use call::Direct;
 pub(super) use offset::TimeQuestion;
 pub(super) use query::{EntriesQuestion, ViewQuestion};
 pub(super) use send::{keys_range, unique_key_range};
 pub(super) use sendback::SendBack;
+pub(super) use stats::Then;
+use tell::answer_table;
 pub(super) use transaction::EndTransaction;
 
 /// What a ticket's answer is.

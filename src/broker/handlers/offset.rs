@@ -3,6 +3,8 @@
 //!
 //! Source: ConsumerManageProcessor and AdminBrokerProcessor of 5.3.3.
 
+use std::sync::Arc;
+
 use engine::consumequeue::QueueKey;
 use engine::shard::Searched;
 use proto::code::response;
@@ -77,6 +79,7 @@ impl Broker {
         now: Now,
         asker: &Asker,
         command: &Command<'_>,
+        outboxes: &mut Outboxes,
     ) -> Handled {
         let header = UpdateOffsetHeader::parse(command).map_err(number_missing)?;
         let group = header.consumer_group.to_cow();
@@ -99,6 +102,11 @@ impl Broker {
             )
             .into());
         };
+        if !self.resets.is_empty() && self.resets.contains_key(&(Arc::from(&*group), queue)) {
+            let remark = Some("Offset has been previously reset");
+            answer(asker, response::SUCCESS, remark, None, &[], outboxes);
+            return Ok(());
+        }
         if asker.is_oneway {
             return self.commit(now, place, &group, queue, offset);
         }

@@ -39,7 +39,9 @@ impl Broker {
         let topic = header.topic.to_cow();
         let (owner, queue) = self.check_pull(now, asker, &header, &group, &topic)?;
         let filter = self.pull_filter(&header, &group, &topic)?;
-        if header.commits() && header.commit_offset >= 0 {
+        let reset = self.take_reset(&group, queue);
+        // What was committed before a reset would undo it.
+        if header.commits() && header.commit_offset >= 0 && reset.is_none() {
             self.commit(now, owner, &group, queue, header.commit_offset as u64)?;
         }
         let suspend_ms = match (header.may_suspend(), self.settings.long_polling) {
@@ -58,6 +60,12 @@ impl Broker {
             is_first: true,
             tally: self.tally.number(queue.topic, &group),
         };
+        if let Some(next_begin) = reset {
+            let (min, max) = self.shards[owner].queues().bounds(queue).unwrap_or((0, 0));
+            let answer = Answer { status: PullStatus::OffsetReset, next_begin, min, max };
+            self.answer_pull(owner, &pull, &answer, &Replies::default(), outboxes);
+            return Ok(());
+        }
         if header.queue_offset < 0 {
             let answer = self.below_queue(owner, queue);
             // Not at its offset: an empty queue answers 21 then, not 19.
@@ -67,6 +75,14 @@ impl Broker {
         }
         self.execute_pull(owner, pull, suspend_ms > 0, outboxes);
         Ok(())
+    }
+
+    /// Where a group was reset to in a queue, if it has not heard of it.
+    fn take_reset(&mut self, group: &str, queue: QueueKey) -> Option<u64> {
+        if self.resets.is_empty() {
+            return None;
+        }
+        self.resets.remove(&(group.into(), queue))
     }
 
     /// The answer to a pull from below offset 0.
@@ -263,6 +279,13 @@ impl Broker {
         self.scratch.replies = replies;
     }
 
+    /// The topic of a pull was deleted while it waited.
+    fn refuse_deleted(&self, pull: &HeldPull, outboxes: &mut Outboxes) {
+        let remark = "the topic was deleted while the pull waited";
+        let refusal = Refusal::new(response::TOPIC_NOT_EXIST, remark);
+        refuse(&self.asker_of(pull), &refusal, outboxes);
+    }
+
     fn asker_of(&self, pull: &HeldPull) -> Asker {
         Asker {
             connection: ConnectionId::from_bits(pull.ticket.connection),
@@ -314,6 +337,10 @@ impl Broker {
                     return true;
                 }
                 let Some(pull) = self.shards[owner].next_woken() else { break };
+                if self.catalog.topic_name(pull.queue.topic).is_none() {
+                    self.refuse_deleted(&pull, outboxes);
+                    continue;
+                }
                 // A pull that was woken from a cold read may still be held, one that was held not.
                 let may_hold = pull.deadline_ms > now.monotonic_ms() && pull.is_first;
                 self.execute_pull(owner, pull, may_hold, outboxes);
@@ -333,6 +360,7 @@ fn pull_code(answer: &Answer, from: u64) -> i32 {
         PullStatus::NoMessageInQueue if from == 0 => response::PULL_NOT_FOUND,
         PullStatus::NoMessageInQueue
         | PullStatus::OffsetTooSmall
+        | PullStatus::OffsetReset
         | PullStatus::OffsetOverflowBadly => response::PULL_OFFSET_MOVED,
     }
 }
@@ -347,6 +375,7 @@ fn status_name(status: PullStatus) -> &'static str {
         PullStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
         PullStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
         PullStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+        PullStatus::OffsetReset => "OFFSET_RESET",
     }
 }
 

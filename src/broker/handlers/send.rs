@@ -49,7 +49,12 @@ impl Broker {
     }
 
     /// A failed send carries the region and the trace switch too, which clients read.
-    fn refuse_send(&mut self, asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) {
+    pub(super) fn refuse_send(
+        &mut self,
+        asker: &Asker,
+        refusal: &Refusal,
+        outboxes: &mut Outboxes,
+    ) {
         self.tally.refused(refusal.code);
         if asker.is_oneway {
             return;
@@ -122,6 +127,17 @@ impl Broker {
             return self.send_batch(now, asker, header, &topic, (place, queue), body);
         }
         self.send_single(now, asker, header, &topic, (place, queue), false, body)
+    }
+
+    /// Whether a topic that is there has the queue that is asked for.
+    pub(super) fn check_queue(
+        &mut self,
+        asker: &Asker,
+        header: &SendHeader<'_>,
+        topic: &str,
+    ) -> Result<(), Stop> {
+        let target = Target::of(self.catalog.topic(topic).expect("made sure before"));
+        self.choose_queue(asker, header, topic, &target).map(drop)
     }
 
     /// The queue that is asked for.

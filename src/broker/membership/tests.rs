@@ -6,7 +6,11 @@ use engine::filter::TagFilter;
 use proptest::prelude::*;
 use proto::body::{ConsumeType, MessageModel, SQL92};
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::*;
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5);
 
 /// Runs a script: each line is an action and what comes of it. Time starts at 0.
 ///
@@ -83,7 +87,7 @@ impl Room {
 }
 
 fn client_of(id: &str) -> Client {
-    Client { id: id.to_owned(), language: Some(Language::Java), version: 479 }
+    Client { id: id.to_owned(), language: Some(Language::Java), version: 479, peer: PEER }
 }
 
 fn consumer(group: &str, words: &[&str]) -> (ConsumerData, i32, bool) {
@@ -218,7 +222,7 @@ fn programs_count_as_memory() {
             .collect(),
         ..ConsumerData::default()
     };
-    let client = Client { id: "c".to_owned(), language: None, version: 0 };
+    let client = Client { id: "c".to_owned(), language: None, version: 0, peer: PEER };
     let mut membership = Membership::default();
     let mut beat =
         |data: &ConsumerData| membership.heartbeat_consumer(0, 1, &client, data, 0, false);

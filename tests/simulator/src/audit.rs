@@ -28,7 +28,7 @@ impl World {
         self.disk.fill(false);
         life.actors.listen();
         let mut steps = 0;
-        while life.actors.waiting() > 0 {
+        while life.actors.waiting() > 0 || self.mortal.is_waiting() {
             if steps == QUIET_STEPS_MAX {
                 let waits = self.ledger.anybody_waits();
                 let asked = life.actors.waited_for();
@@ -157,6 +157,7 @@ impl World {
             self.answered(life, &answer)?;
         }
         life.ring(client.connection).client_closes(client.connection, None);
+        self.audit_mortal(life)?;
         self.audit_catalog(life)
     }
 

@@ -6,6 +6,7 @@ pub mod client;
 pub mod disk;
 mod faults;
 pub mod ledger;
+pub mod mortal;
 pub mod names;
 pub mod place;
 pub mod ring;

@@ -27,6 +27,7 @@ use runtime::{ConnectionId, DirectBuffer};
 
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
+use crate::mortal::Mortal;
 use crate::names::Names;
 use crate::place::{DELAY_MS, LONG_DELAY_MS, TRANSACTIONS, all_places};
 use crate::ring::{Bug, SimRing};
@@ -213,6 +214,22 @@ impl Life {
         self.cores[core].ring()
     }
 
+    pub(crate) fn serves(&self) -> bool {
+        self.is_serving() && !self.is_stopping
+    }
+
+    pub(crate) fn stops(&self) -> bool {
+        self.is_stopping
+    }
+
+    pub(crate) fn was_full(&self) -> bool {
+        self.was_full
+    }
+
+    pub(crate) fn has_failed_reads(&self) -> bool {
+        self.reads_failed
+    }
+
     fn is_serving(&self) -> bool {
         self.serving == self.cores.len()
     }
@@ -246,6 +263,7 @@ pub struct World {
     pub(crate) ledger: Ledger,
     pub(crate) memory: Memory,
     pub(crate) names: Names,
+    pub(crate) mortal: Mortal,
     pub(crate) summary: Summary,
 }
 
@@ -274,6 +292,7 @@ impl World {
             ledger: Ledger::new(delay_ms),
             memory: Memory::new(),
             names: Names::new(),
+            mortal: Mortal::default(),
             summary: Summary::default(),
         }
     }
@@ -514,6 +533,7 @@ impl World {
         for client in life.actors.take_all() {
             self.forget(client).expect("an outcome that nobody knew");
         }
+        self.mortal.ends();
         self.disk.fill(false);
         self.names.broker_ends(self.plan.crash, &mut self.rng);
         for core in &mut life.cores {
@@ -654,7 +674,11 @@ impl World {
             99.. if with_load => self.administer(life)?,
             _ => {}
         }
+        if with_load && self.rng.u8(..10) == 0 {
+            self.mortal_acts(life)?;
+        }
         self.turn(life)?;
+        self.mortal_reads(life)?;
         self.read_answers(life)
     }
 
@@ -765,6 +789,10 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         permission: 6,
         message_bytes_max: 4 << 20,
         auto_create_topic: true,
+        validate_system_topic: true,
+        mixed_message_type: false,
+        store_replies: true,
+        reset_at_server: true,
         auto_create_group: true,
         default_topic_queue_count: 8,
         pull_messages_max: 32,

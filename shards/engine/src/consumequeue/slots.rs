@@ -40,6 +40,18 @@ impl Slots {
         assert_eq!(queues[queue], NONE, "one slot for each queue");
         queues[queue] = slot;
     }
+
+    /// Takes the slots of all queues of a topic.
+    pub fn remove_topic(&mut self, topic: u32) -> impl Iterator<Item = u32> + use<> {
+        let queues = self.topics.get_mut(topic as usize).map(std::mem::take).unwrap_or_default();
+        queues.into_vec().into_iter().filter(|slot| *slot != NONE)
+    }
+
+    /// Topics that have queues, by incarnation.
+    pub fn topics(&self) -> impl Iterator<Item = u32> + '_ {
+        let topics = (0..).zip(&self.topics);
+        topics.filter(|(_, queues)| !queues.is_empty()).map(|(topic, _)| topic)
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +70,11 @@ mod tests {
         assert_eq!(slots.get(key(3, 9)), Some(1));
         assert_eq!(slots.get(key(70, 5)), Some(2));
         assert_eq!(slots.get(key(70, 4)), Some(3));
+        assert_eq!(slots.topics().collect::<Vec<_>>(), [3, 70]);
+        assert_eq!(slots.remove_topic(70).collect::<Vec<_>>(), [0, 3, 2]);
+        assert_eq!(slots.remove_topic(900).count(), 0);
+        assert_eq!(slots.get(key(70, 0)), None);
+        assert_eq!(slots.topics().collect::<Vec<_>>(), [3]);
         for none in [key(70, 1), key(3, 0), key(71, 0), key(u32::MAX, u32::MAX)] {
             assert_eq!(slots.get(none), None);
         }

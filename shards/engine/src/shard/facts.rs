@@ -9,7 +9,7 @@ use proto::state::{Note, QueueNext, State, StateHead, write_state};
 
 use super::open::OpenError;
 use crate::carried::{Carried, WaitingKey, read_moved, write_moved};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, is_deletion};
 use crate::commitlog::Kind;
 use crate::consumequeue::{QueueKey, RunHead, RunIdentity};
 use crate::delay::Delays;
@@ -30,6 +30,8 @@ pub(super) struct Facts {
     /// Which timers are settled.
     pub fired: Cursors,
     pub recalls: Recalls,
+    /// Topics that are no more, since this was emptied.
+    pub deleted: Vec<u32>,
 }
 
 /// A record of the log's own kinds that a run does not hold yet.
@@ -85,10 +87,14 @@ impl Facts {
                 self.recalls.insert(due_ms, name);
                 Ok(())
             }
-            Kind::Catalog => self
-                .catalog
-                .replay(topic, payload)
-                .map_err(|source| OpenError::Catalog { offset, source }),
+            Kind::Catalog => {
+                if is_deletion(payload) {
+                    self.offsets.forget_topic(topic);
+                    self.deleted.push(topic);
+                }
+                let replayed = self.catalog.replay(topic, payload);
+                replayed.map_err(|source| OpenError::Catalog { offset, source })
+            }
             _ => Ok(()),
         }
     }
@@ -149,10 +155,16 @@ pub(super) fn compact(to: u64, records: &[OwnRecord]) -> Vec<u8> {
         return Vec::new();
     }
     // Changes of the catalog build on each other and on what came before: they stay as they are.
-    let (mut facts, mut notes) = (Facts::default(), Vec::new());
+    let offsets = ConsumerOffsets::of_part();
+    let (mut facts, mut notes) = (Facts { offsets, ..Facts::default() }, Vec::new());
     for record in records {
         match record.kind {
-            Kind::Catalog => notes.push(record.clone()),
+            Kind::Catalog => {
+                if is_deletion(&record.payload) {
+                    facts.offsets.forget_topic(record.topic);
+                }
+                notes.push(record.clone());
+            }
             kind => facts
                 .apply(record.end, kind, record.topic, &record.payload)
                 .expect("records of this process are whole"),
@@ -232,6 +244,10 @@ impl Snapshot {
         for queue in &run.queues {
             self.facts.catalog.saw_incarnation(queue.key.topic);
             self.nexts.insert(queue.key, queue.first + queue.count);
+        }
+        // Nothing of them comes behind the record that says so, and this run has that record.
+        for topic in std::mem::take(&mut self.facts.deleted) {
+            self.nexts.retain(|key, _| key.topic != topic);
         }
         self.stored_ms = self.stored_ms.max(run.stored_ms.1);
         self.at = run.range.end;

@@ -14,6 +14,7 @@ use super::carry::Carrying;
 use super::damage::Damages;
 use super::facts::{Facts, Snapshot};
 use super::fire::TimersLooked;
+use super::forget::Forgetting;
 use super::seal::{SealLimits, Slice, Unsealed, timer_run};
 use super::{AnsweredKey, Shard};
 use crate::catalog::{Catalog, CatalogError};
@@ -304,6 +305,7 @@ impl Opening {
             safe_below: 0,
             disk_full: None,
             carrying: Carrying::new(self.facts.carried),
+            forgetting: Forgetting::default(),
             window: Vec::new(),
             damaged_run: None,
             is_damage_told: false,

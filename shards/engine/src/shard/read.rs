@@ -52,6 +52,8 @@ pub enum PullStatus {
     OffsetOverflowBadly,
     /// The queue is empty.
     NoMessageInQueue,
+    /// The driver says where to go on: the group was reset.
+    OffsetReset,
 }
 
 /// What a pull is answered.
@@ -474,6 +476,14 @@ impl Shard {
             }
         }
         Searched::Found(if is_upper { low.saturating_sub(1).max(min) } else { low })
+    }
+
+    /// When the message of a queue offset was stored, ms, as `Found`; 0 if it is not kept.
+    pub fn time_of(&mut self, queue: QueueKey, queue_offset: u64) -> Searched {
+        match self.fetch_one(queue, queue_offset) {
+            Ok(entry) => Searched::Found(entry.map_or(0, |entry| entry.stored_ms)),
+            Err(not_now) => not_now.into(),
+        }
     }
 
     /// When the oldest message of a queue was stored, ms, as `Found`; `None`: it has none.

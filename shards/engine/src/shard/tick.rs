@@ -10,6 +10,7 @@ impl Shard {
         self.held.tick(now_ms);
         self.damages.tick(now_ms, self.index);
         self.evict_entries();
+        self.forget_due();
         self.mark_time(now_ms);
         if self.offsets.due_ms().is_some_and(|due_ms| due_ms <= now_ms) && self.offsets.is_dirty() {
             // The log has no room now or is poisoned: they stay dirty, and are tried again later.
