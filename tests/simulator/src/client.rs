@@ -554,7 +554,7 @@ fn position_of(id: &str) -> Result<i64, String> {
 
 /// The messages of an answer, all of one topic, and of one queue if it is given.
 fn records(topic: Topic, queue: Option<u32>, mut body: &[u8]) -> Result<Vec<Found>, String> {
-    let is_schedule = topic == Topic::Schedule;
+    let is_schedule = matches!(topic, Topic::Schedule | Topic::Wheel);
     let is_internal = Place { topic, queue: 0 }.is_internal();
     let mut messages = Vec::new();
     while !body.is_empty() {
