@@ -131,10 +131,12 @@ impl World {
             self.shard.cold_runs.read_completed(read.offset, read.buffer, Ok(count));
         }
         while let Some(mut read) = self.shard.cold.next_read() {
-            let bytes = &self.log[read.offset as usize..];
-            let count = bytes.len().min(read.buffer.size());
+            // What was written since the start is not here: it is read ahead only, the tail has it.
+            let bytes = self.log.get(read.offset as usize..).unwrap_or_default();
+            let (count, size) = (bytes.len().min(read.buffer.size()), read.buffer.size());
             read.buffer.bytes_mut()[..count].copy_from_slice(&bytes[..count]);
-            self.shard.cold.read_completed(read.offset, read.buffer, Ok(count));
+            read.buffer.bytes_mut()[count..].fill(0);
+            self.shard.cold.read_completed(read.offset, read.buffer, Ok(size));
         }
     }
 
