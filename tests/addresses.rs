@@ -9,7 +9,7 @@ use proto::batch::BatchRecord;
 use proto::ids::OffsetMessageId;
 use proto::properties::{find, name};
 use proto::record::{MAGIC_V1, MAGIC_V2, Record, sys_flag};
-use support::{Client, Reply, Server};
+use support::{Client, Reply, Server, write_config};
 
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -26,10 +26,8 @@ fn needs_ipv6() {
 
 /// A server with so many shards and cores.
 fn start(directory: &Path, (shards, cores): (&str, &str), flags: &[&str]) -> Server {
-    let config = directory.join("broker.conf");
-    std::fs::write(&config, "mappedFileSizeCommitLog = 67108864\n").expect("a file");
-    let config = config.to_str().expect("text");
-    let shape = ["--shards", shards, "--cores", cores, "--log-level", "error", "-c", config];
+    let config = write_config(directory, 64 << 20, "");
+    let shape = ["--shards", shards, "--cores", cores, "--log-level", "error", "-c", &config];
     Server::start(&directory.join("store"), &[&shape[..], flags].concat())
 }
 

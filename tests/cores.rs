@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use proto::ids::Position;
-use support::{Client, Server, records};
+use support::{Client, Server, records, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 4] = [("1", "1"), ("2", "2"), ("5", "2"), ("3", "3")];
@@ -22,12 +22,9 @@ const QUEUES: i32 = 7;
 const MESSAGES: i64 = 20;
 
 fn start(directory: &Path, name: &str, shards: &str, cores: &str) -> Server {
-    let config = directory.join("broker.conf");
     // A delay that a test can wait for.
-    std::fs::write(&config, "mappedFileSizeCommitLog = 16777216\nmessageDelayLevel = 1s 1s 1s\n")
-        .expect("a file");
-    let config = config.to_str().expect("text");
-    let flags = ["--shards", shards, "--cores", cores, "-c", config, "--log-level", "error"];
+    let config = write_config(directory, 16 << 20, "messageDelayLevel = 1s 1s 1s");
+    let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
     Server::start(&directory.join(name), &flags)
 }
 

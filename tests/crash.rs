@@ -9,7 +9,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use support::load::{Extent, Ledger, Load, Producers, QUEUES};
-use support::{Client, Server};
+use support::{Client, Server, write_config};
 
 /// Connections that send.
 const PRODUCERS: u32 = 4;
@@ -69,9 +69,7 @@ fn kill_under_load(flush: &str, sizes: Sizes) {
     let kills: u32 =
         std::env::var("RINGMQ_KILLS").map_or(3, |text| text.parse().expect("a number"));
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let config = directory.path().join("broker.conf");
-    std::fs::write(&config, "mappedFileSizeCommitLog = 16777216\n").expect("a file");
-    let config = config.to_str().expect("text").to_owned();
+    let config = write_config(directory.path(), 16 << 20, "");
     let flags_of = |(shards, cores): (&'static str, &'static str)| {
         [
             "--flush",

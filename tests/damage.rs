@@ -21,7 +21,7 @@ use ringmq::server::recovery::Replayed;
 use ringmq::server::store::inspect;
 use runtime::file::SystemFiles;
 use support::load::{Extent, Ledger, Load, Message, Producers, QUEUES};
-use support::{Client, Server, records};
+use support::{Client, Server, records, write_config};
 
 const LOAD: Load =
     Load { topic: "DamagedTopic", in_flight: 64, body_bytes_max: 9000, may_refuse: false };
@@ -68,10 +68,8 @@ impl Whole {
     /// A store that was under load when it was stopped.
     fn make(stop: Stop) -> Whole {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        let config = folder.path().join("broker.conf");
-        fs::write(&config, format!("mappedFileSizeCommitLog = {SEGMENT_BYTES}\n")).expect("a file");
-        let config = config.to_str().expect("text");
-        let flags = ["-c", config, "--log-level", "info"].map(str::to_owned).to_vec();
+        let config = write_config(folder.path(), SEGMENT_BYTES, "");
+        let flags = ["-c", &config, "--log-level", "info"].map(str::to_owned).to_vec();
         let mut whole = Whole { folder, flags, records: Vec::new(), end: 0 };
         let store = whole.store();
         let server = whole.start(&store).expect("a new store");
@@ -590,9 +588,8 @@ fn the_messages_of_a_damaged_topic_are_no_other_topics() {
 fn the_messages_of_a_topic_damaged_in_the_tail_are_no_other_topics() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let (store, log) = (folder.path().join("store"), folder.path().join("log"));
-    let config = folder.path().join("broker.conf");
-    fs::write(&config, format!("mappedFileSizeCommitLog = {SEGMENT_BYTES}\n")).expect("a file");
-    let flags = ["-c", config.to_str().expect("text")];
+    let config = write_config(folder.path(), SEGMENT_BYTES, "");
+    let flags = ["-c", config.as_str()];
     let server = Server::start_logged(&store, &flags, &log).expect("a new store");
     let mut client = Client::connect(server.broker);
     client.create_topic(LOAD.topic, 1);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use support::{Client, DEADLINE, Server};
+use support::{Client, DEADLINE, Server, write_config};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
@@ -59,9 +59,8 @@ fn nobody_at_the_notify_socket_is_no_reason_to_fail() {
 }
 
 fn spawn_small(program: Command, directory: &Path) -> Server {
-    let config = directory.join("broker.conf");
-    fs::write(&config, "mappedFileSizeCommitLog = 67108864\n").expect("a file");
-    let flags = ["-c", config.to_str().expect("text"), "--log-level", "error"];
+    let config = write_config(directory, 64 << 20, "");
+    let flags = ["-c", &config, "--log-level", "error"];
     Server::spawn(program, &directory.join("store"), &flags, Stdio::inherit())
         .unwrap_or_else(|status| panic!("the program ended before it was ready: {status}"))
 }

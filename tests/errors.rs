@@ -6,7 +6,7 @@ mod support;
 use proto::batch::BatchRecord;
 use proto::frame::Encoding;
 use proto::reply::{RequestHead, write_request};
-use support::{Client, Reply, Server};
+use support::{Client, Reply, Server, write_config};
 
 /// Shards and cores of the servers that are asked the same.
 const SHAPES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -63,11 +63,9 @@ fn on_each_shape(config: &str, converse: impl Fn(&mut Talk)) {
     let mut said = Vec::new();
     for (shards, cores) in SHAPES {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        let file = directory.path().join("broker.conf");
-        let text = format!("mappedFileSizeCommitLog = 67108864\n{config}");
-        std::fs::write(&file, text).expect("a file");
+        let file = write_config(directory.path(), 64 << 20, config);
         let flags = ["--shards", shards, "--cores", cores, "--log-level", "error", "-c"];
-        let flags = [&flags[..], &[file.to_str().expect("text")]].concat();
+        let flags = [&flags[..], &[file.as_str()]].concat();
         let server = Server::start(&directory.path().join("store"), &flags);
         let mut talk = Talk { client: Client::connect(server.broker), said: Vec::new() };
         converse(&mut talk);

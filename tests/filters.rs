@@ -8,7 +8,7 @@ use std::path::Path;
 
 use proto::batch::BatchRecord;
 use proto::record::{Record, sys_flag};
-use support::{Client, Reply, Server, records};
+use support::{Client, Reply, Server, records, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -27,11 +27,8 @@ fn on_each_size(check: impl Fn(&dyn Fn() -> Server)) {
 }
 
 fn start(directory: &Path, shards: &str, cores: &str) -> Server {
-    let config = directory.join("broker.conf");
-    let text = "mappedFileSizeCommitLog = 67108864\nmessageDelayLevel = 1s\n";
-    std::fs::write(&config, text).expect("a file");
-    let config = config.to_str().expect("text");
-    let flags = ["--shards", shards, "--cores", cores, "-c", config, "--log-level", "error"];
+    let config = write_config(directory, 64 << 20, "messageDelayLevel = 1s");
+    let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
     Server::start(&directory.join("store"), &flags)
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FallocateFlags;
 use support::load::{Extent, Ledger, Load, Producers, QUEUES};
-use support::{Client, DEADLINE, Server, records};
+use support::{Client, DEADLINE, Server, records, write_config};
 
 const LOAD: Load =
     Load { topic: "FullTopic", in_flight: 32, body_bytes_max: 100_000, may_refuse: true };
@@ -266,13 +266,9 @@ struct Totals {
 }
 
 fn flags(disk: &Path, flush: &'static str) -> Vec<String> {
-    let config = disk.parent().expect("below a folder").join("broker.conf");
     // Nothing is removed to make room: all that was acknowledged is to be found.
-    let text =
-        format!("mappedFileSizeCommitLog = {SEGMENT_BYTES}\ncleanFileForciblyEnable = false\n");
-    std::fs::write(&config, text).expect("a file");
-    let config = config.to_str().expect("text");
-    ["--flush", flush, "-c", config, "--log-level", "error"].map(str::to_owned).to_vec()
+    let config = write_config(disk.parent().expect("below a folder"), SEGMENT_BYTES, "");
+    ["--flush", flush, "-c", &config, "--log-level", "error"].map(str::to_owned).to_vec()
 }
 
 impl Filler {

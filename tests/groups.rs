@@ -13,7 +13,7 @@ use proto::body::{
 };
 use proto::frame::Encoding;
 use proto::reply::{ResponseHead, write_response};
-use support::{Client, Reply, Server, records};
+use support::{Client, Reply, Server, records, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 3] = [("1", "1"), ("3", "2"), ("2", "2")];
@@ -96,11 +96,8 @@ impl Tools {
 }
 
 fn start(directory: &Path, (shards, cores): (&str, &str), more: &str) -> Server {
-    let config = directory.join("broker.conf");
-    let lines = "mappedFileSizeCommitLog = 16777216\nbrokerName = b\n";
-    std::fs::write(&config, format!("{lines}{more}\n")).expect("a file");
-    let config = config.to_str().expect("text");
-    let flags = ["--shards", shards, "--cores", cores, "-c", config, "--log-level", "error"];
+    let config = write_config(directory, 16 << 20, &format!("brokerName = b\n{more}"));
+    let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
     Server::start(&directory.join("store"), &flags)
 }
 

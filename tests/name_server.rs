@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use support::{Client, DEADLINE, Process, Server, ringmq};
+use support::{Client, DEADLINE, Process, Server, ringmq, write_config};
 
 const PUT_KV_CONFIG: i32 = 100;
 const GET_KV_CONFIG: i32 = 101;
@@ -23,11 +23,8 @@ fn folder() -> tempfile::TempDir {
 
 /// A server on small files, with these lines in its configuration.
 fn start(directory: &Path, lines: &str) -> Server {
-    let config = directory.join("broker.conf");
-    let lines = format!("mappedFileSizeCommitLog = 67108864\n{lines}");
-    std::fs::write(&config, lines).expect("a file");
-    let config = config.to_str().expect("text");
-    Server::start(&directory.join("store"), &["-c", config, "--log-level", "warn"])
+    let config = write_config(directory, 64 << 20, lines);
+    Server::start(&directory.join("store"), &["-c", &config, "--log-level", "warn"])
 }
 
 fn key_value<'a>(key: &'a str, value: &'a str) -> [(&'a str, &'a str); 3] {

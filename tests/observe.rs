@@ -8,23 +8,20 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use support::{Client, DEADLINE, Server, ringmq};
+use support::{Client, DEADLINE, Server, ringmq, write_config};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
 
-const CONFIG: &str = "mappedFileSizeCommitLog = 67108864
-metricsExporterType = PROM
+const CONFIG: &str = "metricsExporterType = PROM
 metricsPromExporterPort = 0
 brokerName = observed
 ";
 
 /// A store's folder, a configuration with `more` in it, and a log.
 fn prepare(directory: &Path, more: &str) -> (PathBuf, String, PathBuf) {
-    let config = directory.join("broker.conf");
-    std::fs::write(&config, format!("{CONFIG}{more}")).expect("a file");
-    let config = config.to_str().expect("text").to_owned();
+    let config = write_config(directory, 64 << 20, &format!("{CONFIG}{more}"));
     (directory.join("store"), config, directory.join("log"))
 }
 

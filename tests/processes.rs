@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use support::{Client, DEADLINE, Process, ringmq};
+use support::{Client, DEADLINE, Process, ringmq, write_config};
 
 /// RocketMQ's request codes.
 const GET_ROUTE: i32 = 105;
@@ -45,10 +45,8 @@ fn name_server(port: u16) -> (Process, SocketAddr) {
 }
 
 fn broker(directory: &tempfile::TempDir, name_servers: &str, further: &str) -> Command {
-    let text = format!(
-        "mappedFileSizeCommitLog = 67108864\nbrokerName = broker-a\n{further}ringmqLogLevel = error"
-    );
-    let config = file(directory, "broker.conf", &text);
+    let lines = format!("brokerName = broker-a\n{further}ringmqLogLevel = error");
+    let config = write_config(directory.path(), 64 << 20, &lines);
     let mut command = program(&["broker", "--broker-port", "0"]);
     command.arg("-c").arg(config).arg("--store").arg(directory.path().join("store"));
     if !name_servers.is_empty() {
@@ -152,7 +150,7 @@ fn the_environment_names_a_brokers_name_servers() {
 #[test]
 fn a_server_registers_with_its_own_name_server_and_with_others() {
     let directory = folder();
-    let config = file(&directory, "broker.conf", "mappedFileSizeCommitLog = 67108864\n");
+    let config = write_config(directory.path(), 64 << 20, "");
     let (process, address) = name_server(0);
     let mut command = program(&["server", "--broker-port", "0", "--namesrv-port", "0"]);
     command.args(["--log-level", "error", "-n"]).arg(address.to_string()).arg("-c").arg(config);

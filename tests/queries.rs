@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use proto::ids::{OffsetMessageId, Position};
 use proto::record::Record;
-use support::{Client, DEADLINE, Reply, Server};
+use support::{Client, DEADLINE, Reply, Server, write_config};
 
 const TOPIC: &str = "QueriedTopic";
 const QUEUES: u32 = 7;
@@ -232,25 +232,24 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 struct Store {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     store: PathBuf,
-    config: PathBuf,
+    config: String,
     sizes: (&'static str, &'static str),
 }
 
 impl Store {
     fn new(sizes: (&'static str, &'static str), more: &str) -> Store {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        let (store, config) = (folder.path().join("store"), folder.path().join("broker.conf"));
-        fs::write(&config, format!("mappedFileSizeCommitLog = {SEGMENT_BYTES}\n{more}"))
-            .expect("a file");
-        Store { _folder: folder, store, config, sizes }
+        let store = folder.path().join("store");
+        let config = write_config(folder.path(), SEGMENT_BYTES, more);
+        Store { folder, store, config, sizes }
     }
 
     fn start(&self) -> Server {
-        let config = self.config.to_str().expect("text");
         let (shards, cores) = self.sizes;
-        let flags = ["--shards", shards, "--cores", cores, "-c", config, "--log-level", "error"];
+        let flags =
+            ["--shards", shards, "--cores", cores, "-c", &self.config, "--log-level", "error"];
         Server::start(&self.store, &flags)
     }
 
@@ -553,8 +552,7 @@ fn without_an_index_nothing_is_found_until_it_is_there() {
     assert_eq!(client.ask(VIEW_MESSAGE_BY_ID, &[("offset", &offset)], &[]).code, SUCCESS);
     server.kill();
     assert!(index_files(&store.store).is_empty());
-    fs::write(&store.config, format!("mappedFileSizeCommitLog = {SEGMENT_BYTES}\n"))
-        .expect("a file");
+    write_config(store.folder.path(), SEGMENT_BYTES, "");
     let server = store.start();
     let mut client = Client::connect(server.broker);
     until("what was stored before is indexed", || {

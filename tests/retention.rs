@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::{Client, Server, records};
+use support::{Client, Server, records, write_config};
 
 const TOPIC: &str = "RetainedTopic";
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -112,12 +112,10 @@ fn read_all(client: &mut Client, max: i64) -> i64 {
 #[test]
 fn old_segments_go_and_what_they_said_stays() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let (store, config) = (folder.path().join("store"), folder.path().join("broker.conf"));
-    let text = format!(
-        "mappedFileSizeCommitLog={SEGMENT_BYTES}\nringmqLogBytesMax={BUDGET_BYTES}\nmessageDelayLevel=1s 1h\n"
-    );
-    std::fs::write(&config, &text).expect("a file");
-    let flags = ["-c", config.to_str().expect("text"), "--log-level", "warn"];
+    let store = folder.path().join("store");
+    let lines = format!("ringmqLogBytesMax = {BUDGET_BYTES}\nmessageDelayLevel = 1s 1h");
+    let config = write_config(folder.path(), SEGMENT_BYTES, &lines);
+    let flags = ["-c", &config, "--log-level", "warn"];
     let server = Server::start(&store, &flags);
     let mut client = Client::connect(server.broker);
     client.create_topic(TOPIC, 2);
@@ -175,7 +173,7 @@ fn old_segments_go_and_what_they_said_stays() {
     server.kill();
 
     // Their hour becomes a second, which is long over.
-    std::fs::write(&config, text.replace("1s 1h", "1s 1s")).expect("a file");
+    write_config(folder.path(), SEGMENT_BYTES, &lines.replace("1s 1h", "1s 1s"));
     for stop in [Server::kill as fn(Server), Server::stop] {
         let server = Server::start(&store, &flags);
         let mut client = Client::connect(server.broker);

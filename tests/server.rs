@@ -6,16 +6,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::{Client, Server};
+use support::{Client, Server, write_config};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
 
 fn small(directory: &tempfile::TempDir) -> (PathBuf, String) {
-    let config = directory.path().join("broker.conf");
-    std::fs::write(&config, "mappedFileSizeCommitLog = 67108864\n").expect("a file");
-    (directory.path().join("store"), config.to_str().expect("text").to_owned())
+    (directory.path().join("store"), write_config(directory.path(), 64 << 20, ""))
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use proto::properties::{self, name};
 use proto::recall::RecallHandle;
 use proto::record::Record;
-use support::{Client, Reply, Server};
+use support::{Client, Reply, Server, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -21,11 +21,8 @@ const QUEUES: i32 = 5;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn start(directory: &Path, (shards, cores): (&str, &str), config: &str) -> Server {
-    let path = directory.join("broker.conf");
-    let always = "mappedFileSizeCommitLog = 16777216\nbrokerName = broker-t\n";
-    std::fs::write(&path, format!("{always}{config}")).expect("a file");
-    let config = path.to_str().expect("text");
-    let flags = ["--shards", shards, "--cores", cores, "-c", config, "--log-level", "error"];
+    let config = write_config(directory, 16 << 20, &format!("brokerName = broker-t\n{config}"));
+    let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
     Server::start(&directory.join(format!("store-{shards}")), &flags)
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::path::Path;
 
-use support::{Client, Server, records};
+use support::{Client, Server, records, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -19,10 +19,8 @@ const QUEUES: i32 = 5;
 const MESSAGES: i64 = 6;
 
 fn start(directory: &Path, (shards, cores): (&str, &str)) -> Server {
-    let config = directory.join("broker.conf");
-    std::fs::write(&config, "mappedFileSizeCommitLog = 16777216\n").expect("a file");
-    let config = config.to_str().expect("text");
-    let flags = ["--shards", shards, "--cores", cores, "-c", config, "--log-level", "error"];
+    let config = write_config(directory, 16 << 20, "");
+    let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
     Server::start(&directory.join("store"), &flags)
 }
 

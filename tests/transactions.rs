@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use proto::ids::OffsetMessageId;
 use proto::properties;
 use proto::record::Record;
-use support::{Client, Reply, Server};
+use support::{Client, Reply, Server, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -47,8 +47,7 @@ impl Broker {
     /// With these lines in its broker.conf.
     fn start(size: (&'static str, &'static str), config: &str) -> Broker {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        let text = format!("mappedFileSizeCommitLog=16777216\n{config}");
-        std::fs::write(folder.path().join("broker.conf"), text).expect("a file");
+        write_config(folder.path(), 16 << 20, config);
         let mut broker = Broker { server: None, folder, size };
         broker.start_again();
         broker.client().create_topic(TOPIC, QUEUES);

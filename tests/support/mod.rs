@@ -20,6 +20,18 @@ use proto::reply::{
 /// How long anything may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Writes a `broker.conf` for segments of this many bytes, with these lines more; its path.
+///
+/// A disk that other programs have nearly filled takes no message away from a test.
+pub fn write_config(directory: &Path, segment_bytes: u64, lines: &str) -> String {
+    let path = directory.join("broker.conf");
+    let text = format!(
+        "mappedFileSizeCommitLog = {segment_bytes}\ncleanFileForciblyEnable = false\n{lines}\n"
+    );
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("text").to_owned()
+}
+
 /// A running program that said that it is ready; killed when it is dropped.
 pub struct Process {
     child: Child,

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::load::{Extent, Ledger, Load, Lost, Producers, QUEUES};
-use support::{Client, Server};
+use support::{Client, Server, write_config};
 
 /// Connections that send.
 const PRODUCERS: u32 = 4;
@@ -37,12 +37,9 @@ fn start(store: &Path, flags: &[&str], bug: Option<&str>) -> Server {
 }
 
 fn flags(directory: &Path, flush: &str) -> Vec<String> {
-    let config = directory.join("broker.conf");
     let interval = FLUSH_INTERVAL.as_millis();
-    let text = format!("mappedFileSizeCommitLog = 16777216\nflushIntervalCommitLog = {interval}\n");
-    std::fs::write(&config, text).expect("a file");
-    let config = config.to_str().expect("text");
-    ["--flush", flush, "-c", config, "--log-level", "error"].map(str::to_owned).to_vec()
+    let config = write_config(directory, 16 << 20, &format!("flushIntervalCommitLog = {interval}"));
+    ["--flush", flush, "-c", &config, "--log-level", "error"].map(str::to_owned).to_vec()
 }
 
 /// Kills under load, round by round; what was acknowledged and lost in each, and when it was killed.
