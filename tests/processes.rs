@@ -221,7 +221,7 @@ fn what_is_set_and_what_has_no_effect_is_listed_at_start() {
     start(command.args(["--log-level", "info"]).stderr(stderr)).stop("TERM");
     let said = std::fs::read_to_string(&log).expect("it is text");
     for expect in [
-        "broker.conf:3: sendMessageThreadPoolNums = 16 has no effect: there are no thread pools",
+        "broker.conf:2: sendMessageThreadPoolNums = 16 has no effect: there are no thread pools",
         "brokerName = broker-a (",
         "this broker registers with no NameServer",
     ] {

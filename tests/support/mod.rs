@@ -26,7 +26,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub fn write_config(directory: &Path, segment_bytes: u64, lines: &str) -> String {
     let path = directory.join("broker.conf");
     let text = format!(
-        "mappedFileSizeCommitLog = {segment_bytes}\ncleanFileForciblyEnable = false\n{lines}\n"
+        "{lines}\nmappedFileSizeCommitLog = {segment_bytes}\ncleanFileForciblyEnable = false\n"
     );
     std::fs::write(&path, text).expect("a file");
     path.to_str().expect("text").to_owned()
