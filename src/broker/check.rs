@@ -8,7 +8,7 @@ use engine::shard::{Checked, DueCheck, NewMessage, Outcome, Transactions};
 use proto::code::request;
 use proto::command::FLAG_ONEWAY;
 use proto::frame::{self, Encoding, Frame};
-use proto::ids::{OffsetMessageId, Position, java_hash};
+use proto::ids::{OffsetMessageId, Position};
 use proto::names;
 use proto::properties::{self, name};
 use proto::record::{Record, RecordFields};
@@ -17,7 +17,6 @@ use runtime::ConnectionId;
 use runtime::clock::Now;
 
 use super::dispatch::Stop;
-use super::handlers::{keys_range, unique_key_range};
 use super::limits::PARKED_REQUESTS_MAX;
 use super::{Broker, Onward};
 use crate::net::outbox::Outboxes;
@@ -103,22 +102,9 @@ impl Broker {
         let mut text = fields.properties.to_vec();
         write_checks(&mut text, due.checks);
         let shard = &mut self.shards[owner];
-        let given_up = NewMessage {
-            queue: Transactions::given_up_queue(shard.index().0),
-            topic: names::TRANS_CHECK_MAX_TIME_TOPIC.as_bytes(),
-            flag: fields.flag,
-            sys_flag: fields.sys_flag,
-            born_timestamp: fields.born_timestamp,
-            born_host: fields.born_host,
-            store_host: self.settings.advertised,
-            reconsume_times: fields.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: fields.body,
-            properties: &text,
-            tag: properties::find(&text, name::TAGS).map_or(0, java_hash),
-            unique_key: unique_key_range(&text),
-            keys: keys_range(&text),
-        };
+        let queue = Transactions::given_up_queue(shard.index().0);
+        let target = (names::TRANS_CHECK_MAX_TIME_TOPIC, queue);
+        let given_up = NewMessage::again(fields, target, self.settings.advertised, &text);
         let (queue_offset, outcome) = (due.queue_offset, Outcome::GivenUp);
         shard.end_half(now.wall_ms, queue_offset, outcome, Some(&given_up), None)?;
         if let Some(left_out) = self.given_up.take(now.monotonic_ms()) {

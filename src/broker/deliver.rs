@@ -3,7 +3,6 @@
 
 use engine::consumequeue::QueueKey;
 use engine::shard::{Due, NewMessage};
-use proto::ids::java_hash;
 use proto::names;
 use proto::properties::{self, name};
 use proto::record::Record;
@@ -11,7 +10,6 @@ use runtime::clock::Now;
 
 use super::Broker;
 use super::dispatch::Stop;
-use super::handlers::{keys_range, unique_key_range};
 
 /// Messages delivered per shard and turn, so that a heap of due ones does not delay the others.
 const PER_TURN_MAX: usize = 256;
@@ -71,23 +69,12 @@ impl Broker {
             );
             return Ok(self.shards[owner].settle(now.wall_ms, due, None)?);
         };
-        let text = fields.properties;
-        let delivered = NewMessage {
-            queue,
-            topic: topic.as_bytes(),
-            flag: fields.flag,
-            sys_flag: fields.sys_flag,
-            born_timestamp: fields.born_timestamp,
-            born_host: fields.born_host,
-            store_host: self.settings.advertised,
-            reconsume_times: fields.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: fields.body,
-            properties: text,
-            tag: properties::find(text, name::TAGS).map_or(0, java_hash),
-            unique_key: unique_key_range(text),
-            keys: keys_range(text),
-        };
+        let delivered = NewMessage::again(
+            &fields,
+            (&topic, queue),
+            self.settings.advertised,
+            fields.properties,
+        );
         Ok(self.shards[owner].settle(now.wall_ms, due, Some(&delivered))?)
     }
 

@@ -5,14 +5,12 @@ use std::ops::Range;
 
 use engine::consumequeue::QueueKey;
 use engine::shard::{DueTimer, DueTimers, NewMessage};
-use proto::ids::java_hash;
 use proto::properties::{self, name};
 use proto::record::{Record, RecordFields};
 use runtime::clock::Now;
 
 use super::Broker;
 use super::dispatch::Stop;
-use super::handlers::{keys_range, unique_key_range};
 
 /// Groups fired per shard and turn, so that a heap of due timers does not delay the others.
 const GROUPS_PER_TURN_MAX: usize = 8;
@@ -130,24 +128,12 @@ impl Broker {
         texts: &'a [u8],
     ) -> Option<NewMessage<'a>> {
         let (message, _) = Record::decode(timer.record).ok()?;
-        let fields = *message.fields();
-        let text = &texts[way.text.clone()];
-        Some(NewMessage {
-            queue: way.queue,
-            topic: way.topic.as_bytes(),
-            flag: fields.flag,
-            sys_flag: fields.sys_flag,
-            born_timestamp: fields.born_timestamp,
-            born_host: fields.born_host,
-            store_host: self.settings.advertised,
-            reconsume_times: fields.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: fields.body,
-            properties: text,
-            tag: properties::find(text, name::TAGS).map_or(0, java_hash),
-            unique_key: unique_key_range(text),
-            keys: keys_range(text),
-        })
+        Some(NewMessage::again(
+            message.fields(),
+            (&way.topic, way.queue),
+            self.settings.advertised,
+            &texts[way.text.clone()],
+        ))
     }
 }
 

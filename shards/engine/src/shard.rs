@@ -30,7 +30,7 @@ mod transact;
 
 use std::collections::VecDeque;
 
-pub use append::{AppendRefused, NewMessage};
+pub use append::{AppendRefused, FoundBy, NewMessage};
 pub use arrive::Confirmed;
 pub use check::DueCheck;
 pub use facts::{Snapshot, SnapshotError};

@@ -20,7 +20,6 @@ mod transaction;
 pub(super) use call::Direct;
 pub(super) use offset::TimeQuestion;
 pub(super) use query::{EntriesQuestion, ViewQuestion};
-pub(super) use send::{keys_range, unique_key_range};
 pub(super) use sendback::SendBack;
 pub(super) use stats::Then;
 use tell::answer_table;

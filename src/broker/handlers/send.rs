@@ -6,7 +6,7 @@
 use engine::catalog::{Placement, Topic};
 use engine::consumequeue::QueueKey;
 use engine::shard::{
-    CHECK_MAX_TIME_TOPIC_INCARNATION, HALF_TOPIC_INCARNATION, NewMessage,
+    CHECK_MAX_TIME_TOPIC_INCARNATION, FoundBy, HALF_TOPIC_INCARNATION, NewMessage,
     SCHEDULE_TOPIC_INCARNATION, TIMER_QUEUE, TIMER_TOPIC_INCARNATION, Transactions,
 };
 use engine::ticket::Ticket;
@@ -14,7 +14,7 @@ use proto::batch::BatchRecords;
 use proto::body::TopicFilterType;
 use proto::code::response;
 use proto::header::{HeaderError, SendHeader};
-use proto::ids::{UniqueKey, java_hash};
+use proto::ids::UniqueKey;
 use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
 use proto::names::{self, perm};
 use proto::properties::{self, Known, WellKnown, name};
@@ -223,9 +223,7 @@ impl Broker {
                 prepared_transaction_offset: 0,
                 body,
                 properties: &text,
-                tag: made.tag,
-                unique_key: made.unique_key,
-                keys: made.keys,
+                found_by: made.found_by,
             };
             let counted = if made.half.is_some() { message.queue } else { queue };
             match (made.half, made.timed) {
@@ -262,7 +260,7 @@ impl Broker {
         }
         self.shards[place].append_timer(now.wall_ms, message, timed.due_ms, ticket)?;
         if let Some(ticket) = ticket {
-            let (start, len) = message.unique_key;
+            let (start, len) = message.found_by.unique_key;
             let key = &message.properties[start..start + len];
             let handle = self.recall_handle(topic, ticket.queue_id, timed.due_ms, key);
             self.batch_keys[place].push_back(handle);
@@ -374,10 +372,8 @@ impl Broker {
         } else if header.sys_flag & TRANSACTION_MASK != 0 {
             return Err(illegal("transaction bits without the property TRAN_MSG".to_owned()));
         }
-        // Both stay where they are unless something is taken out of the text below.
-        let mut tag = tag_hash(&known, text);
-        let mut unique_key = known.unique_key.map(|key| start_and_length(&key));
-        let mut keys = known.keys.map_or((0, 0), |keys| start_and_length(&keys));
+        // They stay where they are unless something is taken out of the text below.
+        let mut found_by = FoundBy::of(&known, text);
         let delay =
             known.delay.map(|delay| parse_delay(delay.value(text))).transpose()?.unwrap_or(0);
         let has_receipt = known.pop_receipt.is_some();
@@ -394,12 +390,9 @@ impl Broker {
         } else if has_timer && !is_dead_letter {
             timed = self.timed(now, text)?;
         }
-        if (has_timer || has_receipt) && unique_key.is_some() {
-            unique_key = WellKnown::collect(text).unique_key.map(|key| start_and_length(&key));
-        }
-        if unique_key.is_none() {
+        if known.unique_key.is_none() {
             let key = self.next_unique_key(now);
-            unique_key = Some((text.len() + name::UNIQ_KEY.len() + 1, key.len()));
+            found_by.unique_key = (text.len() + name::UNIQ_KEY.len() + 1, key.len());
             properties::append(text, name::UNIQ_KEY, &key);
         }
         self.append_own_properties(text);
@@ -419,18 +412,14 @@ impl Broker {
             return Err(self.too_large(&format!("properties of {} bytes", text.len())));
         }
         if has_receipt || has_timer || is_dead_letter || delay_level.is_some() {
-            let known = WellKnown::collect(text);
-            tag = tag_hash(&known, text);
-            unique_key = known.unique_key.map(|key| start_and_length(&key));
-            keys = known.keys.map_or((0, 0), |keys| start_and_length(&keys));
+            found_by = FoundBy::read(text);
         }
-        let unique_key = unique_key.expect("appended above");
         let kind = match (known.sharding_key, known.delay.or(known.timer)) {
             (Some(_), _) => MessageType::Fifo,
             (None, Some(_)) => MessageType::Delay,
             (None, None) => MessageType::Normal,
         };
-        Ok(Made { delay_level, half: None, timed, tag, unique_key, keys, kind })
+        Ok(Made { delay_level, half: None, timed, found_by, kind })
     }
 
     /// The same for a half message, which waits in RMQ_SYS_TRANS_HALF_TOPIC
@@ -480,14 +469,11 @@ impl Broker {
         if text.len() > PROPERTIES_BYTES_MAX {
             return Err(self.too_large(&format!("properties of {} bytes", text.len())));
         }
-        let known = WellKnown::collect(text);
         Ok(Made {
             delay_level: None,
             timed: None,
             half: Some(Half { own_ms: own_check_ms(text, rules.timeout_ms) }),
-            tag: tag_hash(&known, text),
-            unique_key: known.unique_key.map(|key| start_and_length(&key)).expect("made sure"),
-            keys: known.keys.map_or((0, 0), |keys| start_and_length(&keys)),
+            found_by: FoundBy::read(text),
             kind: MessageType::Transaction,
         })
     }
@@ -601,12 +587,11 @@ impl Broker {
             if text.len() > PROPERTIES_BYTES_MAX {
                 return Err(self.too_large(&format!("properties of {} bytes", text.len())));
             }
-            let tag = tag_hash(&WellKnown::collect(&text), &text);
-            texts.push((record.flag, record.body, tag, text));
+            texts.push((record.flag, record.body, text));
         }
         let messages: Vec<_> = texts
             .iter()
-            .map(|(flag, body, tag, text)| NewMessage {
+            .map(|(flag, body, text)| NewMessage {
                 queue,
                 topic: topic.as_bytes(),
                 flag: *flag,
@@ -618,9 +603,7 @@ impl Broker {
                 prepared_transaction_offset: 0,
                 body,
                 properties: text,
-                tag: *tag,
-                unique_key: unique_key_range(text),
-                keys: keys_range(text),
+                found_by: FoundBy::read(text),
             })
             .collect();
         let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
@@ -665,9 +648,7 @@ struct Made {
     half: Option<Half>,
     delay_level: Option<usize>,
     timed: Option<Timed>,
-    tag: i32,
-    unique_key: (usize, usize),
-    keys: (usize, usize),
+    found_by: FoundBy,
     kind: MessageType,
 }
 
@@ -675,26 +656,6 @@ struct Made {
 struct Half {
     /// After how long its producer is to be asked, if it says so itself, ms.
     own_ms: Option<u64>,
-}
-
-/// Where the value of UNIQ_KEY lies in a properties text; (0, 0) without one.
-pub(in crate::broker) fn unique_key_range(text: &[u8]) -> (usize, usize) {
-    WellKnown::collect(text).unique_key.map_or((0, 0), |key| start_and_length(&key))
-}
-
-/// Where the value of KEYS lies in a properties text; (0, 0) without one.
-pub(in crate::broker) fn keys_range(text: &[u8]) -> (usize, usize) {
-    WellKnown::collect(text).keys.map_or((0, 0), |keys| start_and_length(&keys))
-}
-
-fn start_and_length(known: &Known) -> (usize, usize) {
-    let range = known.value_range();
-    (range.start, range.len())
-}
-
-/// Java's hash of the tag, 0 without one.
-fn tag_hash(known: &WellKnown, text: &[u8]) -> i32 {
-    known.tags.map_or(0, |tags| java_hash(tags.value(text)))
 }
 
 /// What a message gets that waits in SCHEDULE_TOPIC_XXXX (`HookUtils.transformDelayLevelMessage`).

@@ -9,7 +9,7 @@ use engine::shard::{Lookup, NewMessage, SCHEDULE_TOPIC_INCARNATION};
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::header::SendBackHeader;
-use proto::ids::{OffsetMessageId, Position, java_hash};
+use proto::ids::{OffsetMessageId, Position};
 use proto::names::{self, perm};
 use proto::properties::{self, name};
 use proto::record::Record;
@@ -21,7 +21,7 @@ use super::super::dispatch::{Handled, Stop, answer, here};
 use super::super::limits::PARKED_REQUESTS_MAX;
 use super::super::parked::Request;
 use super::super::{Asker, Broker, Onward, Refusal};
-use super::send::{delay_properties, keys_range, unique_key_range};
+use super::send::delay_properties;
 use crate::net::outbox::Outboxes;
 use crate::router::Origin;
 use crate::router::exchange::CROSSINGS_MAX;
@@ -198,22 +198,9 @@ impl Broker {
             let queue = QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
             (names::SCHEDULE_TOPIC.to_owned(), queue, place)
         };
-        let tag = properties::find(&text, name::TAGS).map_or(0, java_hash);
         let again = NewMessage {
-            queue,
-            topic: topic.as_bytes(),
-            flag: fields.flag,
-            sys_flag: fields.sys_flag,
-            born_timestamp: fields.born_timestamp,
-            born_host: fields.born_host,
-            store_host: self.settings.advertised,
             reconsume_times: fields.reconsume_times + 1,
-            prepared_transaction_offset: 0,
-            body: fields.body,
-            properties: &text,
-            tag,
-            unique_key: unique_key_range(&text),
-            keys: keys_range(&text),
+            ..NewMessage::again(&fields, (&topic, queue), self.settings.advertised, &text)
         };
         let ticket = (!asker.is_oneway).then(|| asker.ticket(super::form::PLAIN));
         self.shards[place].append_message(now.wall_ms, &again, ticket)?;

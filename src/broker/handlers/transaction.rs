@@ -8,7 +8,7 @@ use engine::shard::{Half, NewMessage, Outcome};
 use proto::code::response;
 use proto::command::Command;
 use proto::header::EndTransactionHeader;
-use proto::ids::{Position, java_hash};
+use proto::ids::Position;
 use proto::names;
 use proto::properties::{self, name};
 use proto::record::{Record, RecordFields, sys_flag};
@@ -18,7 +18,6 @@ use super::super::check::{own_check_ms, write_checks};
 use super::super::dispatch::{Handled, Stop, answer, here};
 use super::super::parked::Request;
 use super::super::{Asker, Broker, Refusal};
-use super::send::{keys_range, unique_key_range};
 use crate::net::outbox::Outboxes;
 use crate::observe::MessageType;
 use crate::router::Owner;
@@ -153,20 +152,9 @@ impl Broker {
         text.extend_from_slice(half.properties);
         write_checks(&mut text, checks);
         let message = NewMessage {
-            queue,
-            topic,
-            flag: half.flag,
             sys_flag: half.sys_flag & !sys_flag::TRANSACTION_MASK | sys_flag::TRANSACTION_COMMIT,
-            born_timestamp: half.born_timestamp,
-            born_host: half.born_host,
-            store_host: self.settings.advertised,
-            reconsume_times: half.reconsume_times,
             prepared_transaction_offset: end.position.to_i64(),
-            body: half.body,
-            properties: &text,
-            tag: properties::find(&text, name::TAGS).map_or(0, java_hash),
-            unique_key: unique_key_range(&text),
-            keys: keys_range(&text),
+            ..NewMessage::again(&half, (topic, queue), self.settings.advertised, &text)
         };
         let (shard, outcome) = (&mut self.shards[owner], Outcome::Committed);
         let ended = shard.end_half(now.wall_ms, queue_offset, outcome, Some(&message), ticket);
@@ -191,12 +179,12 @@ impl Broker {
         &self,
         owner: usize,
         half: &RecordFields<'a>,
-    ) -> Option<(&'a [u8], QueueKey)> {
-        let topic = properties::find(half.properties, name::REAL_TOPIC)?;
+    ) -> Option<(&'a str, QueueKey)> {
+        let topic =
+            std::str::from_utf8(properties::find(half.properties, name::REAL_TOPIC)?).ok()?;
         let queue_id = properties::find(half.properties, name::REAL_QID)?;
         let queue_id = i32::try_from(proto::text::parse_i64(queue_id)?).ok()?;
-        let found = self.queue_here(std::str::from_utf8(topic).ok()?, queue_id);
-        let (place, queue) = found.ok().flatten()?;
+        let (place, queue) = self.queue_here(topic, queue_id).ok().flatten()?;
         (place == owner).then_some((topic, queue))
     }
 

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use proto::ids::java_hash;
+use proto::properties::{Known, WellKnown};
 use proto::record::{self, RecordFields};
 
 use super::{AnsweredKey, InLine, Shard, Waiting, WaitingMessage};
@@ -36,12 +38,38 @@ pub struct NewMessage<'a> {
     pub body: &'a [u8],
     /// The properties text, with the broker's additions.
     pub properties: &'a [u8],
+    /// What `properties` say that it is found by.
+    pub found_by: FoundBy,
+}
+
+/// What a message is found by, taken from its properties.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct FoundBy {
     /// Java's hash of the tag, 0 without one.
     pub tag: i32,
-    /// Where in `properties` the value of UNIQ_KEY lies (start, length); (0, 0) without one.
+    /// Where in the properties the value of UNIQ_KEY lies (start, length); (0, 0) without one.
     pub unique_key: (usize, usize),
     /// The same of the value of KEYS.
     pub keys: (usize, usize),
+}
+
+impl FoundBy {
+    /// Of these properties.
+    pub fn read(properties: &[u8]) -> FoundBy {
+        FoundBy::of(&WellKnown::collect(properties), properties)
+    }
+
+    /// Of these properties, in which the usual ones were found already.
+    pub fn of(known: &WellKnown, properties: &[u8]) -> FoundBy {
+        let place = |known: Option<Known>| {
+            known.map_or((0, 0), |known| (known.value_range().start, known.value_range().len()))
+        };
+        FoundBy {
+            tag: known.tags.map_or(0, |tags| java_hash(tags.value(properties))),
+            unique_key: place(known.unique_key),
+            keys: place(known.keys),
+        }
+    }
 }
 
 /// Why nothing was appended.
@@ -62,7 +90,30 @@ pub enum AppendRefused {
     },
 }
 
-impl NewMessage<'_> {
+impl<'a> NewMessage<'a> {
+    /// A message that was stored, to be stored in another queue with these properties.
+    pub fn again(
+        stored: &RecordFields<'a>,
+        (topic, queue): (&'a str, QueueKey),
+        store_host: SocketAddr,
+        properties: &'a [u8],
+    ) -> NewMessage<'a> {
+        NewMessage {
+            queue,
+            topic: topic.as_bytes(),
+            flag: stored.flag,
+            sys_flag: stored.sys_flag,
+            born_timestamp: stored.born_timestamp,
+            born_host: stored.born_host,
+            store_host,
+            reconsume_times: stored.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: stored.body,
+            properties,
+            found_by: FoundBy::read(properties),
+        }
+    }
+
     /// Bytes of the RocketMQ record.
     pub fn record_bytes(&self) -> usize {
         self.fields().encoded_bytes()
@@ -214,7 +265,7 @@ impl Shard {
             let tail = 1 + v2 + message.topic.len() + 2 + message.properties.len();
             payload.len() - tail - body_bytes..payload.len() - tail
         });
-        let (key_start, key_len) = message.unique_key;
+        let (key_start, key_len) = message.found_by.unique_key;
         let mut unique_key = AnsweredKey {
             start: u32::try_from(size - message.properties.len() + key_start)
                 .expect("below the record"),
@@ -224,24 +275,22 @@ impl Shard {
         if let Some(copy) = unique_key.copy.get_mut(..key_len) {
             copy.copy_from_slice(&message.properties[key_start..key_start + key_len]);
         }
-        if self.keys.is_enabled() {
-            let (keys_start, keys_len) = message.keys;
-            let properties = message.properties;
-            self.keys.note(
-                message.queue.topic,
-                &properties[key_start..key_start + key_len],
-                &properties[keys_start..keys_start + keys_len],
-                appended.payload,
-                stored_ms,
-            );
-        }
+        let (keys_start, keys_len) = message.found_by.keys;
+        let properties = message.properties;
+        self.keys.note(
+            message.queue.topic,
+            &properties[key_start..key_start + key_len],
+            &properties[keys_start..keys_start + keys_len],
+            appended.payload,
+            stored_ms,
+        );
         let waiting = WaitingMessage {
             slot,
             queue: message.queue,
             queue_offset,
             payload: appended.payload,
             size_bytes: u32::try_from(size).expect("below PAYLOAD_BYTES_MAX"),
-            tag: message.tag,
+            tag: message.found_by.tag,
             stored_ms,
             unique_key,
             ticket,

@@ -4,7 +4,7 @@
 use proto::ids::ShardIndex;
 use runtime::WriteBuffer;
 
-use super::{NewMessage, Opening, OpeningSettings, SealLimits, Shard};
+use super::{FoundBy, NewMessage, Opening, OpeningSettings, SealLimits, Shard};
 use crate::commitlog::{CommitLog, Epochs, FlushMode, LogShape, LogWrite, SegmentIdentity};
 use crate::consumequeue::QueueKey;
 
@@ -52,9 +52,7 @@ pub fn message() -> NewMessage<'static> {
         prepared_transaction_offset: 0,
         body: b"body",
         properties: b"UNIQ_KEY\x01key\x02",
-        tag: 0,
-        keys: (0, 0),
-        unique_key: (9, 3),
+        found_by: FoundBy { tag: 0, unique_key: (9, 3), keys: (0, 0) },
     }
 }
 
