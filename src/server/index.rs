@@ -6,20 +6,16 @@
 use std::io;
 use std::ops::Range;
 
-use engine::consumequeue::{RunError, RunIdentity};
 use engine::messageindex::{
-    EncodedIndex, INDEX_PAGE_BYTES, IndexEntry, IndexHead, IndexWork, Merge, MergeStep,
-    read_entries,
+    EncodedIndex, IndexEntry, IndexHead, IndexWork, Merge, MergeStep, read_entries,
 };
+use engine::page::{FileError, PAGE_BYTES};
 use runtime::DirectBuffer;
 use runtime::file::{FileSystem, OpenMode, StoreFile};
 
 use super::recovery;
-use super::runs::{ASIDE, CHUNK_BYTES, RunFailure, ShardPlace};
+use super::runs::{ASIDE, CHUNK_BYTES, RunFailure, ShardPlace, read_head};
 use super::store::{self, StoreError};
-
-/// Bytes of a file's head read at a time.
-const READ_BYTES: usize = 16 * 1024;
 
 /// Bytes of a file's pages read at a time while files are merged: 64 of them have 8 MiB of entries.
 const MERGE_READ_BYTES: usize = 128 * 1024;
@@ -136,7 +132,7 @@ fn merge<F: FileSystem>(
         match merge.step(&mut pages) {
             MergeStep::Need { file, page } => {
                 let (start, input) = &inputs[file];
-                let got = input.read_at(&mut read, start + page * INDEX_PAGE_BYTES as u64)?;
+                let got = input.read_at(&mut read, start + page * PAGE_BYTES as u64)?;
                 let supplied = merge.supply(file, &read.bytes()[..got]);
                 supplied.map_err(|it| IndexFailure::Damaged(it.range.clone(), it.to_string()))?;
             }
@@ -170,26 +166,8 @@ pub fn open<F: FileSystem>(
     range: &Range<u64>,
 ) -> Result<(IndexHead, F::File), RunFailure> {
     let file = files.open(&place.index_path(range), OpenMode::Existing)?;
-    let bytes = read_head(&file, &place.identity)?;
+    let bytes = read_head(&file, |page| IndexHead::measure(&place.identity, page))?;
     Ok((IndexHead::read(&place.identity, range, &bytes)?, file))
-}
-
-fn read_head(file: &impl StoreFile, identity: &RunIdentity) -> Result<Vec<u8>, RunFailure> {
-    let mut buffer = DirectBuffer::new(READ_BYTES)?;
-    let mut bytes = Vec::new();
-    let mut wanted = INDEX_PAGE_BYTES as u64;
-    while (bytes.len() as u64) < wanted {
-        let got = file.read_at(&mut buffer, bytes.len() as u64)?;
-        bytes.extend_from_slice(&buffer.bytes()[..got]);
-        if bytes.len() < INDEX_PAGE_BYTES || got == 0 {
-            break;
-        }
-        wanted = IndexHead::measure(identity, &bytes)?;
-        if !bytes.len().is_multiple_of(INDEX_PAGE_BYTES) {
-            break; // a file that ends within a page
-        }
-    }
-    Ok(bytes)
 }
 
 /// All entries of an index file, in their order.
@@ -202,12 +180,12 @@ pub fn read_all(
     range: &Range<u64>,
 ) -> Result<Vec<IndexEntry>, RunFailure> {
     let (head, file) = open(files, place, range)?;
-    let mut buffer = DirectBuffer::new(INDEX_PAGE_BYTES)?;
+    let mut buffer = DirectBuffer::new(PAGE_BYTES)?;
     let mut entries = Vec::new();
     for page in 0..head.directory.len() as u64 {
-        let at = head.pages_start() + page * INDEX_PAGE_BYTES as u64;
-        if file.read_at(&mut buffer, at)? < INDEX_PAGE_BYTES {
-            return Err(RunError::Short(at as usize).into());
+        let at = head.pages_start() + page * PAGE_BYTES as u64;
+        if file.read_at(&mut buffer, at)? < PAGE_BYTES {
+            return Err(FileError::Short(at as usize).into());
         }
         let count = head.entries_of(page);
         let seed = place.identity.seed;

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use engine::commitlog::{Kind, LogShape, PREFIX_BYTES, Prefix};
 use engine::consumequeue::{
-    ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, QueueEntry, QueueKey, RunError, RunHead, RunIdentity,
-    read_page,
+    ENTRIES_PER_PAGE, EncodedRun, QueueEntry, QueueKey, RunHead, read_page,
 };
 use engine::messageindex::{IndexEntry, key_hash, keys_of};
+use engine::page::{FileError, FileIdentity, PAGE_BYTES};
 use engine::shard::Snapshot;
 use proto::record::{self, Record};
 use runtime::DirectBuffer;
@@ -29,7 +29,7 @@ pub struct ShardPlace {
     /// The shape of its log.
     pub shape: LogShape,
     /// What its runs and snapshots carry.
-    pub identity: RunIdentity,
+    pub identity: FileIdentity,
 }
 
 /// Bytes of a run written at a time.
@@ -56,7 +56,7 @@ pub enum RunFailure {
     Io(#[from] io::Error),
     /// It is not what was written.
     #[error(transparent)]
-    Damaged(#[from] RunError),
+    Damaged(#[from] FileError),
 }
 
 impl ShardPlace {
@@ -164,6 +164,19 @@ pub fn open_run<F: FileSystem>(
     range: &Range<u64>,
 ) -> Result<(RunHead, F::File), RunFailure> {
     let file = files.open(&place.run_path(range), OpenMode::Existing)?;
+    let bytes = read_head(&file, |page| RunHead::measure(&place.identity, page))?;
+    Ok((RunHead::read(&place.identity, range, &bytes)?, file))
+}
+
+/// What a file begins with, of which its first page says how many bytes it is: less from a file that is
+/// too short.
+///
+/// # Errors
+/// [`RunFailure`].
+pub(super) fn read_head(
+    file: &impl StoreFile,
+    measure: impl Fn(&[u8]) -> Result<u64, FileError>,
+) -> Result<Vec<u8>, RunFailure> {
     let mut buffer = DirectBuffer::new(HEAD_BYTES)?;
     let mut bytes = Vec::new();
     let mut wanted = PAGE_BYTES as u64;
@@ -173,12 +186,12 @@ pub fn open_run<F: FileSystem>(
         if bytes.len() < PAGE_BYTES || got == 0 {
             break;
         }
-        wanted = RunHead::measure(&place.identity, &bytes)?;
+        wanted = measure(&bytes)?;
         if !bytes.len().is_multiple_of(PAGE_BYTES) {
             break; // a file that ends within a page
         }
     }
-    Ok((RunHead::read(&place.identity, range, &bytes)?, file))
+    Ok(bytes)
 }
 
 /// Reads a snapshot.
@@ -415,7 +428,7 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
         for page in 0..head.pages {
             let at = head.pages_start + page * PAGE_BYTES as u64;
             if file.read_at(&mut buffer, at)? < PAGE_BYTES {
-                return Err(RunError::Short(at as usize).into());
+                return Err(FileError::Short(at as usize).into());
             }
             let here = (count - page * ENTRIES_PER_PAGE).min(ENTRIES_PER_PAGE) as usize;
             let seed = self.place.identity.seed;

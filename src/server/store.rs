@@ -10,8 +10,8 @@ use super::recovery::{Go, OpenShard, Replayed, open_shard, replay};
 use super::runs::{Comparison, DamagedFile, ShardPlace};
 use engine::catalog::Catalog;
 use engine::commitlog::{Epoch, Epochs, EpochsError, FlushMode, LogShape, ReplayEnd};
-use engine::consumequeue::RunIdentity;
 use engine::limits::SEGMENT_BYTES_MIN;
+use engine::page::FileIdentity;
 use engine::shard::{OpenError, SealLimits};
 use runtime::file::{
     FileLock, FileSystem, OpenMode, StoreFile, direct_io_block_bytes, replace_file,
@@ -170,12 +170,12 @@ struct About {
 }
 
 impl About {
-    fn run_identity(&self, shard: u8) -> Result<RunIdentity, StoreError> {
+    fn run_identity(&self, shard: u8) -> Result<FileIdentity, StoreError> {
         let store_id = u128::from_str_radix(&self.store_id, 16).map_err(|error| {
             let reason = format!("store_id: {error}");
             StoreError::Damaged { path: PathBuf::from("STORE"), reason }
         })?;
-        Ok(RunIdentity { store_id, shard, seed: self.seed })
+        Ok(FileIdentity { store_id, shard, seed: self.seed })
     }
 
     fn shape(&self) -> LogShape {

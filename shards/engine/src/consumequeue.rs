@@ -14,10 +14,7 @@ mod slots;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-pub use run::{
-    ENTRIES_PER_PAGE, EncodedRun, PAGE_BYTES, RunDraft, RunError, RunHead, RunIdentity, RunQueue,
-    RunTimers, read_page,
-};
+pub use run::{ENTRIES_PER_PAGE, EncodedRun, RunDraft, RunHead, RunQueue, RunTimers, read_page};
 use runs::Runs;
 pub use runs::{Place, Run};
 use slots::Slots;
@@ -476,10 +473,11 @@ impl ConsumeQueues {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::{FileIdentity, PAGE_BYTES};
     use proptest::prelude::*;
 
     const KEY: QueueKey = QueueKey { topic: 1, queue: 0 };
-    const IDENTITY: RunIdentity = RunIdentity { store_id: 1, shard: 0, seed: 3 };
+    const IDENTITY: FileIdentity = FileIdentity { store_id: 1, shard: 0, seed: 3 };
 
     fn entry(number: u64) -> QueueEntry {
         QueueEntry { payload: number * 8, size_bytes: 100, tag: number as i32, stored_ms: number }

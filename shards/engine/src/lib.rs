@@ -14,6 +14,7 @@ pub mod hold;
 pub mod limits;
 pub mod messageindex;
 pub mod offsets;
+pub mod page;
 pub mod retention;
 pub mod shard;
 pub mod ticket;

@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use draft::{EncodedIndex, IndexDraft};
-pub use file::{ENTRIES_PER_INDEX_PAGE, INDEX_PAGE_BYTES, IndexEntry, IndexHead, read_entries};
+pub use file::{ENTRIES_PER_INDEX_PAGE, IndexEntry, IndexHead, read_entries};
 pub use files::{IndexFiles, Located};
 pub use key::{has_key, key_hash, keys_of};
 pub use merge::{Merge, MergeError, MergeStep};

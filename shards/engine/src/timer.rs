@@ -20,6 +20,7 @@ pub use recalls::{Recalls, read_recalled, write_recalled};
 
 use crate::consumequeue::{QueueEntry, QueueKey};
 use crate::limits::{DELAY_RETRY_MS, TIMER_AHEAD_MS, TIMERS_NEAR_MAX};
+use crate::page::PAGE_BYTES;
 
 /// The incarnation of rmq_sys_wheel_timer: it exists once per shard, always.
 pub const TIMER_TOPIC_INCARNATION: u32 = 4;
@@ -312,7 +313,7 @@ impl Timers {
         let before = index as u64 * self.per_page;
         TimerPage {
             run: run.range.clone(),
-            address: run.address + index as u64 * PAGE_BYTES,
+            address: run.address + (index * PAGE_BYTES) as u64,
             page: run.page + index as u64,
             count: (run.count - before).min(self.per_page) as usize,
             next: run.firsts.get(index + 1).copied().unwrap_or(TimerKey::MAX),
@@ -430,6 +431,3 @@ impl Timers {
         timers * size_of::<Timer>() + firsts * size_of::<TimerKey>()
     }
 }
-
-/// Bytes of a page of a run.
-const PAGE_BYTES: u64 = 4096;

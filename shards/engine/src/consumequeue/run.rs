@@ -3,17 +3,15 @@
 
 use std::ops::Range;
 
-use crc32fast::Hasher;
-
 use super::{QueueEntry, QueueKey};
-
-/// Unit of a run file; entries are verified a page at a time.
-pub const PAGE_BYTES: usize = 4096;
+use crate::page::{
+    FileError, FileIdentity, FirstPage, PAGE_BYTES, PAGE_HEAD_BYTES, open_page, seal_page, u32_at,
+    u64_at,
+};
 
 const MAGIC: [u8; 8] = *b"RINGRUN\x01";
 const ENTRY_BYTES: usize = 24;
 const QUEUE_BYTES: usize = 24;
-const PAGE_HEAD_BYTES: usize = 8;
 const TIMER_FIRST_BYTES: usize = 16;
 
 /// Entries of one page.
@@ -24,43 +22,6 @@ const COUNT_MAX: u64 = 1 << 28;
 
 /// Bytes of notes above this are not a run's.
 const NOTES_BYTES_MAX: u64 = 1 << 31;
-
-/// Whose runs they are: a file of another store or shard, or in another place, is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RunIdentity {
-    /// The store.
-    pub store_id: u128,
-    /// The shard.
-    pub shard: u8,
-    /// Start of every checksum.
-    pub seed: u32,
-}
-
-impl RunIdentity {
-    /// The checksum of a part of a run or of a snapshot.
-    pub fn sum(&self, bytes: &[u8]) -> u32 {
-        let mut hasher = Hasher::new_with_initial(self.seed);
-        hasher.update(bytes);
-        hasher.finalize()
-    }
-}
-
-/// Why a file is not the run it should be.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RunError {
-    /// It is too short for what it says of itself.
-    #[error("it ends after {0} bytes")]
-    Short(usize),
-    /// The checksum of a part is wrong.
-    #[error("the checksum of its {0} is wrong")]
-    Checksum(&'static str),
-    /// It is whole, but of another store, shard or slice.
-    #[error("it belongs to another store, shard or place of the log")]
-    Foreign,
-    /// Its numbers do not fit each other.
-    #[error("its numbers do not fit each other")]
-    Numbers,
-}
 
 /// The entries of one queue in a run: they follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,7 +121,7 @@ impl RunDraft {
     }
 
     /// The file's content; `notes` as in [`RunHead::notes`].
-    pub fn encode(mut self, identity: &RunIdentity, notes: Vec<u8>) -> EncodedRun {
+    pub fn encode(mut self, identity: &FileIdentity, notes: Vec<u8>) -> EncodedRun {
         self.queues.sort_unstable_by_key(|queue| queue.key);
         let directory = PAGE_BYTES + self.queues.len() * QUEUE_BYTES;
         let notes_start = directory.next_multiple_of(PAGE_BYTES);
@@ -203,8 +164,7 @@ impl RunDraft {
         for page in 0..pages {
             let place = pages_start + page as usize * PAGE_BYTES;
             let bytes = &mut bytes[place..place + PAGE_BYTES];
-            let sum = page_sum(identity.seed, self.range.start, page, bytes);
-            bytes[0..4].copy_from_slice(&sum.to_le_bytes());
+            seal_page(identity.seed, self.range.start, page, bytes);
         }
         let stored_ms = if at == 0 { (0, 0) } else { (oldest, newest) };
         let head = RunHead {
@@ -245,24 +205,24 @@ impl RunHead {
     ///
     /// # Errors
     /// It is no run of this shard.
-    pub fn measure(identity: &RunIdentity, page: &[u8]) -> Result<u64, RunError> {
+    pub fn measure(identity: &FileIdentity, page: &[u8]) -> Result<u64, FileError> {
         Ok(Sizes::read(identity, page)?.pages_start)
     }
 
     /// Reads a head; `bytes` may go on behind it.
     ///
     /// # Errors
-    /// [`RunError`]: it is not the run of this slice.
+    /// [`FileError`]: it is not the run of this slice.
     pub fn read(
-        identity: &RunIdentity,
+        identity: &FileIdentity,
         range: &Range<u64>,
         bytes: &[u8],
-    ) -> Result<RunHead, RunError> {
+    ) -> Result<RunHead, FileError> {
         let sizes = Sizes::read(identity, bytes)?;
-        if sizes.range != *range {
-            return Err(RunError::Foreign);
+        if sizes.first.range != *range {
+            return Err(FileError::Foreign);
         }
-        let short = RunError::Short(bytes.len());
+        let short = FileError::Short(bytes.len());
         let directory_end = PAGE_BYTES + sizes.queues as usize * QUEUE_BYTES;
         let directory = bytes.get(PAGE_BYTES..directory_end).ok_or(short.clone())?;
         let notes_start = directory_end.next_multiple_of(PAGE_BYTES);
@@ -272,17 +232,17 @@ impl RunHead {
         let firsts_end = firsts_start + sizes.timer_pages() as usize * TIMER_FIRST_BYTES;
         let firsts = bytes.get(firsts_start..firsts_end).ok_or(short)?;
         if sizes.timers > 0 && identity.sum(firsts) != sizes.timers_sum {
-            return Err(RunError::Checksum("timer directory"));
+            return Err(FileError::Checksum("timer directory"));
         }
         let firsts: Vec<_> = firsts
             .chunks_exact(TIMER_FIRST_BYTES)
             .map(|first| (u64_at(first, 0), u64_at(first, 8)))
             .collect();
         if identity.sum(directory) != sizes.directory_sum {
-            return Err(RunError::Checksum("directory"));
+            return Err(FileError::Checksum("directory"));
         }
         if identity.sum(notes) != sizes.notes_sum {
-            return Err(RunError::Checksum("notes"));
+            return Err(FileError::Checksum("notes"));
         }
         let mut queues = Vec::with_capacity(sizes.queues as usize);
         let mut start = 0u64;
@@ -290,18 +250,18 @@ impl RunHead {
             let key = QueueKey { topic: u32_at(item, 0), queue: u32_at(item, 4) };
             let (first, count) = (u64_at(item, 8), u64_at(item, 16));
             queues.push(RunQueue { key, first, count, start });
-            start = start.checked_add(count).ok_or(RunError::Numbers)?;
-            first.checked_add(count).ok_or(RunError::Numbers)?;
+            start = start.checked_add(count).ok_or(FileError::Numbers)?;
+            first.checked_add(count).ok_or(FileError::Numbers)?;
         }
         let rises = queues.windows(2).all(|pair| pair[0].key < pair[1].key);
         let timers_rise =
             firsts.is_sorted() && firsts.last().is_none_or(|it| *it <= sizes.timers_last);
         if !rises || !timers_rise || start != sizes.entries {
-            return Err(RunError::Numbers);
+            return Err(FileError::Numbers);
         }
         Ok(RunHead {
-            range: sizes.range,
-            stored_ms: sizes.stored_ms,
+            range: sizes.first.range,
+            stored_ms: sizes.first.stored_ms,
             pages_start: sizes.pages_start,
             pages: sizes.entries.div_ceil(ENTRIES_PER_PAGE),
             queues,
@@ -323,18 +283,11 @@ impl RunHead {
         self.pages_start + (self.pages + self.timers.pages()) * PAGE_BYTES as u64
     }
 
-    fn write(&self, identity: &RunIdentity, entries: u64, firsts_sum: u32, bytes: &mut [u8]) {
+    fn write(&self, identity: &FileIdentity, entries: u64, firsts_sum: u32, bytes: &mut [u8]) {
         let directory_end = PAGE_BYTES + self.queues.len() * QUEUE_BYTES;
         let directory_sum = identity.sum(&bytes[PAGE_BYTES..directory_end]);
         let notes_sum = identity.sum(&self.notes);
         let page = &mut bytes[..PAGE_BYTES];
-        page[0..8].copy_from_slice(&MAGIC);
-        page[12..16].copy_from_slice(&u32::from(identity.shard).to_le_bytes());
-        page[16..32].copy_from_slice(&identity.store_id.to_le_bytes());
-        page[32..40].copy_from_slice(&self.range.start.to_le_bytes());
-        page[40..48].copy_from_slice(&self.range.end.to_le_bytes());
-        page[48..56].copy_from_slice(&self.stored_ms.0.to_le_bytes());
-        page[56..64].copy_from_slice(&self.stored_ms.1.to_le_bytes());
         page[64..72].copy_from_slice(&entries.to_le_bytes());
         page[72..80].copy_from_slice(&(self.queues.len() as u64).to_le_bytes());
         page[80..88].copy_from_slice(&(self.notes.len() as u64).to_le_bytes());
@@ -346,15 +299,14 @@ impl RunHead {
             page[112..120].copy_from_slice(&self.timers.last.0.to_le_bytes());
             page[120..128].copy_from_slice(&self.timers.last.1.to_le_bytes());
         }
-        let head_sum = identity.sum(&page[12..]);
-        page[8..12].copy_from_slice(&head_sum.to_le_bytes());
+        let first = FirstPage { range: self.range.clone(), stored_ms: self.stored_ms };
+        first.write(&MAGIC, identity, page);
     }
 }
 
 /// The numbers of a run's first page.
 struct Sizes {
-    range: Range<u64>,
-    stored_ms: (u64, u64),
+    first: FirstPage,
     entries: u64,
     queues: u64,
     notes_bytes: u64,
@@ -367,15 +319,8 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn read(identity: &RunIdentity, bytes: &[u8]) -> Result<Sizes, RunError> {
-        let page = bytes.get(..PAGE_BYTES).ok_or(RunError::Short(bytes.len()))?;
-        if page[0..8] != MAGIC || u32_at(page, 8) != identity.sum(&page[12..]) {
-            return Err(RunError::Checksum("first page"));
-        }
-        let store_id = u128::from_le_bytes(page[16..32].try_into().expect("16 bytes"));
-        if u32_at(page, 12) != u32::from(identity.shard) || store_id != identity.store_id {
-            return Err(RunError::Foreign);
-        }
+    fn read(identity: &FileIdentity, bytes: &[u8]) -> Result<Sizes, FileError> {
+        let (first, page) = FirstPage::read(&MAGIC, identity, bytes)?;
         let (entries, queues, notes_bytes) = (u64_at(page, 64), u64_at(page, 72), u64_at(page, 80));
         let timers = u64_at(page, 96);
         if entries > COUNT_MAX
@@ -383,7 +328,7 @@ impl Sizes {
             || notes_bytes > NOTES_BYTES_MAX
             || timers > COUNT_MAX
         {
-            return Err(RunError::Numbers);
+            return Err(FileError::Numbers);
         }
         let directory_end = PAGE_BYTES as u64 + queues * QUEUE_BYTES as u64;
         let notes_end = directory_end.next_multiple_of(PAGE_BYTES as u64) + notes_bytes;
@@ -391,8 +336,7 @@ impl Sizes {
         let firsts_end =
             firsts_start + timers.div_ceil(ENTRIES_PER_PAGE) * TIMER_FIRST_BYTES as u64;
         Ok(Sizes {
-            range: u64_at(page, 32)..u64_at(page, 40),
-            stored_ms: (u64_at(page, 48), u64_at(page, 56)),
+            first,
             entries,
             queues,
             notes_bytes,
@@ -422,13 +366,10 @@ pub fn read_page(
     bytes: &[u8],
     wanted: Range<usize>,
     out: &mut Vec<QueueEntry>,
-) -> Result<(), RunError> {
-    if u32_at(bytes, 0) != page_sum(seed, start, page, bytes) {
-        return Err(RunError::Checksum("page"));
-    }
+) -> Result<(), FileError> {
+    let entries = open_page(seed, start, page, bytes)?;
     for index in wanted {
-        let at = PAGE_HEAD_BYTES + index * ENTRY_BYTES;
-        let entry = &bytes[at..at + ENTRY_BYTES];
+        let entry = &entries[index * ENTRY_BYTES..][..ENTRY_BYTES];
         out.push(QueueEntry {
             payload: u64_at(entry, 0),
             size_bytes: u32_at(entry, 8),
@@ -449,30 +390,13 @@ fn write_entry(pages: &mut [u8], number: u64, entry: &QueueEntry) {
     to[16..24].copy_from_slice(&entry.stored_ms.to_le_bytes());
 }
 
-/// A page's checksum knows where it belongs.
-fn page_sum(seed: u32, start: u64, page: u64, bytes: &[u8]) -> u32 {
-    let mut hasher = Hasher::new_with_initial(seed);
-    hasher.update(&start.to_le_bytes());
-    hasher.update(&page.to_le_bytes());
-    hasher.update(&bytes[4..PAGE_BYTES]);
-    hasher.finalize()
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const IDENTITY: RunIdentity = RunIdentity { store_id: 77, shard: 2, seed: 9 };
+    const IDENTITY: FileIdentity = FileIdentity { store_id: 77, shard: 2, seed: 9 };
 
     fn draft(counts: &[u64]) -> RunDraft {
         let mut draft = RunDraft::new(4096..1 << 20);
@@ -504,7 +428,7 @@ mod tests {
         }
     }
 
-    fn all(encoded: &EncodedRun, head: &RunHead) -> Result<Vec<QueueEntry>, RunError> {
+    fn all(encoded: &EncodedRun, head: &RunHead) -> Result<Vec<QueueEntry>, FileError> {
         let mut out = Vec::new();
         let total: u64 = head.queues.iter().map(|queue| queue.count).sum();
         for page in 0..head.pages {
@@ -567,7 +491,7 @@ mod tests {
             // Padding behind directory and notes is nobody's.
             match found {
                 Ok(entries) => prop_assert_eq!(Ok(entries), all(&encoded, &head)),
-                Err(error) => prop_assert!(matches!(error, RunError::Checksum(_)), "{}", error),
+                Err(error) => prop_assert!(matches!(error, FileError::Checksum(_)), "{}", error),
             }
         }
     }
@@ -575,13 +499,13 @@ mod tests {
     #[test]
     fn a_run_of_another_place_or_store_is_none() {
         let encoded = draft(&[3]).encode(&IDENTITY, Vec::new());
-        let read = |identity: &RunIdentity, start| {
+        let read = |identity: &FileIdentity, start| {
             RunHead::read(identity, &(start..1 << 20), &encoded.bytes).map(|_| ())
         };
         assert_eq!(read(&IDENTITY, 4096), Ok(()));
-        assert_eq!(read(&IDENTITY, 0), Err(RunError::Foreign));
-        assert_eq!(read(&RunIdentity { shard: 1, ..IDENTITY }, 4096), Err(RunError::Foreign));
+        assert_eq!(read(&IDENTITY, 0), Err(FileError::Foreign));
+        assert_eq!(read(&FileIdentity { shard: 1, ..IDENTITY }, 4096), Err(FileError::Foreign));
         let short = RunHead::read(&IDENTITY, &(4096..1 << 20), &encoded.bytes[..100]);
-        assert_eq!(short, Err(RunError::Short(100)));
+        assert_eq!(short, Err(FileError::Short(100)));
     }
 }

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::QueueKey;
-use super::run::{ENTRIES_PER_PAGE, PAGE_BYTES, RunHead, RunQueue, find_queue};
+use super::run::{ENTRIES_PER_PAGE, RunHead, RunQueue, find_queue};
 use crate::limits::READ_BLOCK_BYTES;
+use crate::page::PAGE_BYTES;
 
 /// A run on disk.
 #[derive(Clone, PartialEq, Eq, Debug)]

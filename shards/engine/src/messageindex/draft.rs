@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::file::{IndexEntry, IndexHead, IndexWriter};
 use super::recent::Chunk;
-use crate::consumequeue::RunIdentity;
+use crate::page::FileIdentity;
 
 /// See the module's first lines. Shared with the thread that writes it: until the file is there questions
 /// are answered from it.
@@ -49,7 +49,7 @@ impl IndexDraft {
     }
 
     /// The file's content. Takes a while: not on a core.
-    pub fn encode(&self, identity: &RunIdentity) -> EncodedIndex {
+    pub fn encode(&self, identity: &FileIdentity) -> EncodedIndex {
         let filled = || self.chunks.iter().filter(|chunk| !chunk.entries.is_empty());
         let oldest_ms = filled().map(|chunk| chunk.oldest_ms).min().unwrap_or(0);
         let newest_ms = filled().map(|chunk| chunk.newest_ms).max().unwrap_or(0);

@@ -3,19 +3,16 @@
 
 use std::ops::Range;
 
-use crc32fast::Hasher;
-
-use crate::consumequeue::{RunError, RunIdentity};
-
-/// Unit of an index file; entries are verified a page at a time.
-pub const INDEX_PAGE_BYTES: usize = 4096;
+use crate::page::{
+    FileError, FileIdentity, FirstPage, PAGE_BYTES, PAGE_HEAD_BYTES, open_page, seal_page, u32_at,
+    u64_at,
+};
 
 const MAGIC: [u8; 8] = *b"RINGIDX\x01";
 const ENTRY_BYTES: usize = 12;
-const PAGE_HEAD_BYTES: usize = 8;
 
 /// Entries of one page.
-pub const ENTRIES_PER_INDEX_PAGE: usize = (INDEX_PAGE_BYTES - PAGE_HEAD_BYTES) / ENTRY_BYTES;
+pub const ENTRIES_PER_INDEX_PAGE: usize = (PAGE_BYTES - PAGE_HEAD_BYTES) / ENTRY_BYTES;
 
 /// Pages above this are not an index file's: a segment has fewer keys.
 const PAGES_MAX: u64 = 1 << 24;
@@ -51,7 +48,7 @@ pub struct IndexHead {
 
 /// Bytes before the pages of a file with so many of them.
 fn pages_start(pages: u64) -> u64 {
-    INDEX_PAGE_BYTES as u64 + (pages * 4).next_multiple_of(INDEX_PAGE_BYTES as u64)
+    PAGE_BYTES as u64 + (pages * 4).next_multiple_of(PAGE_BYTES as u64)
 }
 
 impl IndexHead {
@@ -59,33 +56,33 @@ impl IndexHead {
     ///
     /// # Errors
     /// It is no index file of this shard.
-    pub fn measure(identity: &RunIdentity, page: &[u8]) -> Result<u64, RunError> {
+    pub fn measure(identity: &FileIdentity, page: &[u8]) -> Result<u64, FileError> {
         Ok(pages_start(Sizes::read(identity, page)?.pages()))
     }
 
     /// Reads a head; `bytes` may go on behind it.
     ///
     /// # Errors
-    /// [`RunError`]: it is not the index file of this range.
+    /// [`FileError`]: it is not the index file of this range.
     pub fn read(
-        identity: &RunIdentity,
+        identity: &FileIdentity,
         range: &Range<u64>,
         bytes: &[u8],
-    ) -> Result<IndexHead, RunError> {
+    ) -> Result<IndexHead, FileError> {
         let sizes = Sizes::read(identity, bytes)?;
-        if sizes.range != *range {
-            return Err(RunError::Foreign);
+        if sizes.first.range != *range {
+            return Err(FileError::Foreign);
         }
-        let end = INDEX_PAGE_BYTES + sizes.pages() as usize * 4;
-        let directory = bytes.get(INDEX_PAGE_BYTES..end).ok_or(RunError::Short(bytes.len()))?;
+        let end = PAGE_BYTES + sizes.pages() as usize * 4;
+        let directory = bytes.get(PAGE_BYTES..end).ok_or(FileError::Short(bytes.len()))?;
         if identity.sum(directory) != sizes.directory_sum {
-            return Err(RunError::Checksum("directory"));
+            return Err(FileError::Checksum("directory"));
         }
         let directory: Vec<u32> = directory.chunks_exact(4).map(|item| u32_at(item, 0)).collect();
         if !directory.is_sorted() {
-            return Err(RunError::Numbers);
+            return Err(FileError::Numbers);
         }
-        let Sizes { range, stored_ms, entries, .. } = sizes;
+        let Sizes { first: FirstPage { range, stored_ms }, entries, .. } = sizes;
         Ok(IndexHead { range, stored_ms, entries, directory })
     }
 
@@ -96,7 +93,7 @@ impl IndexHead {
 
     /// Bytes of the whole file.
     pub fn file_bytes(&self) -> u64 {
-        self.pages_start() + (self.directory.len() * INDEX_PAGE_BYTES) as u64
+        self.pages_start() + (self.directory.len() * PAGE_BYTES) as u64
     }
 
     /// Entries of a page.
@@ -106,58 +103,38 @@ impl IndexHead {
     }
 
     /// What the file begins with: everything before its pages.
-    pub fn write(&self, identity: &RunIdentity) -> Vec<u8> {
+    pub fn write(&self, identity: &FileIdentity) -> Vec<u8> {
         let mut bytes = vec![0; self.pages_start() as usize];
         for (index, hash) in self.directory.iter().enumerate() {
-            let at = INDEX_PAGE_BYTES + index * 4;
+            let at = PAGE_BYTES + index * 4;
             bytes[at..at + 4].copy_from_slice(&hash.to_le_bytes());
         }
-        let directory_end = INDEX_PAGE_BYTES + self.directory.len() * 4;
-        let directory_sum = identity.sum(&bytes[INDEX_PAGE_BYTES..directory_end]);
-        let page = &mut bytes[..INDEX_PAGE_BYTES];
-        page[0..8].copy_from_slice(&MAGIC);
-        page[12..16].copy_from_slice(&u32::from(identity.shard).to_le_bytes());
-        page[16..32].copy_from_slice(&identity.store_id.to_le_bytes());
-        page[32..40].copy_from_slice(&self.range.start.to_le_bytes());
-        page[40..48].copy_from_slice(&self.range.end.to_le_bytes());
-        page[48..56].copy_from_slice(&self.stored_ms.0.to_le_bytes());
-        page[56..64].copy_from_slice(&self.stored_ms.1.to_le_bytes());
+        let directory_end = PAGE_BYTES + self.directory.len() * 4;
+        let directory_sum = identity.sum(&bytes[PAGE_BYTES..directory_end]);
+        let page = &mut bytes[..PAGE_BYTES];
         page[64..72].copy_from_slice(&self.entries.to_le_bytes());
         page[72..76].copy_from_slice(&directory_sum.to_le_bytes());
-        let sum = identity.sum(&page[12..]);
-        page[8..12].copy_from_slice(&sum.to_le_bytes());
+        let first = FirstPage { range: self.range.clone(), stored_ms: self.stored_ms };
+        first.write(&MAGIC, identity, page);
         bytes
     }
 }
 
 /// The numbers of a file's first page.
 struct Sizes {
-    range: Range<u64>,
-    stored_ms: (u64, u64),
+    first: FirstPage,
     entries: u64,
     directory_sum: u32,
 }
 
 impl Sizes {
-    fn read(identity: &RunIdentity, bytes: &[u8]) -> Result<Sizes, RunError> {
-        let page = bytes.get(..INDEX_PAGE_BYTES).ok_or(RunError::Short(bytes.len()))?;
-        if page[0..8] != MAGIC || u32_at(page, 8) != identity.sum(&page[12..]) {
-            return Err(RunError::Checksum("first page"));
-        }
-        let store_id = u128::from_le_bytes(page[16..32].try_into().expect("16 bytes"));
-        if u32_at(page, 12) != u32::from(identity.shard) || store_id != identity.store_id {
-            return Err(RunError::Foreign);
-        }
-        let sizes = Sizes {
-            range: u64_at(page, 32)..u64_at(page, 40),
-            stored_ms: (u64_at(page, 48), u64_at(page, 56)),
-            entries: u64_at(page, 64),
-            directory_sum: u32_at(page, 72),
-        };
-        let is_sane = sizes.pages() <= PAGES_MAX
-            && sizes.range.start < sizes.range.end
-            && sizes.stored_ms.0 <= sizes.stored_ms.1;
-        if is_sane { Ok(sizes) } else { Err(RunError::Numbers) }
+    fn read(identity: &FileIdentity, bytes: &[u8]) -> Result<Sizes, FileError> {
+        let (first, page) = FirstPage::read(&MAGIC, identity, bytes)?;
+        let sizes = Sizes { first, entries: u64_at(page, 64), directory_sum: u32_at(page, 72) };
+        let FirstPage { range, stored_ms } = &sizes.first;
+        let is_sane =
+            sizes.pages() <= PAGES_MAX && range.start < range.end && stored_ms.0 <= stored_ms.1;
+        if is_sane { Ok(sizes) } else { Err(FileError::Numbers) }
     }
 
     fn pages(&self) -> u64 {
@@ -168,7 +145,7 @@ impl Sizes {
 /// Makes pages of entries that come in order, and in the end the head.
 #[derive(Debug)]
 pub(super) struct IndexWriter {
-    identity: RunIdentity,
+    identity: FileIdentity,
     head: IndexHead,
     expected: u64,
     /// Entries of the page that is being filled.
@@ -178,7 +155,7 @@ pub(super) struct IndexWriter {
 impl IndexWriter {
     /// A file of exactly so many entries.
     pub fn new(
-        identity: RunIdentity,
+        identity: FileIdentity,
         range: Range<u64>,
         stored_ms: (u64, u64),
         entries: usize,
@@ -195,7 +172,7 @@ impl IndexWriter {
     /// Bytes of the whole file.
     pub fn file_bytes(&self) -> u64 {
         let pages = self.expected.div_ceil(ENTRIES_PER_INDEX_PAGE as u64);
-        self.pages_start() + pages * INDEX_PAGE_BYTES as u64
+        self.pages_start() + pages * PAGE_BYTES as u64
     }
 
     /// Adds an entry to the last page of `out`, or begins one; a page that is full is finished.
@@ -218,11 +195,10 @@ impl IndexWriter {
 
     fn finish_page(&mut self, out: &mut Vec<u8>) {
         let used = PAGE_HEAD_BYTES + self.in_page * ENTRY_BYTES;
-        out.resize(out.len() + INDEX_PAGE_BYTES - used, 0);
-        let start = out.len() - INDEX_PAGE_BYTES;
+        out.resize(out.len() + PAGE_BYTES - used, 0);
+        let start = out.len() - PAGE_BYTES;
         let number = self.head.directory.len() as u64 - 1;
-        let sum = page_sum(self.identity.seed, self.head.range.start, number, &out[start..]);
-        out[start..start + 4].copy_from_slice(&sum.to_le_bytes());
+        seal_page(self.identity.seed, self.head.range.start, number, &mut out[start..]);
         self.in_page = 0;
     }
 
@@ -246,32 +222,11 @@ pub fn read_entries(
     page: u64,
     count: usize,
     bytes: &[u8],
-) -> Result<impl DoubleEndedIterator<Item = IndexEntry> + Clone, RunError> {
-    let bytes = bytes.get(..INDEX_PAGE_BYTES).ok_or(RunError::Short(bytes.len()))?;
-    if u32_at(bytes, 0) != page_sum(seed, start, page, bytes) {
-        return Err(RunError::Checksum("page"));
-    }
-    let entries = bytes[PAGE_HEAD_BYTES..].chunks_exact(ENTRY_BYTES).take(count);
+) -> Result<impl DoubleEndedIterator<Item = IndexEntry> + Clone, FileError> {
+    let entries = open_page(seed, start, page, bytes)?.chunks_exact(ENTRY_BYTES).take(count);
     Ok(entries.map(|item| IndexEntry {
         hash: u32_at(item, 0),
         place: u32_at(item, 4),
         after_ms: u32_at(item, 8),
     }))
-}
-
-/// A page's checksum knows where it belongs.
-fn page_sum(seed: u32, start: u64, page: u64, bytes: &[u8]) -> u32 {
-    let mut hasher = Hasher::new_with_initial(seed);
-    hasher.update(&start.to_le_bytes());
-    hasher.update(&page.to_le_bytes());
-    hasher.update(&bytes[4..INDEX_PAGE_BYTES]);
-    hasher.finalize()
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }

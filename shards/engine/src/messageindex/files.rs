@@ -5,8 +5,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::file::{ENTRIES_PER_INDEX_PAGE, INDEX_PAGE_BYTES, IndexHead};
+use super::file::{ENTRIES_PER_INDEX_PAGE, IndexHead};
 use crate::limits::{INDEX_DIRECTORY_PAGES_MAX, INDEX_READ_BYTES};
+use crate::page::PAGE_BYTES;
 
 /// An index file on disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,8 +47,8 @@ impl Located {
 
     /// Addresses of a page.
     pub fn addresses(&self, page: u64) -> Range<u64> {
-        let start = self.address + self.pages_start + page * INDEX_PAGE_BYTES as u64;
-        start..start + INDEX_PAGE_BYTES as u64
+        let start = self.address + self.pages_start + page * PAGE_BYTES as u64;
+        start..start + PAGE_BYTES as u64
     }
 
     /// Entries of a page.

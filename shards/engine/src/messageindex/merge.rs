@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::draft::{SORTED_BITS_MAX, sort_part};
 use super::file::{IndexEntry, IndexHead, IndexWriter, read_entries};
-use crate::consumequeue::{RunError, RunIdentity};
+use crate::page::{FileError, FileIdentity, PAGE_BYTES};
 
 /// Entries that are sorted at a time: they and their copies take 192 KiB.
 const BATCH_ENTRIES: u64 = 1 << 13;
@@ -19,7 +19,7 @@ pub struct MergeError {
     /// The file's part of the log.
     pub range: Range<u64>,
     /// What is wrong with it.
-    pub source: RunError,
+    pub source: FileError,
 }
 
 /// One of the files.
@@ -34,7 +34,7 @@ struct Input {
 /// See the module's first lines.
 #[derive(Debug)]
 pub struct Merge {
-    identity: RunIdentity,
+    identity: FileIdentity,
     inputs: Vec<Input>,
     writer: IndexWriter,
     start: u64,
@@ -67,7 +67,7 @@ impl Merge {
     ///
     /// # Panics
     /// When they do not, or there are none.
-    pub fn new(identity: RunIdentity, heads: Vec<IndexHead>) -> Merge {
+    pub fn new(identity: FileIdentity, heads: Vec<IndexHead>) -> Merge {
         assert!(heads.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
         let (first, last) = (heads.first().expect("some"), heads.last().expect("some"));
         let range = first.range.start..last.range.end;
@@ -129,7 +129,7 @@ impl Merge {
         let left = input.head.directory.len() as u64 - input.page;
         let failed = |source| MergeError { range: input.head.range.clone(), source };
         let mut given = 0;
-        for page in bytes.chunks_exact(super::INDEX_PAGE_BYTES).take(left as usize) {
+        for page in bytes.chunks_exact(PAGE_BYTES).take(left as usize) {
             let (seed, start) = (self.identity.seed, input.head.range.start);
             let count = input.head.entries_of(input.page);
             let entries = read_entries(seed, start, input.page, count, page).map_err(failed)?;
@@ -137,7 +137,7 @@ impl Merge {
             input.page += 1;
             given += 1;
         }
-        if given == 0 { Err(failed(RunError::Short(bytes.len()))) } else { Ok(()) }
+        if given == 0 { Err(failed(FileError::Short(bytes.len()))) } else { Ok(()) }
     }
 
     /// All was made: the last page is finished in `out`; what the file begins with.

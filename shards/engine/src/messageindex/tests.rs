@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::consumequeue::RunIdentity;
+use crate::page::{FileIdentity, PAGE_BYTES};
 
-const IDENTITY: RunIdentity = RunIdentity { store_id: 77, shard: 2, seed: 9 };
+const IDENTITY: FileIdentity = FileIdentity { store_id: 77, shard: 2, seed: 9 };
 const SEGMENT: u64 = 1 << 20;
 const TOPIC: u32 = 7;
 
@@ -85,8 +85,8 @@ impl Played {
             match merge.step(&mut bytes) {
                 MergeStep::Need { file, page } => {
                     let (input, head) = inputs[file];
-                    let at = head.pages_start() as usize + page as usize * INDEX_PAGE_BYTES;
-                    merge.supply(file, &input[at..at + INDEX_PAGE_BYTES]).expect("whole");
+                    let at = head.pages_start() as usize + page as usize * PAGE_BYTES;
+                    merge.supply(file, &input[at..at + PAGE_BYTES]).expect("whole");
                 }
                 MergeStep::Made => {}
                 MergeStep::Done => break,
@@ -236,12 +236,12 @@ proptest! {
         played.seal(SEGMENT);
         played.work();
         let (_, bytes, head) = &mut played.disk[0];
-        let directory_end = INDEX_PAGE_BYTES + head.directory.len() * 4;
+        let directory_end = PAGE_BYTES + head.directory.len() * 4;
         let at = place.index(bytes.len());
         bytes[at] ^= 1 << bit;
         let read = IndexHead::read(&IDENTITY, &head.range, bytes).and_then(|head| {
             for page in 0..head.directory.len() as u64 {
-                let at = head.pages_start() as usize + page as usize * INDEX_PAGE_BYTES;
+                let at = head.pages_start() as usize + page as usize * PAGE_BYTES;
                 read_entries(IDENTITY.seed, 0, page, head.entries_of(page), &bytes[at..])?.count();
             }
             Ok(())

@@ -95,8 +95,8 @@ mod tests {
     use super::super::NewMessage;
     use super::super::testing::{DELAY_MS, QUEUE, SHAPE, complete, message, shard, start_writes};
     use super::*;
-    use crate::consumequeue::RunIdentity;
     use crate::delay::Delays;
+    use crate::page::FileIdentity;
 
     const LOOK: DiskLook = DiskLook { used_percent: 1.0, size_bytes: 1 << 40, hour: 0 };
 
@@ -127,7 +127,7 @@ mod tests {
             shard.append_message(1, &large, None).expect("room");
             confirm(shard);
         }
-        let identity = RunIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
+        let identity = FileIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
         while let Some(slice) = shard.next_slice() {
             let encoded = slice.encode(&identity);
             shard.run_written(&encoded.head);

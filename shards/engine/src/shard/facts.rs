@@ -11,9 +11,10 @@ use super::open::OpenError;
 use crate::carried::{Carried, WaitingKey, read_moved, write_moved};
 use crate::catalog::{Catalog, is_deletion};
 use crate::commitlog::Kind;
-use crate::consumequeue::{QueueKey, RunHead, RunIdentity};
+use crate::consumequeue::{QueueKey, RunHead};
 use crate::delay::Delays;
 use crate::offsets::ConsumerOffsets;
+use crate::page::FileIdentity;
 use crate::timer::{Cursors, Recalls, read_recalled};
 use crate::transaction::{Endings, HALF_TOPIC_INCARNATION};
 
@@ -255,7 +256,7 @@ impl Snapshot {
     }
 
     /// The content of its file: magic, CRC-32 of what follows it, shard, store id, 0, state.
-    pub fn write(&self, identity: &RunIdentity) -> Vec<u8> {
+    pub fn write(&self, identity: &FileIdentity) -> Vec<u8> {
         let head = StateHead {
             at: self.at,
             stored_ms: self.stored_ms,
@@ -285,7 +286,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`SnapshotError`].
-    pub fn read(identity: &RunIdentity, at: u64, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
+    pub fn read(identity: &FileIdentity, at: u64, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
         let (head, state) = bytes.split_at_checked(HEAD_BYTES).ok_or(SnapshotError::Checksum)?;
         if head[0..8] != MAGIC || head[8..12] != identity.sum(&bytes[12..]).to_le_bytes() {
             return Err(SnapshotError::Checksum);

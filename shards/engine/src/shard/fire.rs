@@ -11,12 +11,13 @@ use super::append::{AppendRefused, NewMessage};
 use super::{Lookup, Shard};
 use crate::coldread::Cold;
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
-use crate::consumequeue::{PAGE_BYTES, QueueEntry, read_page};
+use crate::consumequeue::{QueueEntry, read_page};
 use crate::limits::{
     DELAY_RETRY_MS, FIRED_BYTES_PER_GROUP, FIRED_PER_GROUP_MAX, READ_BLOCK_BYTES,
     RECALLS_FORGOTTEN_EVERY_MS, RECALLS_MAX, TIMER_PAGES_PER_TURN, TIMER_PAGES_WANTED_MAX,
     TIMERS_LOOKED_AHEAD,
 };
+use crate::page::PAGE_BYTES;
 use crate::ticket::Ticket;
 use crate::timer::{Timer, TimerKey, TimerPage, Timers, write_recalled};
 

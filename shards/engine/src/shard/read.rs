@@ -9,14 +9,13 @@ use proto::record;
 use super::Shard;
 use crate::coldread::Cold;
 use crate::commitlog::{Kind, PREFIX_BYTES, Prefix, verify};
-use crate::consumequeue::{
-    ENTRIES_PER_PAGE, Entries, PAGE_BYTES, Place, QueueEntry, QueueKey, read_page,
-};
+use crate::consumequeue::{ENTRIES_PER_PAGE, Entries, Place, QueueEntry, QueueKey, read_page};
 use crate::filter::MessageFilter;
 use crate::hold::{HeldPull, Scanned};
 use crate::limits::{
     ENTRY_WINDOW, PAYLOAD_BYTES_MAX, SCANNED_BYTES_MAX, SCANNED_COST_MAX, SCANNED_ENTRIES_MAX,
 };
+use crate::page::PAGE_BYTES;
 
 /// What a pull asks for, checked by the broker.
 #[derive(Clone, Copy, Debug)]

@@ -9,9 +9,10 @@ use std::ops::Range;
 use super::Shard;
 use super::facts::{OwnRecord, compact};
 use crate::commitlog::Kind;
-use crate::consumequeue::{ConsumeQueues, EncodedRun, PAGE_BYTES, RunDraft, RunHead, RunIdentity};
+use crate::consumequeue::{ConsumeQueues, EncodedRun, RunDraft, RunHead};
 use crate::limits::{SEAL_ENTRIES, SEAL_INDEX_ENTRIES, SEAL_LOG_BYTES, SEAL_NOTE_BYTES};
 use crate::messageindex::{IndexHead, IndexWork, MessageIndex};
+use crate::page::{FileIdentity, PAGE_BYTES};
 use crate::timer::{TimerKey, TimerRun, Timers};
 
 /// When a slice is cut: as soon as one of these is reached.
@@ -45,7 +46,7 @@ impl Slice {
     }
 
     /// The content of its run. Takes a while: not on a core.
-    pub fn encode(self, identity: &RunIdentity) -> EncodedRun {
+    pub fn encode(self, identity: &FileIdentity) -> EncodedRun {
         let notes = compact(self.run.range().end, &self.notes);
         self.run.encode(identity, notes)
     }

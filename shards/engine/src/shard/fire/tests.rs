@@ -10,11 +10,12 @@ use super::super::testing::{QUEUE, SHAPE, complete, message};
 use super::super::{Opening, OpeningSettings, SealLimits, Snapshot};
 use super::*;
 use crate::commitlog::{CommitLog, Epochs, FlushMode, SegmentIdentity};
-use crate::consumequeue::{EncodedRun, RunIdentity};
+use crate::consumequeue::EncodedRun;
+use crate::page::FileIdentity;
 use crate::retention::{DiskLook, Retention};
 use crate::timer::TIMER_QUEUE;
 
-const IDENTITY: RunIdentity = RunIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
+const IDENTITY: FileIdentity = FileIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
 
 /// Slices are cut as soon as anything is durable.
 const SEAL: SealLimits = SealLimits { log_bytes: 1, entries: usize::MAX, note_bytes: usize::MAX };
