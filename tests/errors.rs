@@ -276,7 +276,7 @@ fn batches_are_refused() {
 #[test]
 fn properties_that_are_no_text_are_refused() {
     on_each_shape("", |talk| {
-        for (request, batch) in [(310, "false"), (320, "true")] {
+        for (request, batch) in [(310, "false"), (320, "true"), (325, "false")] {
             let header = format!(
                 r#"{{"code":{request},"extFields":{{"a":"p","b":"Text","c":"TBW102","d":"4","e":"0","f":"0","g":"1","h":"0","i":"K\u00zz","m":"{batch}"}},"flag":0,"language":"JAVA","opaque":77,"version":479}}"#
             );

@@ -269,8 +269,7 @@ impl Broker {
             let Question { asker, outcome, unanswered, .. } = question;
             match outcome {
                 Err(reason) => {
-                    let remark = format!("the messages cannot be read from disk now: {reason}");
-                    refuse(&asker, &Refusal::new(response::SYSTEM_ERROR, remark), outboxes);
+                    refuse(&asker, &Refusal::unreadable("the messages", &reason), outboxes);
                 }
                 Ok(_) if unanswered > 0 => {
                     let remark =

@@ -60,6 +60,13 @@ impl Refusal {
             ),
         )
     }
+
+    /// The disk does not give what is asked for: what that is, and the operating system's words. Apache
+    /// has no code for it: its files are mapped, and a read that fails is a fault of the JVM's memory.
+    pub fn unreadable(what: &str, reason: &str) -> Refusal {
+        let remark = format!("{what} cannot be read from disk now: {reason}");
+        Refusal::new(response::SYSTEM_ERROR, remark)
+    }
 }
 
 impl From<HeaderError> for Refusal {

@@ -1,9 +1,15 @@
-//! Refusals that no request of today can provoke through the wire, and a topic that is not durable yet.
+//! A core without a ring: the disk, the clock and the clients are the test. What is refused here no client
+//! could provoke in a test of the real program: reads that fail, tables that are full, time that passes.
+
+mod disk;
+mod full;
+mod time;
 
 use std::net::SocketAddr;
 
 use engine::catalog::{Catalog, Placement};
 use engine::commitlog::{CommitLog, Epochs, FlushMode, LogShape, SegmentIdentity};
+use engine::messageindex::MessageIndex;
 use engine::shard::{Opening, OpeningSettings, SealLimits};
 use proto::body::SubscriptionGroupConfig;
 use proto::code::{request, response};
@@ -17,7 +23,7 @@ use super::*;
 use crate::router::exchange::CROSSINGS_MAX;
 
 const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 16 << 20 };
-const NOW: Now = Now { wall_ms: 1, monotonic_ns: 1 };
+const START: Now = Now { wall_ms: 1_000_000, monotonic_ns: 1 };
 
 const PULL: [(&str, &str); 9] = [
     ("consumerGroup", "group"),
@@ -31,20 +37,26 @@ const PULL: [(&str, &str); 9] = [
     ("subVersion", "0"),
 ];
 
+/// Consumes `topic` as `group`, and produces as `group`.
+const HEARTBEAT: &[u8] = br#"{"clientID":"member","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"group","messageModel":"BROADCASTING","subscriptionDataSet":[{"expressionType":"TAG","subString":"*","subVersion":0,"topic":"topic"}],"unitMode":false}],"producerDataSet":[{"groupName":"group"}]}"#;
+
+/// An empty shard whose log holds its last MiB in memory, and whose queues leave it at once.
 fn shard() -> Shard {
     let mut epochs = Epochs::default();
     let life = epochs.raise(0, SHAPE.block_bytes);
-    let buffer = WriteBuffer::new(16 << 20, life.first).expect("memory");
+    let buffer = WriteBuffer::new(1 << 20, life.first).expect("memory");
     let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
     let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
     log.space_found(1 << 40);
-    let seal = SealLimits::default();
+    let seal = SealLimits { entries: 1, ..SealLimits::default() };
     let settings = OpeningSettings {
         delays_ms: Vec::new(),
         transaction_timeout_ms: 6_000,
         read_cache_bytes: 1 << 20,
     };
-    Opening::new(seal, SHAPE.segment_bytes, 0, 0).finish(ShardIndex(0), log, &settings).0
+    let keys = MessageIndex::new(SHAPE.seed, SHAPE.segment_bytes, true);
+    let opening = Opening::new(seal, SHAPE.segment_bytes, 0, 0).with_index(keys);
+    opening.finish(ShardIndex(0), log, &settings).0
 }
 
 fn settings() -> BrokerSettings {
@@ -84,9 +96,8 @@ fn settings() -> BrokerSettings {
     }
 }
 
-/// A broker on the first of `cores`, with a topic of two queues and a group.
-fn broker(cores: usize, group: SubscriptionGroupConfig) -> Broker {
-    let mut catalog = Catalog::default();
+/// A catalog with a topic of two queues and a group.
+fn catalog(cores: usize, group: SubscriptionGroupConfig, mut catalog: Catalog) -> Catalog {
     let topic = TopicConfig {
         topic_name: "topic".to_owned(),
         read_queue_nums: 2,
@@ -98,16 +109,11 @@ fn broker(cores: usize, group: SubscriptionGroupConfig) -> Broker {
     let mut payload = Vec::new();
     catalog.put_topic(1, topic, placement, None, &mut payload).expect("room");
     catalog.put_group(1, group, &mut payload).expect("room");
-    Broker::new(settings(), Router::new(0, cores, cores), vec![shard()], catalog, NOW)
+    catalog
 }
 
 fn group() -> SubscriptionGroupConfig {
     SubscriptionGroupConfig { group_name: "group".to_owned(), ..Default::default() }
-}
-
-fn origin(number: u64, crossings: usize) -> Origin {
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    Origin { connection: ConnectionId::from_bits(number), peer, crossings, has_record: false }
 }
 
 fn request(code: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
@@ -117,28 +123,151 @@ fn request(code: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a connection was answered, if anything: code and remark.
-fn answer(outboxes: &mut Outboxes, connection: ConnectionId) -> Option<(i32, String)> {
-    let bytes = outboxes.of(connection).expect("open").bytes();
-    let Ok(Scan::Frame { frame, .. }) = scan(bytes, bytes.len()) else { return None };
-    let command = Command::decode(&frame).expect("an answer");
-    let remark = command.remark.map(|remark| remark.to_cow().into_owned());
-    Some((command.code, remark.unwrap_or_default()))
+/// Fields of a send to `topic` in their short names.
+fn send<'a>(queue: &'a str, properties: &'a str) -> [(&'a str, &'a str); 10] {
+    [
+        ("a", "group"),
+        ("b", "topic"),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", queue),
+        ("f", "0"),
+        ("g", "1"),
+        ("h", "0"),
+        ("i", properties),
+        ("m", "false"),
+    ]
 }
 
-/// Asks on a connection of its own.
-fn ask(broker: &mut Broker, origin: Origin, bytes: &[u8]) -> Option<(i32, String)> {
-    let mut outboxes = Outboxes::default();
-    outboxes.open(origin.connection);
-    let Ok(Scan::Frame { frame, .. }) = scan(bytes, bytes.len()) else { panic!("a frame") };
-    let flow = broker.handle(NOW, origin, &frame, &mut outboxes).expect("a request");
-    assert_eq!(flow, Flow::Done);
-    answer(&mut outboxes, origin.connection)
+/// See the first lines.
+struct Core {
+    broker: Broker,
+    outboxes: Outboxes,
+    now: Now,
+    /// The log as it was written.
+    log: Vec<u8>,
+    connections: u64,
+}
+
+impl Core {
+    /// The only core.
+    fn alone() -> Core {
+        Core::new(1, catalog(1, group(), Catalog::default()))
+    }
+
+    fn new(cores: usize, catalog: Catalog) -> Core {
+        let router = Router::new(0, cores, cores);
+        Core {
+            broker: Broker::new(settings(), router, vec![shard()], catalog, START),
+            outboxes: Outboxes::default(),
+            now: START,
+            log: Vec::new(),
+            connections: 0,
+        }
+    }
+
+    /// The other end of a connection that begins.
+    fn connect(&mut self) -> Origin {
+        let connection = ConnectionId::from_bits(self.connections);
+        self.connections += 1;
+        self.outboxes.open(connection);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        Origin { connection, peer, crossings: 0, has_record: false }
+    }
+
+    /// Asks on a connection.
+    fn ask_on(&mut self, origin: Origin, code: i32, ext: &[(&str, &str)], body: &[u8]) {
+        self.take(origin, &request(code, ext, body));
+    }
+
+    /// A frame comes.
+    fn take(&mut self, origin: Origin, bytes: &[u8]) {
+        let Ok(Scan::Frame { frame, .. }) = scan(bytes, bytes.len()) else { panic!("a frame") };
+        let flow = self.broker.handle(self.now, origin, &frame, &mut self.outboxes);
+        assert_eq!(flow.expect("a request"), Flow::Done);
+    }
+
+    /// Asks on a connection of its own.
+    fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> ConnectionId {
+        let origin = self.connect();
+        self.ask_on(origin, code, ext, body);
+        origin.connection
+    }
+
+    /// What a connection was answered, if anything: code and remark.
+    fn answer(&mut self, connection: ConnectionId) -> Option<(i32, String)> {
+        let bytes = self.outboxes.of(connection).expect("open").bytes();
+        let Ok(Scan::Frame { frame, .. }) = scan(bytes, bytes.len()) else { return None };
+        let command = Command::decode(&frame).expect("an answer");
+        let remark = command.remark.map(|remark| remark.to_cow().into_owned());
+        Some((command.code, remark.unwrap_or_default()))
+    }
+
+    /// A field of an answer.
+    fn field(&mut self, connection: ConnectionId, name: &str) -> String {
+        let bytes = self.outboxes.of(connection).expect("open").bytes();
+        let Ok(Scan::Frame { frame, .. }) = scan(bytes, bytes.len()) else { panic!("no answer") };
+        let command = Command::decode(&frame).expect("an answer");
+        let found = command.ext.iter().find(|(key, _)| key.eq_str(name));
+        found.expect("it is there").1.to_cow().into_owned()
+    }
+
+    /// Asks, and is answered when the log's writes are done.
+    fn asked(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Option<(i32, String)> {
+        let connection = self.ask(code, ext, body);
+        self.turn();
+        self.turn();
+        self.answer(connection)
+    }
+
+    /// Asks, and is refused.
+    fn refused(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8], expect: (i32, &str)) {
+        let answered = self.asked(code, ext, body);
+        assert_eq!(answered, Some((expect.0, expect.1.to_owned())), "{code}");
+    }
+
+    /// Asks, and is not refused.
+    fn granted(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> ConnectionId {
+        let connection = self.ask(code, ext, body);
+        self.turn();
+        self.turn();
+        assert_eq!(self.answer(connection), Some((response::SUCCESS, String::new())), "{code}");
+        connection
+    }
+
+    /// It is so much later.
+    fn wait_ms(&mut self, ms: u64) {
+        self.now.wall_ms += ms;
+        self.now.monotonic_ns += ms * 1_000_000;
+    }
+
+    /// What a core does in a turn, with the log's writes done at once.
+    fn turn(&mut self) {
+        let Core { broker, outboxes, now, log, .. } = self;
+        for shard in &mut broker.shards {
+            while let Some(write) = shard.log_mut().next_write() {
+                let (start, end) = (write.range.start as usize, write.range.end as usize);
+                let bytes = shard.log().tail_bytes(write.range.start, end - start);
+                log.resize(end.max(log.len()), 0);
+                log[start..end].copy_from_slice(bytes.expect("not written yet"));
+                shard.log_mut().write_completed(&write.range, Ok(()));
+            }
+        }
+        broker.answer_confirmed(outboxes);
+        broker.retry_parked(*now, outboxes);
+        broker.answer_queries(*now, outboxes);
+        broker.tick(*now);
+        broker.fire_timers(*now);
+        broker.answer_woken(*now, outboxes);
+        broker.inquire(*now, outboxes);
+        broker.attend_calls(*now, outboxes);
+        broker.shards.iter_mut().for_each(Shard::turn_ended);
+    }
 }
 
 #[test]
 fn a_topic_that_is_there_is_answered_when_it_is_durable() {
-    let mut broker = broker(1, group());
+    let mut core = Core::alone();
     let ext = [
         ("topic", "made"),
         ("defaultTopic", "TBW102"),
@@ -148,62 +277,72 @@ fn a_topic_that_is_there_is_answered_when_it_is_durable() {
         ("topicFilterType", "SINGLE_TAG"),
         ("order", "false"),
     ];
-    let bytes = request(request::UPDATE_AND_CREATE_TOPIC, &ext, b"");
-    assert_eq!(ask(&mut broker, origin(0, 0), &bytes), None, "its record is not written");
-    assert_eq!(ask(&mut broker, origin(1, 0), &bytes), None, "it is the same record");
-    let log = broker.shards[0].log_mut();
-    while let Some(write) = log.next_write() {
-        log.write_completed(&write.range, Ok(()));
-    }
-    broker.answer_confirmed(&mut Outboxes::default());
-    let answered = ask(&mut broker, origin(2, 0), &bytes);
-    assert_eq!(answered.map(|(code, _)| code), Some(response::SUCCESS));
+    let code = request::UPDATE_AND_CREATE_TOPIC;
+    let made = core.ask(code, &ext, b"");
+    assert_eq!(core.answer(made), None, "its record is not written");
+    let again = core.ask(code, &ext, b"");
+    assert_eq!(core.answer(again), None, "it is the same record");
+    core.turn();
+    let behind = core.ask(code, &ext, b"");
+    assert_eq!(core.answer(behind), Some((response::SUCCESS, String::new())));
 }
 
 #[test]
 fn a_group_that_may_not_consume_is_refused() {
-    let mut broker = broker(1, SubscriptionGroupConfig { consume_enable: false, ..group() });
-    let refused = ask(&mut broker, origin(0, 0), &request(request::PULL_MESSAGE, &PULL, b""));
-    let remark = "subscription group no permission, group".to_owned();
-    assert_eq!(refused, Some((response::NO_PERMISSION, remark)));
+    let group = SubscriptionGroupConfig { consume_enable: false, ..group() };
+    let mut core = Core::new(1, catalog(1, group, Catalog::default()));
+    let expect = (response::NO_PERMISSION, "subscription group no permission, group");
+    core.refused(request::PULL_MESSAGE, &PULL, b"", expect);
 }
 
 #[test]
 fn a_group_that_may_not_broadcast_is_refused() {
-    let config = SubscriptionGroupConfig { consume_broadcast_enable: false, ..group() };
-    let mut broker = broker(1, config);
-    let body = br#"{"clientID":"c","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"group","messageModel":"BROADCASTING","subscriptionDataSet":[{"expressionType":"TAG","subString":"*","subVersion":0,"topic":"topic"}],"unitMode":false}],"producerDataSet":[]}"#;
-    let known = ask(&mut broker, origin(0, 0), &request(request::HEART_BEAT, &[], body));
-    assert_eq!(known.map(|(code, _)| code), Some(response::SUCCESS));
-    let refused = ask(&mut broker, origin(1, 0), &request(request::PULL_MESSAGE, &PULL, b""));
-    let remark = "the consumer group[group] can not consume by broadcast way".to_owned();
-    assert_eq!(refused, Some((response::NO_PERMISSION, remark)));
+    let group = SubscriptionGroupConfig { consume_broadcast_enable: false, ..group() };
+    let mut core = Core::new(1, catalog(1, group, Catalog::default()));
+    core.granted(request::HEART_BEAT, &[], HEARTBEAT);
+    let remark = "the consumer group[group] can not consume by broadcast way";
+    core.refused(request::PULL_MESSAGE, &PULL, b"", (response::NO_PERMISSION, remark));
+}
+
+#[test]
+fn properties_of_a_reply_that_are_no_utf_8_are_pushed_as_java_reads_them() {
+    let mut core = Core::alone();
+    let member = core.granted(request::HEART_BEAT, &[], HEARTBEAT);
+    core.outboxes.of(member).expect("open").bytes().clear();
+    let text = "REPLY_TO_CLIENT\u{1}member\u{2}K\u{1}a~~b\u{2}";
+    let mut bytes = request(request::SEND_REPLY_MESSAGE_V2, &send("0", text), b"reply");
+    let at = bytes.windows(2).position(|it| it == b"~~").expect("a value");
+    bytes[at..at + 2].copy_from_slice(b"\xFF\xC3");
+    let origin = core.connect();
+    core.take(origin, &bytes);
+    assert_eq!(core.answer(origin.connection), None, "the requester is to answer first");
+    let pushed = core.field(member, "properties");
+    assert!(pushed.contains("K\u{1}a\u{FFFD}\u{FFFD}b\u{2}"), "{pushed}");
 }
 
 #[test]
 fn a_request_that_crossed_too_often_is_refused() {
-    let mut broker = broker(2, group());
-    let bytes = request(request::PULL_MESSAGE, &PULL, b"");
-    let (code, remark) =
-        ask(&mut broker, origin(0, CROSSINGS_MAX), &bytes).expect("queue 1 is not here");
+    let mut core = Core::new(2, catalog(2, group(), Catalog::default()));
+    let origin = Origin { crossings: CROSSINGS_MAX, ..core.connect() };
+    core.ask_on(origin, request::PULL_MESSAGE, &PULL, b""); // queue 1 is not here
+    let (code, remark) = core.answer(origin.connection).expect("an answer");
     assert_eq!(code, response::SYSTEM_BUSY);
     assert!(remark.starts_with("what the request is about moved"), "{remark}");
 }
 
 #[test]
 fn while_it_stops_new_clients_are_sent_away_and_old_ones_hear_nothing() {
-    let mut broker = broker(1, group());
-    let mut turned_away = |number, version: &[u8]| {
+    let mut core = Core::alone();
+    let mut turned_away = |version: &[u8]| {
         let mut bytes = request(request::PULL_MESSAGE, &PULL, b"");
         let key = b"\"version\":";
         let at = bytes.windows(key.len()).position(|it| it == key).expect("it says its version");
         bytes[at + key.len()..][..3].copy_from_slice(version);
         let Ok(Scan::Frame { frame, .. }) = scan(&bytes, bytes.len()) else { panic!("a frame") };
-        let (origin, mut outboxes) = (origin(number, 0), Outboxes::default());
-        outboxes.open(origin.connection);
-        broker.turn_away(origin, &frame, &mut outboxes);
-        answer(&mut outboxes, origin.connection)
+        let origin = core.connect();
+        core.broker.turn_away(origin, &frame, &mut core.outboxes);
+        core.answer(origin.connection)
     };
-    assert_eq!(turned_away(0, b"476"), Some((response::GO_AWAY, "please go away".to_owned())));
-    assert_eq!(turned_away(1, b"475"), None);
+    assert_eq!(turned_away(b"476"), Some((response::GO_AWAY, "please go away".to_owned())));
+    assert_eq!(turned_away(b"475"), None);
 }

@@ -86,11 +86,11 @@ pub enum CatalogError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CatalogFull {
     /// As many topics as allowed exist.
-    #[error("the broker has {TOPICS_MAX} topics, as many as it takes")]
-    Topics,
+    #[error("the broker has {0} topics, as many as it takes")]
+    Topics(usize),
     /// As many groups as allowed exist.
-    #[error("the broker has {GROUPS_MAX} consumer groups, as many as it takes")]
-    Groups,
+    #[error("the broker has {0} consumer groups, as many as it takes")]
+    Groups(usize),
 }
 
 /// See the module's first lines.
@@ -102,10 +102,20 @@ pub struct Catalog {
     next_incarnation: u32,
     topics_version: DataVersion,
     groups_version: DataVersion,
+    topics_max: usize,
+    groups_max: usize,
 }
 
 impl Default for Catalog {
     fn default() -> Self {
+        Catalog::with_room_for(TOPICS_MAX, GROUPS_MAX)
+    }
+}
+
+impl Catalog {
+    /// An empty catalog that takes so many topics and groups: a broker's takes [`TOPICS_MAX`] and
+    /// [`GROUPS_MAX`], which are too many for a test.
+    pub fn with_room_for(topics_max: usize, groups_max: usize) -> Catalog {
         Catalog {
             topics: HashMap::default(),
             names: HashMap::default(),
@@ -113,11 +123,11 @@ impl Default for Catalog {
             next_incarnation: FIRST_INCARNATION,
             topics_version: DataVersion::default(),
             groups_version: DataVersion::default(),
+            topics_max,
+            groups_max,
         }
     }
-}
 
-impl Catalog {
     /// A topic by its name.
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.get(name)
@@ -167,8 +177,8 @@ impl Catalog {
         payload: &mut Vec<u8>,
     ) -> Result<u32, CatalogFull> {
         let known = self.topics.get(config.topic_name.as_str());
-        if known.is_none() && self.topics.len() >= TOPICS_MAX {
-            return Err(CatalogFull::Topics);
+        if known.is_none() && self.topics.len() >= self.topics_max {
+            return Err(CatalogFull::Topics(self.topics_max));
         }
         let placement = known.map_or(placement, |topic| topic.placement);
         let incarnation =
@@ -201,8 +211,8 @@ impl Catalog {
         payload: &mut Vec<u8>,
     ) -> Result<(), CatalogFull> {
         let is_new = !self.groups.contains_key(config.group_name.as_str());
-        if is_new && self.groups.len() >= GROUPS_MAX {
-            return Err(CatalogFull::Groups);
+        if is_new && self.groups.len() >= self.groups_max {
+            return Err(CatalogFull::Groups(self.groups_max));
         }
         encode_group(&config, payload);
         self.groups.insert(config.group_name.as_str().into(), config);

@@ -19,8 +19,10 @@ use crate::limits::{
 const REMOVED: u64 = u64::MAX;
 
 /// Committed offsets of one shard. See the module's first lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConsumerOffsets {
+    /// How many there may be.
+    count_max: usize,
     groups: HashMap<Box<str>, u32, RandomState>,
     /// By number; one that is free has no name.
     names: Vec<Box<str>>,
@@ -40,10 +42,33 @@ pub struct ConsumerOffsets {
 
 /// The table of offsets is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("consumer offsets are kept for {OFFSETS_MAX} queues at most")]
-pub struct OffsetsFull;
+#[error("consumer offsets are kept for {0} queues at most")]
+pub struct OffsetsFull(usize);
+
+impl Default for ConsumerOffsets {
+    fn default() -> Self {
+        ConsumerOffsets::with_room_for(OFFSETS_MAX)
+    }
+}
 
 impl ConsumerOffsets {
+    /// A table that takes so many offsets: a shard's takes [`OFFSETS_MAX`], which are too many for a test.
+    pub fn with_room_for(count_max: usize) -> ConsumerOffsets {
+        ConsumerOffsets {
+            count_max,
+            groups: HashMap::default(),
+            names: Vec::new(),
+            free: Vec::new(),
+            queues: Vec::new(),
+            committed: HashMap::default(),
+            dirty: HashSet::default(),
+            removed: HashSet::default(),
+            keeps_removed: false,
+            awaited: Vec::new(),
+            due_ms: None,
+        }
+    }
+
     /// The offset a group committed for a queue.
     pub fn committed(&self, group: &str, queue: QueueKey) -> Option<u64> {
         let group = *self.groups.get(group)?;
@@ -61,8 +86,8 @@ impl ConsumerOffsets {
         queue: QueueKey,
         offset: u64,
     ) -> Result<(), OffsetsFull> {
-        if self.committed.len() >= OFFSETS_MAX && self.committed(group, queue).is_none() {
-            return Err(OffsetsFull);
+        if self.committed.len() >= self.count_max && self.committed(group, queue).is_none() {
+            return Err(OffsetsFull(self.count_max));
         }
         let key = (self.number(group), queue);
         if self.insert(key, offset) != Some(offset) {

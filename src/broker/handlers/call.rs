@@ -76,8 +76,7 @@ impl Broker {
             Lookup::Cold => return Ok(false),
             Lookup::None => return Err(no_message(&direct.position.to_i64().to_string())),
             Lookup::Failed(reason) => {
-                let remark = format!("the message cannot be read from disk now: {reason}");
-                return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+                return Err(Refusal::unreadable("the message", &reason).into());
             }
         }
         if self.onward.len() >= PARKED_REQUESTS_MAX {

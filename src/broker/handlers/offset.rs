@@ -225,8 +225,7 @@ impl Broker {
             Some(Searched::Found(number)) => number as i64,
             Some(Searched::Cold) => return Ok(false),
             Some(Searched::Failed(reason)) => {
-                let remark = format!("the queue cannot be read from disk now: {reason}");
-                return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+                return Err(Refusal::unreadable("the queue", &reason).into());
             }
         };
         self.answer_number(asker, key, number, outboxes);

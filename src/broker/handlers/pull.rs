@@ -258,8 +258,7 @@ impl Broker {
                 }
             }
             Pulled::Failed(reason) => {
-                let remark = format!("the messages cannot be read from disk now: {reason}");
-                let refusal = Refusal::new(response::SYSTEM_ERROR, remark);
+                let refusal = Refusal::unreadable("the messages", &reason);
                 refuse(&self.asker_of(&pull), &refusal, outboxes);
             }
             Pulled::Answered(answer) => {

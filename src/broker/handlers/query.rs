@@ -106,11 +106,7 @@ impl Broker {
             Lookup::Found => Ok(true),
             Lookup::Cold => Ok(false),
             Lookup::None => Err(no_message(question.position.to_i64())),
-            Lookup::Failed(reason) => Err(Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("the message cannot be read from disk now: {reason}"),
-            )
-            .into()),
+            Lookup::Failed(reason) => Err(Refusal::unreadable("the message", &reason).into()),
         }
     }
 
@@ -175,8 +171,7 @@ impl Broker {
             EntriesRead::All => {}
             EntriesRead::Cold => return Ok(false),
             EntriesRead::Failed(reason) => {
-                let remark = format!("the queue cannot be read from disk now: {reason}");
-                return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+                return Err(Refusal::unreadable("the queue", &reason).into());
             }
         }
         let index = shard.index();

@@ -69,9 +69,8 @@ impl Broker {
         };
         properties::terminate(&mut text);
         properties::append(&mut text, name::PUSH_REPLY_TIME, now.wall_ms.to_string().as_bytes());
-        let Ok(text) = String::from_utf8(text) else {
-            return failed("the properties of a reply are not UTF-8".to_owned());
-        };
+        // What is no UTF-8 is replaced, as Java does when it reads a header.
+        let text = String::from_utf8_lossy(&text);
         let frame = match self.settings.store_replies {
             true => frame_of(asker, header, body, Waits::ForAnswer),
             false => Vec::new(),

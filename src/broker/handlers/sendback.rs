@@ -109,11 +109,7 @@ impl Broker {
             }
             Lookup::Cold => Ok(false),
             Lookup::None => Err(not_found(wire)),
-            Lookup::Failed(reason) => Err(Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("the message cannot be read from disk now: {reason}"),
-            )
-            .into()),
+            Lookup::Failed(reason) => Err(Refusal::unreadable("the message", &reason).into()),
         };
         self.scratch.record = record;
         found
@@ -162,9 +158,9 @@ impl Broker {
         send_back: &SendBack,
         record: &[u8],
     ) -> Handled {
-        let (message, _) = Record::decode(record).map_err(|error| {
-            Stop::Refuse(Refusal::new(response::SYSTEM_ERROR, error.to_string()))
-        })?;
+        let Ok((message, _)) = Record::decode(record) else {
+            return Err(not_found(send_back.position.to_i64()));
+        };
         let fields = *message.fields();
         let retry_topic = names::retry_topic(&send_back.group);
         let mut text = fields.properties.to_vec();

@@ -95,11 +95,7 @@ impl Broker {
             Half::None => self
                 .wrong_word(now, asker, "Find prepared transaction message failed")
                 .map(|()| true),
-            Half::Failed(reason) => Err(Refusal::new(
-                response::SYSTEM_ERROR,
-                format!("the half message cannot be read from disk now: {reason}"),
-            )
-            .into()),
+            Half::Failed(reason) => Err(Refusal::unreadable("the half message", &reason).into()),
         };
         self.scratch.record = record;
         ended

@@ -324,9 +324,6 @@ fn read(searched: Searched) -> Result<u64, Later> {
     match searched {
         Searched::Found(number) => Ok(number),
         Searched::Cold => Err(Later::NotNow),
-        Searched::Failed(reason) => {
-            let remark = format!("the queue cannot be read from disk now: {reason}");
-            Err(refused(response::SYSTEM_ERROR, remark))
-        }
+        Searched::Failed(reason) => Err(Later::Refused(Refusal::unreadable("the queue", &reason))),
     }
 }

@@ -1,0 +1,179 @@
+//! Tables that are full: what is refused then, and that nothing else is.
+
+use engine::consumequeue::QueueKey;
+use engine::offsets::ConsumerOffsets;
+
+use super::*;
+use crate::broker::limits::{
+    CALL_BYTES_MAX, CALLS_MAX, INQUIRIES_MAX, QUERIES_WAITING_MAX, RESETS_MAX,
+};
+
+/// Asks again and again; nothing is refused, and one more is.
+fn check_full(core: &mut Core, count: usize, ask: Ask<'_>, (code, remark): (i32, &str)) {
+    let (request, ext, body) = ask;
+    for number in 0..count {
+        let connection = core.ask(request, ext, body);
+        assert_eq!(core.answer(connection), None, "the {number}th {request}");
+    }
+    let connection = core.ask(request, ext, body);
+    assert_eq!(core.answer(connection), Some((code, remark.to_owned())), "{request}");
+}
+
+/// Request code, fields and body.
+type Ask<'a> = (i32, &'a [(&'a str, &'a str)], &'a [u8]);
+
+#[test]
+fn one_topic_or_group_more_than_there_may_be_is_refused() {
+    let full = catalog(1, group(), Catalog::with_room_for(1, 1));
+    let mut core = Core::new(1, full);
+    let topic = |name| {
+        [
+            ("topic", name),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "4"),
+            ("writeQueueNums", "4"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("order", "false"),
+        ]
+    };
+    let remark = "the broker has 1 topics, as many as it takes";
+    let code = request::UPDATE_AND_CREATE_TOPIC;
+    core.refused(code, &topic("other"), b"", (response::SYSTEM_ERROR, remark));
+    assert_eq!(core.asked(code, &topic("topic"), b""), None, "stored, and to be registered");
+    let changed = core.broker.catalog.topic("topic").map(|topic| topic.config.read_queue_nums);
+    assert_eq!(changed, Some(4), "one that is there may be changed");
+
+    let remark = "the broker has 1 consumer groups, as many as it takes";
+    let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+    let other = br#"{"groupName":"other"}"#;
+    core.refused(code, &[], other, (response::SYSTEM_ERROR, remark));
+    let mut pull = PULL;
+    pull[0].1 = "other";
+    core.refused(request::PULL_MESSAGE, &pull, b"", (response::SYSTEM_ERROR, remark));
+    core.granted(code, &[], br#"{"groupName":"group","retryQueueNums":2}"#);
+}
+
+#[test]
+fn one_offset_more_than_a_shard_keeps_is_refused() {
+    let mut core = Core::alone();
+    *core.broker.shards[0].offsets_mut() = ConsumerOffsets::with_room_for(1);
+    let commit = |queue, offset| {
+        [
+            ("consumerGroup", "group"),
+            ("topic", "topic"),
+            ("queueId", queue),
+            ("commitOffset", offset),
+        ]
+    };
+    core.granted(request::UPDATE_CONSUMER_OFFSET, &commit("0", "1"), b"");
+    let expect = (response::SYSTEM_ERROR, "consumer offsets are kept for 1 queues at most");
+    core.refused(request::UPDATE_CONSUMER_OFFSET, &commit("1", "1"), b"", expect);
+    core.granted(request::UPDATE_CONSUMER_OFFSET, &commit("0", "2"), b"");
+}
+
+#[test]
+fn queries_that_wait_for_their_turn_are_bounded() {
+    let mut core = Core::alone();
+    let ext = [
+        ("topic", "topic"),
+        ("key", "key"),
+        ("maxNum", "1"),
+        ("beginTimestamp", "0"),
+        ("endTimestamp", "9"),
+    ];
+    let ask = (request::QUERY_MESSAGE, &ext[..], &b""[..]);
+    let remark = "1024 queries by key wait already, try again";
+    check_full(&mut core, QUERIES_WAITING_MAX, ask, (response::SYSTEM_BUSY, remark));
+    core.turn(); // some have their answers
+    let connection = core.ask(ask.0, ask.1, ask.2);
+    assert_eq!(core.answer(connection), None);
+}
+
+#[test]
+fn questions_to_all_cores_are_bounded() {
+    let mut core = Core::alone();
+    let ask = (request::QUERY_TOPICS_BY_CONSUMER, &[("group", "group")][..], &b""[..]);
+    let remark = "64 questions to all cores are asked already, try again";
+    check_full(&mut core, INQUIRIES_MAX, ask, (response::SYSTEM_BUSY, remark));
+    core.turn();
+    core.granted(ask.0, ask.1, ask.2);
+}
+
+#[test]
+fn resets_that_groups_have_not_heard_of_are_bounded() {
+    let mut core = Core::alone();
+    // But one of as many as there may be: of other groups, for topics that are no more.
+    let other = Arc::<str>::from("other");
+    let queues = (1..u32::try_from(RESETS_MAX).expect("a million"))
+        .map(|queue| ((Arc::clone(&other), QueueKey { topic: 9, queue }), 0));
+    core.broker.resets.extend(queues);
+    let reset = |queue| {
+        [
+            ("topic", "topic"),
+            ("group", "group"),
+            ("timestamp", "-1"),
+            ("isForce", "true"),
+            ("queueId", queue),
+        ]
+    };
+    let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
+    let remark = "1048576 queues wait for groups that are to hear of a reset";
+    core.refused(code, &reset("-1"), b"", (response::SYSTEM_ERROR, remark));
+    core.granted(code, &reset("0"), b"");
+}
+
+#[test]
+fn calls_that_clients_have_not_answered_are_bounded() {
+    let mut core = Core::alone();
+    let member = core.granted(request::HEART_BEAT, &[], HEARTBEAT);
+    let remark = "16384 calls to clients wait for answers already, try again";
+    let busy = (response::SYSTEM_BUSY, remark);
+    let ext = [("consumerGroup", "group"), ("clientId", "member"), ("jstackEnable", "false")];
+    let ask = (request::GET_CONSUMER_RUNNING_INFO, &ext[..], &b""[..]);
+    check_full(&mut core, CALLS_MAX, ask, busy);
+    let topic = [("group", "group"), ("topic", "topic")];
+    core.refused(request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, &topic, b"", busy);
+    core.broker.closed(member, &mut core.outboxes);
+    assert!(core.broker.has_nothing_parked(), "who is gone answers nothing");
+
+    // Far fewer of them, with more bytes than may be kept.
+    core.granted(request::HEART_BEAT, &[], HEARTBEAT);
+    let reply = send("0", "REPLY_TO_CLIENT\u{1}member\u{2}");
+    let body = vec![b'x'; 4 << 20];
+    let ask = (request::SEND_REPLY_MESSAGE_V2, &reply[..], &body[..]);
+    check_full(&mut core, CALL_BYTES_MAX / body.len(), ask, busy);
+}
+
+#[test]
+fn tables_that_do_not_fit_a_frame_are_refused() {
+    let mut core = Core::alone();
+    let long = "x".repeat(1 << 20);
+    let (mut payload, placement) = (Vec::new(), Placement { first: 0, count: 1 });
+    for number in 0..16 {
+        let topic = TopicConfig {
+            topic_name: format!("topic{number}"),
+            attributes: [("long".to_owned(), long.clone())].into(),
+            ..TopicConfig::default()
+        };
+        let group = SubscriptionGroupConfig {
+            group_name: format!("group{number}"),
+            attributes: [("long".to_owned(), long.clone())].into(),
+            ..SubscriptionGroupConfig::default()
+        };
+        let catalog = &mut core.broker.catalog;
+        catalog.put_topic(1, topic, placement, None, &mut payload).expect("room");
+        catalog.put_group(1, group, &mut payload).expect("room");
+    }
+    for code in [request::GET_ALL_TOPIC_CONFIG, request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG] {
+        let (found, remark) = core.asked(code, &[], b"").expect("an answer");
+        assert_eq!(found, response::SYSTEM_ERROR, "{code}");
+        let rest = remark.strip_prefix("the table takes ").expect("how much it takes");
+        let (bytes, rest) = rest.split_once(' ').expect("a number");
+        assert!(bytes.parse::<usize>().is_ok_and(|bytes| bytes > 16 << 20), "{remark}");
+        assert_eq!(rest, "bytes, more than the 16777216 of a frame");
+    }
+    // One less does fit.
+    core.broker.catalog.delete_topic(1, "topic0", &mut payload).expect("it is there");
+    core.granted(request::GET_ALL_TOPIC_CONFIG, &[], b"");
+}
