@@ -37,25 +37,32 @@ const PULL: [(&str, &str); 9] = [
     ("subVersion", "0"),
 ];
 
+/// What the disk says when it fails.
+const REASON: &str = "Input/output error (os error 5)";
+
 /// Consumes `topic` as `group`, and produces as `group`.
 const HEARTBEAT: &[u8] = br#"{"clientID":"member","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"group","messageModel":"BROADCASTING","subscriptionDataSet":[{"expressionType":"TAG","subString":"*","subVersion":0,"topic":"topic"}],"unitMode":false}],"producerDataSet":[{"groupName":"group"}]}"#;
 
-/// An empty shard whose log holds its last MiB in memory, and whose queues leave it at once.
-fn shard() -> Shard {
+/// What a start finds: nothing. Queues leave memory as soon as they may.
+fn opening() -> Opening {
+    let seal = SealLimits { entries: 1, ..SealLimits::default() };
+    let keys = MessageIndex::new(SHAPE.seed, SHAPE.segment_bytes, true);
+    Opening::new(seal, SHAPE.segment_bytes, 0, 0).with_index(keys)
+}
+
+/// The shard of what was found, whose log goes on at a block and holds its last MiB in memory.
+fn opened(opening: Opening, start: u64) -> Shard {
     let mut epochs = Epochs::default();
-    let life = epochs.raise(0, SHAPE.block_bytes);
+    let life = epochs.raise(start, SHAPE.block_bytes);
     let buffer = WriteBuffer::new(1 << 20, life.first).expect("memory");
     let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
     let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
     log.space_found(1 << 40);
-    let seal = SealLimits { entries: 1, ..SealLimits::default() };
     let settings = OpeningSettings {
         delays_ms: Vec::new(),
         transaction_timeout_ms: 6_000,
         read_cache_bytes: 1 << 20,
     };
-    let keys = MessageIndex::new(SHAPE.seed, SHAPE.segment_bytes, true);
-    let opening = Opening::new(seal, SHAPE.segment_bytes, 0, 0).with_index(keys);
     opening.finish(ShardIndex(0), log, &settings).0
 }
 
@@ -139,11 +146,20 @@ fn send<'a>(queue: &'a str, properties: &'a str) -> [(&'a str, &'a str); 10] {
     ]
 }
 
+/// What becomes of writes to the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    Done,
+    Hang,
+    Fail,
+}
+
 /// See the first lines.
 struct Core {
     broker: Broker,
     outboxes: Outboxes,
     now: Now,
+    writes: Writes,
     /// The log as it was written.
     log: Vec<u8>,
     connections: u64,
@@ -152,15 +168,22 @@ struct Core {
 impl Core {
     /// The only core.
     fn alone() -> Core {
-        Core::new(1, catalog(1, group(), Catalog::default()))
+        Core::of(opened(opening(), 0))
     }
 
-    fn new(cores: usize, catalog: Catalog) -> Core {
+    /// The only core, with this shard.
+    fn of(shard: Shard) -> Core {
+        Core::new(1, catalog(1, group(), Catalog::default()), shard)
+    }
+
+    /// The first of so many cores.
+    fn new(cores: usize, catalog: Catalog, shard: Shard) -> Core {
         let router = Router::new(0, cores, cores);
         Core {
-            broker: Broker::new(settings(), router, vec![shard()], catalog, START),
+            broker: Broker::new(settings(), router, vec![shard], catalog, START),
             outboxes: Outboxes::default(),
             now: START,
+            writes: Writes::Done,
             log: Vec::new(),
             connections: 0,
         }
@@ -220,13 +243,13 @@ impl Core {
         self.answer(connection)
     }
 
-    /// Asks, and is refused.
-    fn refused(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8], expect: (i32, &str)) {
+    /// Asks, and is answered so: code and remark.
+    fn check(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8], expect: (i32, &str)) {
         let answered = self.asked(code, ext, body);
         assert_eq!(answered, Some((expect.0, expect.1.to_owned())), "{code}");
     }
 
-    /// Asks, and is not refused.
+    /// Asks, and is answered with success and nothing to remark.
     fn granted(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> ConnectionId {
         let connection = self.ask(code, ext, body);
         self.turn();
@@ -241,11 +264,17 @@ impl Core {
         self.now.monotonic_ns += ms * 1_000_000;
     }
 
-    /// What a core does in a turn, with the log's writes done at once.
+    /// What a core does in a turn, with the log's writes done at once unless they hang.
     fn turn(&mut self) {
-        let Core { broker, outboxes, now, log, .. } = self;
+        let Core { broker, outboxes, now, log, writes, .. } = self;
         for shard in &mut broker.shards {
-            while let Some(write) = shard.log_mut().next_write() {
+            while *writes != Writes::Hang
+                && let Some(write) = shard.log_mut().next_write()
+            {
+                if *writes == Writes::Fail {
+                    shard.log_mut().write_completed(&write.range, Err(REASON.to_owned()));
+                    continue;
+                }
                 let (start, end) = (write.range.start as usize, write.range.end as usize);
                 let bytes = shard.log().tail_bytes(write.range.start, end - start);
                 log.resize(end.max(log.len()), 0);
@@ -257,6 +286,7 @@ impl Core {
         broker.retry_parked(*now, outboxes);
         broker.answer_queries(*now, outboxes);
         broker.tick(*now);
+        broker.answer_overdue(outboxes);
         broker.fire_timers(*now);
         broker.answer_woken(*now, outboxes);
         broker.inquire(*now, outboxes);
@@ -290,18 +320,18 @@ fn a_topic_that_is_there_is_answered_when_it_is_durable() {
 #[test]
 fn a_group_that_may_not_consume_is_refused() {
     let group = SubscriptionGroupConfig { consume_enable: false, ..group() };
-    let mut core = Core::new(1, catalog(1, group, Catalog::default()));
+    let mut core = Core::new(1, catalog(1, group, Catalog::default()), opened(opening(), 0));
     let expect = (response::NO_PERMISSION, "subscription group no permission, group");
-    core.refused(request::PULL_MESSAGE, &PULL, b"", expect);
+    core.check(request::PULL_MESSAGE, &PULL, b"", expect);
 }
 
 #[test]
 fn a_group_that_may_not_broadcast_is_refused() {
     let group = SubscriptionGroupConfig { consume_broadcast_enable: false, ..group() };
-    let mut core = Core::new(1, catalog(1, group, Catalog::default()));
+    let mut core = Core::new(1, catalog(1, group, Catalog::default()), opened(opening(), 0));
     core.granted(request::HEART_BEAT, &[], HEARTBEAT);
     let remark = "the consumer group[group] can not consume by broadcast way";
-    core.refused(request::PULL_MESSAGE, &PULL, b"", (response::NO_PERMISSION, remark));
+    core.check(request::PULL_MESSAGE, &PULL, b"", (response::NO_PERMISSION, remark));
 }
 
 #[test]
@@ -322,7 +352,7 @@ fn properties_of_a_reply_that_are_no_utf_8_are_pushed_as_java_reads_them() {
 
 #[test]
 fn a_request_that_crossed_too_often_is_refused() {
-    let mut core = Core::new(2, catalog(2, group(), Catalog::default()));
+    let mut core = Core::new(2, catalog(2, group(), Catalog::default()), opened(opening(), 0));
     let origin = Origin { crossings: CROSSINGS_MAX, ..core.connect() };
     core.ask_on(origin, request::PULL_MESSAGE, &PULL, b""); // queue 1 is not here
     let (code, remark) = core.answer(origin.connection).expect("an answer");

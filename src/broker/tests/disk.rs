@@ -1,13 +1,12 @@
 //! Reads from disk that fail, and what happens while one is under way.
 
 use engine::consumequeue::RunHead;
+use engine::limits::COLD_PULLS_MAX;
 use engine::page::FileIdentity;
 use proto::names;
 
 use super::*;
 use crate::broker::limits::PARKED_REQUESTS_MAX;
-
-const REASON: &str = "Input/output error (os error 5)";
 
 /// What becomes of a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,16 +136,70 @@ fn what_the_disk_does_not_give_is_refused() {
         ("endTimestamp", "9223372036854775807"),
     ];
     cold.unreadable(request::QUERY_MESSAGE, &by_key, "the messages");
-    let mut pull = PULL.to_vec();
-    pull[2].1 = "0";
-    pull.extend([("subscription", "*"), ("expressionType", "TAG")]);
-    pull[5].1 = "4";
-    cold.unreadable(request::PULL_MESSAGE, &pull, "the messages");
+    cold.unreadable(request::PULL_MESSAGE, &pull_first(), "the messages");
 
     // It was the disk: the same message comes when it gives it.
     let connection = cold.core.ask(request::VIEW_MESSAGE_BY_ID, &[("offset", &position)], b"");
     cold.read(Disk::Gives);
     assert_eq!(cold.core.answer(connection), Some((response::SUCCESS, String::new())));
+}
+
+/// A pull from the beginning of queue 0.
+fn pull_first() -> Vec<(&'static str, &'static str)> {
+    let mut pull = PULL.to_vec();
+    (pull[2].1, pull[5].1) = ("0", "4");
+    pull.extend([("subscription", "*"), ("expressionType", "TAG")]);
+    pull
+}
+
+#[test]
+fn pulls_that_wait_for_the_disk_are_bounded() {
+    let mut cold = Cold::new();
+    let pull = pull_first();
+    let bytes = request(request::PULL_MESSAGE, &pull, b"");
+    for _ in 0..COLD_PULLS_MAX {
+        let origin = cold.core.connect();
+        cold.core.take(origin, &bytes);
+        assert_eq!(cold.core.answer(origin.connection), None);
+    }
+    // Some of them are those that reads are made for.
+    let refused = (0..100).find_map(|_| {
+        let connection = cold.core.ask(request::PULL_MESSAGE, &pull, b"");
+        cold.core.answer(connection)
+    });
+    let remark = "more than 65536 pulls wait for the disk".to_owned();
+    assert_eq!(refused, Some((response::SYSTEM_BUSY, remark)));
+}
+
+#[test]
+fn nothing_is_stored_behind_a_write_that_failed() {
+    let mut core = Core::alone();
+    let sent = core.granted(request::SEND_MESSAGE_V2, &send("0", ""), b"body");
+    let position = position_in(&core.field(sent, "msgId"));
+    core.writes = Writes::Fail;
+    let waiting = core.ask(request::SEND_MESSAGE_V2, &send("0", ""), b"body");
+    core.turn();
+    assert_eq!(core.answer(waiting), None);
+    assert_eq!(core.broker.next_closing(), Some(waiting), "nobody knows what became of it");
+    let offset =
+        [("consumerGroup", "group"), ("topic", "topic"), ("queueId", "0"), ("commitOffset", "1")];
+    let send_back = [("offset", &*position), ("group", "group"), ("delayLevel", "0")];
+    let group = br#"{"groupName":"other"}"#;
+    let handle = super::time::recall_handle(core.now.wall_ms + 1_000);
+    let recall = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
+    for (code, ext, body) in [
+        (request::SEND_MESSAGE_V2, &send("0", "")[..], &b"body"[..]),
+        (request::UPDATE_CONSUMER_OFFSET, &offset, b""),
+        (request::CONSUMER_SEND_MSG_BACK, &send_back, b""),
+        (request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[], group),
+        (request::DELETE_TOPIC_IN_BROKER, &[("topic", "topic")], b""),
+        (request::RECALL_MESSAGE, &recall, b""),
+    ] {
+        let (found, remark) = core.asked(code, ext, body).expect("an answer");
+        assert_eq!(found, response::SERVICE_NOT_AVAILABLE, "{code}");
+        assert!(remark.starts_with("service not available now: "), "{code}: {remark}");
+        assert!(remark.contains(REASON), "{code}: {remark}");
+    }
 }
 
 #[test]
@@ -158,7 +211,7 @@ fn requests_that_wait_for_the_disk_are_bounded() {
         .map(|_| cold.core.ask(request::VIEW_MESSAGE_BY_ID, &ext, b""))
         .collect();
     let expect = (response::SYSTEM_ERROR, "1024 requests wait for the disk already, try again");
-    cold.core.refused(request::VIEW_MESSAGE_BY_ID, &ext, b"", expect);
+    cold.core.check(request::VIEW_MESSAGE_BY_ID, &ext, b"", expect);
     assert!(waiting.iter().all(|it| cold.core.answer(*it).is_none()));
     assert_eq!(cold.read(Disk::Gives), 1, "one block has it");
     for connection in waiting {

@@ -1,7 +1,12 @@
 //! Tables that are full: what is refused then, and that nothing else is.
 
+use engine::commitlog::{Kind, Prefix};
 use engine::consumequeue::QueueKey;
+use engine::limits::{OPEN_TRANSACTIONS_MAX, RECALLS_MAX};
 use engine::offsets::ConsumerOffsets;
+use engine::timer::write_recalled;
+use engine::transaction::Transactions;
+use proto::record::{RecordFields, body_crc};
 
 use super::*;
 use crate::broker::limits::{
@@ -25,7 +30,7 @@ type Ask<'a> = (i32, &'a [(&'a str, &'a str)], &'a [u8]);
 #[test]
 fn one_topic_or_group_more_than_there_may_be_is_refused() {
     let full = catalog(1, group(), Catalog::with_room_for(1, 1));
-    let mut core = Core::new(1, full);
+    let mut core = Core::new(1, full, opened(opening(), 0));
     let topic = |name| {
         [
             ("topic", name),
@@ -39,7 +44,7 @@ fn one_topic_or_group_more_than_there_may_be_is_refused() {
     };
     let remark = "the broker has 1 topics, as many as it takes";
     let code = request::UPDATE_AND_CREATE_TOPIC;
-    core.refused(code, &topic("other"), b"", (response::SYSTEM_ERROR, remark));
+    core.check(code, &topic("other"), b"", (response::SYSTEM_ERROR, remark));
     assert_eq!(core.asked(code, &topic("topic"), b""), None, "stored, and to be registered");
     let changed = core.broker.catalog.topic("topic").map(|topic| topic.config.read_queue_nums);
     assert_eq!(changed, Some(4), "one that is there may be changed");
@@ -47,10 +52,10 @@ fn one_topic_or_group_more_than_there_may_be_is_refused() {
     let remark = "the broker has 1 consumer groups, as many as it takes";
     let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
     let other = br#"{"groupName":"other"}"#;
-    core.refused(code, &[], other, (response::SYSTEM_ERROR, remark));
+    core.check(code, &[], other, (response::SYSTEM_ERROR, remark));
     let mut pull = PULL;
     pull[0].1 = "other";
-    core.refused(request::PULL_MESSAGE, &pull, b"", (response::SYSTEM_ERROR, remark));
+    core.check(request::PULL_MESSAGE, &pull, b"", (response::SYSTEM_ERROR, remark));
     core.granted(code, &[], br#"{"groupName":"group","retryQueueNums":2}"#);
 }
 
@@ -68,8 +73,75 @@ fn one_offset_more_than_a_shard_keeps_is_refused() {
     };
     core.granted(request::UPDATE_CONSUMER_OFFSET, &commit("0", "1"), b"");
     let expect = (response::SYSTEM_ERROR, "consumer offsets are kept for 1 queues at most");
-    core.refused(request::UPDATE_CONSUMER_OFFSET, &commit("1", "1"), b"", expect);
+    core.check(request::UPDATE_CONSUMER_OFFSET, &commit("1", "1"), b"", expect);
     core.granted(request::UPDATE_CONSUMER_OFFSET, &commit("0", "2"), b"");
+}
+
+/// A record as a start finds it.
+fn found(opening: &mut Opening, at: u64, kind: Kind, queue: QueueKey, payload: &[u8]) {
+    let len = u32::try_from(payload.len()).expect("short");
+    let QueueKey { topic, queue } = queue;
+    let prefix = Prefix { len, kind, flags: 0, epoch: 1, durable: 0, topic, queue };
+    opening.record(at, prefix, payload).expect("well formed");
+}
+
+#[test]
+fn one_half_message_more_than_may_be_open_is_refused() {
+    let mut opening = opening();
+    // The first and the last: those between them are open as well.
+    for (at, queue_offset) in [(0, 0), (4096, OPEN_TRANSACTIONS_MAX as i64 - 2)] {
+        let host = SocketAddr::from(([127, 0, 0, 1], 1));
+        let half = RecordFields {
+            queue_id: 0,
+            flag: 0,
+            queue_offset,
+            physic_offset: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: host,
+            store_timestamp: 1,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"half",
+            body_crc: body_crc(b"half"),
+            topic: proto::names::TRANS_HALF_TOPIC.as_bytes(),
+            properties: b"",
+        };
+        let mut payload = vec![0; half.encoded_bytes()];
+        half.encode(&mut payload);
+        found(&mut opening, at, Kind::Message, Transactions::half_queue(0), &payload);
+    }
+    let mut core = Core::of(opened(opening, 8192));
+    let half = send("0", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}group\u{2}");
+    core.granted(request::SEND_MESSAGE_V2, &half, b"half");
+    let remark = "[TRANSACTIONS]broker busy, 1048576 half messages of the queue's shard are open already, try again later";
+    let expect = (response::SYSTEM_BUSY, remark);
+    core.check(request::SEND_MESSAGE_V2, &half, b"half", expect);
+    core.granted(request::SEND_MESSAGE_V2, &send("0", ""), b"whole");
+}
+
+#[test]
+fn one_message_more_than_may_be_called_back_is_refused() {
+    let mut opening = opening();
+    let due_ms = START.wall_ms + 1_000_000;
+    for number in 1..RECALLS_MAX as u64 {
+        let payload = write_recalled(due_ms, format!("topic+{number}").as_bytes());
+        found(&mut opening, number * 64, Kind::Recalled, QueueKey { topic: 0, queue: 0 }, &payload);
+    }
+    let mut core = Core::of(opened(opening, 32 << 20));
+    let handle = super::time::recall_handle(due_ms);
+    let recall = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
+    let granted = (response::SUCCESS, "not set any response code");
+    core.check(request::RECALL_MESSAGE, &recall, b"", granted);
+    let expect = (response::SYSTEM_ERROR, "recall failed, execute error");
+    core.check(request::RECALL_MESSAGE, &recall, b"", expect);
+    core.wait_ms(2_000_000); // their time has passed
+    core.turn();
+    core.turn();
+    let handle = super::time::recall_handle(core.now.wall_ms + 1_000);
+    let recall = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
+    core.check(request::RECALL_MESSAGE, &recall, b"", granted);
 }
 
 #[test]
@@ -119,7 +191,7 @@ fn resets_that_groups_have_not_heard_of_are_bounded() {
     };
     let code = request::INVOKE_BROKER_TO_RESET_OFFSET;
     let remark = "1048576 queues wait for groups that are to hear of a reset";
-    core.refused(code, &reset("-1"), b"", (response::SYSTEM_ERROR, remark));
+    core.check(code, &reset("-1"), b"", (response::SYSTEM_ERROR, remark));
     core.granted(code, &reset("0"), b"");
 }
 
@@ -133,7 +205,7 @@ fn calls_that_clients_have_not_answered_are_bounded() {
     let ask = (request::GET_CONSUMER_RUNNING_INFO, &ext[..], &b""[..]);
     check_full(&mut core, CALLS_MAX, ask, busy);
     let topic = [("group", "group"), ("topic", "topic")];
-    core.refused(request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, &topic, b"", busy);
+    core.check(request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS, &topic, b"", busy);
     core.broker.closed(member, &mut core.outboxes);
     assert!(core.broker.has_nothing_parked(), "who is gone answers nothing");
 

@@ -1,13 +1,15 @@
 //! Time that passes, and clocks that are set.
 
 use engine::limits::TIMER_SPANS_MAX;
+use proto::recall::RecallHandle;
 
 use super::*;
+use crate::broker::calls::CALL_MS;
 use crate::broker::limits::QUERY_MS_MAX;
 
 #[test]
 fn a_query_that_a_shard_does_not_answer_is_given_up() {
-    let mut core = Core::new(2, catalog(2, group(), Catalog::default()));
+    let mut core = Core::new(2, catalog(2, group(), Catalog::default()), opened(opening(), 0));
     let ext = [
         ("topic", "topic"),
         ("key", "key"),
@@ -48,9 +50,84 @@ fn timers_are_refused_when_the_clock_is_set_back_again_and_again() {
     core.now.wall_ms = due_ms - 50;
     let remark = "timer message is under flow control, the clock was set back again and again while timers wait for times before it";
     let expect = (response::SYSTEM_ERROR, remark);
-    core.refused(request::SEND_MESSAGE_V2, &send("0", &timer(due_ms)), b"timer", expect);
+    core.check(request::SEND_MESSAGE_V2, &send("0", &timer(due_ms)), b"timer", expect);
     // Nothing else is, nor is a time that is not before.
     core.granted(request::SEND_MESSAGE_V2, &send("0", ""), b"now");
     let later = timer(START.wall_ms + 2_000_000);
     core.granted(request::SEND_MESSAGE_V2, &send("0", &later), b"later");
+}
+
+#[test]
+fn a_time_whose_timers_have_fired_is_too_late_to_recall() {
+    let mut core = Core::alone();
+    let due_ms = START.wall_ms + 1_000;
+    let text = format!("TIMER_DELIVER_MS\u{1}{due_ms}\u{2}");
+    core.granted(request::SEND_MESSAGE_V2, &send("0", &text), b"timer");
+    core.wait_ms(1_000);
+    core.turn();
+    core.turn();
+    core.now = START; // the clock is set back
+    for (due_ms, expect) in [
+        (due_ms - 1, (response::ILLEGAL_OPERATION, "recall failed, timestamp invalid")),
+        (due_ms + 1, (response::SUCCESS, "not set any response code")),
+    ] {
+        let handle = recall_handle(due_ms);
+        let ext = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
+        core.check(request::RECALL_MESSAGE, &ext, b"", expect);
+    }
+}
+
+pub(super) fn recall_handle(due_ms: u64) -> String {
+    let handle = RecallHandle {
+        topic: "topic".to_owned(),
+        broker_name: "broker".to_owned(),
+        due_ms: i64::try_from(due_ms).ok(),
+        unique_key: "unique".to_owned(),
+        queue_id: None,
+    };
+    handle.encode().expect("no blanks")
+}
+
+#[test]
+fn what_waits_too_long_for_the_disk_is_told_so() {
+    let mut core = Core::alone();
+    core.broker.shards[0].set_flush_timeout(5_000);
+    let sent = core.granted(request::SEND_MESSAGE_V2, &send("0", ""), b"body");
+    let id = core.field(sent, "msgId");
+    let position = i64::from_str_radix(&id[id.len() - 16..], 16).expect("a position").to_string();
+    let send_back = [("offset", &*position), ("group", "group"), ("delayLevel", "-1")];
+    core.writes = Writes::Hang;
+    let sent = core.ask(request::SEND_MESSAGE_V2, &send("0", ""), b"body");
+    let sent_back = core.ask(request::CONSUMER_SEND_MSG_BACK, &send_back, b"");
+    core.turn();
+    core.wait_ms(4_999);
+    core.turn();
+    assert_eq!((core.answer(sent), core.answer(sent_back)), (None, None));
+    core.wait_ms(1);
+    core.turn();
+    assert_eq!(core.answer(sent), Some((response::FLUSH_DISK_TIMEOUT, String::new())));
+    assert_eq!(core.field(sent, "queueOffset"), "1", "it is stored");
+    let not_safe = (response::SYSTEM_ERROR, "FLUSH_DISK_TIMEOUT".to_owned());
+    assert_eq!(core.answer(sent_back), Some(not_safe));
+}
+
+#[test]
+fn a_reply_that_its_requester_does_not_take_in_time_is_told_so() {
+    let mut core = Core::alone();
+    let refused = (response::SYSTEM_ERROR, "push reply message to memberfail.".to_owned());
+    let reply = send("0", "REPLY_TO_CLIENT\u{1}member\u{2}");
+
+    core.granted(request::HEART_BEAT, &[], HEARTBEAT);
+    let late = core.ask(request::SEND_REPLY_MESSAGE_V2, &reply, b"late");
+    core.wait_ms(CALL_MS - 1);
+    core.turn();
+    assert_eq!(core.answer(late), None);
+    core.wait_ms(1);
+    core.turn();
+    assert_eq!(core.answer(late), Some(refused.clone()));
+
+    let member = core.granted(request::HEART_BEAT, &[], HEARTBEAT);
+    let gone = core.ask(request::SEND_REPLY_MESSAGE_V2, &reply, b"gone");
+    core.broker.closed(member, &mut core.outboxes);
+    assert_eq!(core.answer(gone), Some(refused));
 }
