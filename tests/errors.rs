@@ -254,6 +254,7 @@ fn batches_are_refused() {
             (&[("b", "%RETRY%again")][..], (13, "batch request does not support retry group")),
             (&[("f", "4")][..], (13, "a batch cannot be a transaction")),
             (&[("i", "DELAY\u{1}3\u{2}")][..], (13, "a batch cannot be delayed")),
+            (&[("i", "TIMER_DELAY_SEC\u{1}3\u{2}")][..], (13, "a batch cannot be delayed")),
             (&[("i", "DELAY\u{1}x\u{2}")][..], (1, "DELAY is no number: x")),
             (&[("i", "TRAN_MSG\u{1}true\u{2}")][..], (13, "a batch cannot be a transaction")),
             (&[("e", "4")][..], (29, "request queueId[4] is illegal")),
@@ -544,8 +545,11 @@ fn clients_are_refused() {
         let nobody = [("consumerGroup", "nobody")];
         talk.refused(38, &nobody, b"", (1, "no consumer for this group, nobody"));
         for request in [41, 42] {
-            talk.refused(request, &[], b"{\"mqSet\":", (1, "queues to lock: "));
+            for body in ["", "{\"mqSet\":"] {
+                talk.refused(request, &[], body.as_bytes(), (1, "queues to lock: "));
+            }
         }
+        talk.refused(46, &[], b"", (1, "client config: "));
         talk.refused(46, &[], b"{", (1, "client config: "));
         let config = |kind: &str, text: &str| {
             format!(
@@ -598,8 +602,12 @@ fn topics_are_refused() {
             ("+a=1,+a=2", (1, "key duplication: +a")),
             ("+message.type=FIFO,-message.type", (1, "alter duplication key. key: message.type")),
             ("++a=1", (1, "kv string format wrong.")),
+            ("+=1", (1, "kv string format wrong.")),
             ("+reserve.time=-2", (1, "value is not in range(-1, 9223372036854775807)")),
-            ("+message.type=ODD", (1, "value is not in set: ")),
+            ("+reserve.time=soon", (1, "value is not in range(-1, 9223372036854775807)")),
+            ("+message.type=ODD", (1, "value is not in set: message.type=ODD")),
+            ("+queue.type=ODD", (1, "value is not in set: queue.type=ODD")),
+            ("+cleanup.policy=ODD", (1, "value is not in set: cleanup.policy=ODD")),
             ("+message.type=MIXED", (29, "MIXED message type is not supported.")),
             ("+queue.type=BatchCQ", (1, "queue.type=BatchCQ is not supported yet")),
             ("+cleanup.policy=COMPACTION", (1, "cleanup.policy=COMPACTION is not supported yet")),
@@ -615,9 +623,12 @@ fn topics_are_refused() {
             b"",
             (1, "attempt to delete a nonexistent key: reserve.time"),
         );
-        let text = "+queue.type=SimpleCQ";
-        let expect = (1, "attempt to update an unchangeable attribute. key: queue.type");
-        talk.refused(17, &altered(text), b"", expect);
+        for (text, key) in
+            [("+queue.type=SimpleCQ", "queue.type"), ("+cleanup.policy=DELETE", "cleanup.policy")]
+        {
+            let remark = format!("attempt to update an unchangeable attribute. key: {key}");
+            talk.refused(17, &altered(text), b"", (1, &remark));
+        }
         talk.refused(17, &altered("x+y=1"), b"", (1, "kv string format wrong."));
         talk.granted(17, &altered("-message.type,+reserve.time=-1"), b"");
         let filter = topic("T", &[("topicFilterType", "ANY")]);
@@ -677,9 +688,13 @@ fn tools_are_refused() {
         talk.refused(223, &[("group", "g"), ("topic", "T")], b"", nobody);
         let direct = [("consumerGroup", "g"), ("clientId", "m")];
         talk.refused(309, &direct, b"", (1, "field msgId is missing"));
-        for id in ["none", "7F00000100002A9F0000000000000001", "7F00000100002A9F7F80000000000001"] {
+        for (id, remark) in [
+            ("none", "no message has the id none here"),
+            ("7F00000100002A9F0000000000000001", "no message has the id 1 here"),
+            ("7F00000100002A9F7F80000000000001", "its shard is not in this store"),
+        ] {
             let direct = [("consumerGroup", "g"), ("clientId", "m"), ("msgId", id)];
-            talk.refused(309, &direct, b"", (1, ""));
+            talk.refused(309, &direct, b"", (1, remark));
         }
         // A topic that cannot be read, and two that no answer can tell of.
         talk.granted(17, &topic("Closed", &[("readQueueNums", "0")]), b"");

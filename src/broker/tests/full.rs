@@ -12,6 +12,7 @@ use super::*;
 use crate::broker::limits::{
     CALL_BYTES_MAX, CALLS_MAX, INQUIRIES_MAX, QUERIES_WAITING_MAX, RESETS_MAX,
 };
+use crate::broker::membership::{GROUPS_PER_CONNECTION_MAX, MEMBERS_MAX};
 
 /// Asks again and again; nothing is refused, and one more is.
 fn check_full(core: &mut Core, count: usize, ask: Ask<'_>, (code, remark): (i32, &str)) {
@@ -215,6 +216,39 @@ fn calls_that_clients_have_not_answered_are_bounded() {
     let body = vec![b'x'; 4 << 20];
     let ask = (request::SEND_REPLY_MESSAGE_V2, &reply[..], &body[..]);
     check_full(&mut core, CALL_BYTES_MAX / body.len(), ask, busy);
+}
+
+#[test]
+fn members_and_subscriptions_for_which_there_is_no_room_are_refused() {
+    let mut core = Core::alone();
+    let groups: Vec<_> = (0..GROUPS_PER_CONNECTION_MAX)
+        .map(|number| format!(r#"{{"groupName":"p{number}"}}"#))
+        .collect();
+    let body = format!(r#"{{"clientID":"c","producerDataSet":[{}]}}"#, groups.join(","));
+    for _ in 0..MEMBERS_MAX / GROUPS_PER_CONNECTION_MAX {
+        core.granted(request::HEART_BEAT, &[], body.as_bytes());
+    }
+    let remark = "no room in the broker's membership: more than 131072 members of groups";
+    core.check(request::HEART_BEAT, &[], HEARTBEAT, (response::SYSTEM_ERROR, remark));
+
+    // An expression takes much more when it is compiled.
+    let mut core = Core::alone();
+    let sql = format!("a = '{}'", "x".repeat(32_000));
+    let member = core.connect();
+    let remark = "no room in the broker's membership: more than 134217728 bytes of subscriptions";
+    let refused = (0..GROUPS_PER_CONNECTION_MAX).find_map(|number| {
+        let body = String::from_utf8_lossy(HEARTBEAT)
+            .replace(r#""groupName":"group""#, &format!(r#""groupName":"g{number}""#))
+            .replace(r#""TAG","subString":"*""#, &format!(r#""SQL92","subString":"{sql}""#));
+        core.ask_on(member, request::HEART_BEAT, &[], body.as_bytes());
+        core.turn();
+        let answer = core.answer(member.connection).expect("an answer");
+        core.outboxes.of(member.connection).expect("open").bytes().clear();
+        (answer.0 != response::SUCCESS).then_some((number, answer))
+    });
+    let (taken, answer) = refused.expect("there is an end");
+    assert_eq!(answer, (response::SYSTEM_ERROR, remark.to_owned()));
+    assert!(taken > 100, "{taken}");
 }
 
 #[test]
