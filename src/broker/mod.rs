@@ -21,6 +21,7 @@ pub mod limits;
 pub mod locks;
 pub mod membership;
 mod parked;
+mod places;
 mod queries;
 mod rare;
 mod refusal;
