@@ -28,8 +28,9 @@ mod topic;
 mod transaction;
 
 pub use admin::{
-    CloneOffsetHeader, ConsumerHeader, CorrectionOffsetHeader, DeleteGroupHeader, GroupHeader,
-    ProducerHeader, ResetOffsetHeader, TopicHeader,
+    BrokerConsumeStatsHeader, BrokerStatsHeader, CloneOffsetHeader, ConsumerHeader,
+    CorrectionOffsetHeader, DeleteGroupHeader, GroupForbiddenHeader, GroupHeader, ProducerHeader,
+    ResetOffsetHeader, ResumeCheckHeader, TopicHeader,
 };
 pub use answer::{PullAnswer, SendAnswer};
 pub use broker::{

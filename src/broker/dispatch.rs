@@ -12,6 +12,7 @@ use proto::reply::{ResponseHead, write_response};
 use proto::version;
 use runtime::clock::Now;
 
+use super::handlers::Told;
 use super::{Asker, Broker, Flow, Refusal};
 use crate::net::outbox::Outboxes;
 use crate::router::exchange::CROSSINGS_MAX;
@@ -182,6 +183,17 @@ impl Broker {
             request::QUERY_TOPIC_CONSUME_BY_WHO => self.topic_consumers(&asker, &command),
             request::QUERY_TOPICS_BY_CONSUMER => self.topics_of_consumer(&asker, &command),
             request::QUERY_CORRECTION_OFFSET => self.correction_offset(&asker, &command),
+            request::GET_BROKER_RUNTIME_INFO => self.ask_runtime(&asker, Told::RuntimeInfo),
+            request::GET_ALL_DELAY_OFFSET => self.ask_runtime(&asker, Told::DelayOffsets),
+            request::GET_TIMER_CHECK_POINT => self.ask_runtime(&asker, Told::TimerCheckpoint),
+            request::GET_TIMER_METRICS => self.ask_runtime(&asker, Told::TimerMetrics),
+            request::GET_ALL_CONSUMER_OFFSET => self.all_offsets(&asker),
+            request::GET_BROKER_CONSUME_STATS => self.broker_consume_stats(&asker, &command),
+            request::VIEW_BROKER_STATS_DATA => self.view_stats(&asker, &command),
+            request::CLEAN_EXPIRED_CONSUMEQUEUE | request::CLEAN_UNUSED_TOPIC => {
+                self.nothing_to_clean(&asker, outboxes)
+            }
+            request::DELETE_EXPIRED_COMMITLOG => self.delete_expired_log(&asker),
             request::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offset(&asker, &command),
             request::CLONE_GROUP_OFFSET => self.clone_offset(&asker, &command),
             request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {

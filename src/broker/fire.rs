@@ -76,7 +76,10 @@ impl Broker {
             }
         };
         match fired {
-            Ok(()) => return true,
+            Ok(()) => {
+                self.tally.timers_went_out(ways.len());
+                return true;
+            }
             Err(Stop::Wait) => self.shards[owner].put_back_timers(due),
             // A message waits in the shard of its queue, and a topic does not move.
             Err(Stop::Elsewhere(core)) => {

@@ -10,6 +10,7 @@
 //!   no turn looks at more than [`FACTS_PER_TURN`] queues
 
 mod part;
+mod runtime_part;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +24,9 @@ use super::handlers::Then;
 use super::limits::{FACTS_PER_TURN, INQUIRIES_MAX};
 use super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
+use crate::observe::{Course, Span};
 use part::Asked;
+pub(super) use runtime_part::{Runtime, ShardRuntime};
 
 /// What every core is asked about its own shards.
 #[derive(Clone, Debug)]
@@ -40,6 +43,14 @@ pub enum Question {
     Clone(Arc<CloneOffsets>),
     /// A group is no more: its offsets go.
     RemoveGroup(Arc<str>),
+    /// Every committed offset.
+    Offsets,
+    /// How it is and what it counted.
+    Runtime,
+    /// What was counted of one thing.
+    Counted(Arc<Counted>),
+    /// Old segments may go at any hour for a while.
+    Clean,
 }
 
 /// See [`Question::Queues`].
@@ -112,10 +123,42 @@ pub enum Part {
     Names(Vec<Arc<str>>),
     /// Of the queues that are in its shards.
     Queues(Vec<QueueFacts>),
+    /// Committed offsets.
+    Offsets(Vec<CommittedOffset>),
+    /// How it is.
+    Runtime(Box<Runtime>),
+    /// Over the last minute, hour and day; `None`: it counted nothing of the kind.
+    Counted(Option<[Course; Span::ALL.len()]>),
     /// It is done, as safely as a message is stored.
     Done,
     /// It cannot.
     Refused(Refusal),
+}
+
+/// What [`Question::Counted`] is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// What came in for a topic.
+    Topic(Arc<str>),
+    /// What a group pulled from a topic.
+    Group(Arc<str>, Arc<str>),
+    /// Everything that came in.
+    Incoming,
+    /// Everything that was pulled.
+    Outgoing,
+}
+
+/// An offset that a group committed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct CommittedOffset {
+    /// The group.
+    pub group: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// RocketMQ's queue id.
+    pub queue: u32,
+    /// The next queue offset that it will read.
+    pub offset: u64,
 }
 
 /// How it is with a queue.

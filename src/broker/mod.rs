@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use engine::catalog::Catalog;
 use engine::consumequeue::QueueKey;
+use engine::retention::DiskLook;
 use engine::shard::{Replies, Shard};
 use engine::ticket::Ticket;
 use foldhash::fast::RandomState;
@@ -158,6 +159,12 @@ pub struct Broker {
     nobody_to_ask: RareLine,
     /// What was counted, for whoever asks.
     tally: Tally,
+    /// When it was made.
+    started: Now,
+    /// The disk as it was looked at last.
+    disk: Option<DiskLook>,
+    /// For so many more looks old segments may go at any hour.
+    clean_looks: u32,
     scratch: Scratch,
 }
 
@@ -213,7 +220,10 @@ impl Broker {
             wrong_words: RareLine::default(),
             given_up: RareLine::default(),
             nobody_to_ask: RareLine::default(),
-            tally: Tally::default(),
+            tally: Tally::new(now.monotonic_ms()),
+            started: now,
+            disk: None,
+            clean_looks: 0,
             scratch: Scratch::default(),
             shards,
         }
@@ -232,6 +242,18 @@ impl Broker {
     /// The router that all cores share.
     pub fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// The disk and the clock were looked at, which is when samples are taken. Whether old segments may go
+    /// whatever the hour.
+    pub fn looked_at_disk(&mut self, now: Now, look: &DiskLook) -> bool {
+        self.disk = Some(*look);
+        let catalog = &self.catalog;
+        let is_own = |topic| catalog.topic_name(topic).is_some_and(proto::names::is_system_topic);
+        self.tally.sample(now.monotonic_ms(), look.hour, is_own);
+        let is_asked = self.clean_looks > 0;
+        self.clean_looks = self.clean_looks.saturating_sub(1);
+        is_asked
     }
 
     /// The next frame that this core made for another one.

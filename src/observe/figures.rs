@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
 use super::limits::{CODES_COUNTED_MAX, CONSUMERS_COUNTED_MAX, TOPICS_COUNTED_MAX};
+use super::samples::{Counter, Course, Growth, RATES_MS, Samples, Span, Totals};
 
 /// What kind of message a producer sent (`TopicMessageType`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +64,7 @@ impl Traffic {
 }
 
 /// A core's counters. See the module's first lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
     /// Slots by topics' incarnations, 0 without one.
     topics: Vec<u32>,
@@ -76,6 +77,11 @@ pub struct Tally {
     /// By number; 0 is all for which there was no place.
     consumers: Vec<Traffic>,
     refusals: Vec<(i32, u64)>,
+    pulls_found: u64,
+    pulls_missed: u64,
+    timers_in: u64,
+    timers_out: u64,
+    samples: Samples,
 }
 
 #[derive(PartialEq, Eq, Hash, Debug)]
@@ -97,6 +103,24 @@ impl Equivalent<Consumer> for ConsumerRef<'_> {
 }
 
 impl Tally {
+    /// Nothing is counted yet; `now_ms` is monotonic, as in all that follows.
+    pub fn new(now_ms: u64) -> Tally {
+        Tally {
+            topics: Vec::new(),
+            incoming: Vec::new(),
+            last: None,
+            slot: 0,
+            numbers: HashMap::default(),
+            consumers: Vec::new(),
+            refusals: Vec::new(),
+            pulls_found: 0,
+            pulls_missed: 0,
+            timers_in: 0,
+            timers_out: 0,
+            samples: Samples::new(now_ms),
+        }
+    }
+
     /// Messages of a topic's incarnation were appended.
     pub fn came_in(&mut self, topic: u32, kind: MessageType, messages: usize, bytes: usize) {
         // Most messages are of the topic of the one before, so it is not looked up again.
@@ -142,9 +166,25 @@ impl Tally {
 
     /// A pull was answered with messages.
     pub fn went_out(&mut self, number: u32, messages: usize, bytes: usize) {
+        self.pulls_found += 1;
         if let Some(traffic) = self.consumers.get_mut(number as usize) {
             traffic.add(messages, bytes);
         }
+    }
+
+    /// A pull was answered without messages.
+    pub fn missed(&mut self) {
+        self.pulls_missed += 1;
+    }
+
+    /// A message began to wait for a time of its own.
+    pub fn timer_came_in(&mut self) {
+        self.timers_in += 1;
+    }
+
+    /// Messages' times came.
+    pub fn timers_went_out(&mut self, count: usize) {
+        self.timers_out += count as u64;
     }
 
     /// A send was refused.
@@ -182,6 +222,95 @@ impl Tally {
     pub fn refusals(&self) -> &[(i32, u64)] {
         &self.refusals
     }
+
+    // ---- over time ------------------------------------------------------------------------------
+
+    /// Samples what was counted, if it is time; `hour` is that of the day, local time. `is_own` says of
+    /// which topics' incarnations the broker is the user.
+    pub fn sample(&mut self, now_ms: u64, hour: u8, is_own: impl Fn(u32) -> bool) {
+        if !self.samples.is_due(now_ms, hour) {
+            return;
+        }
+        let totals = self.totals(is_own);
+        let topics = self.incoming.iter().map(sum_of);
+        let consumers = self.consumers.iter().copied();
+        self.samples.sample(now_ms, hour, totals, topics, consumers);
+    }
+
+    /// Everything together. See [`Tally::sample`].
+    pub fn totals(&self, is_own: impl Fn(u32) -> bool) -> Totals {
+        let mut totals = Totals {
+            pulls_found: self.pulls_found,
+            pulls_missed: self.pulls_missed,
+            timers_in: self.timers_in,
+            timers_out: self.timers_out,
+            ..Totals::default()
+        };
+        self.incoming.iter().for_each(|by_type| totals.put.merge(sum_of(by_type)));
+        self.consumers.iter().for_each(|traffic| totals.got.merge(*traffic));
+        let own_in: u64 =
+            self.topics().filter(|it| is_own(it.0)).map(|it| sum_of(it.1).messages).sum();
+        let own_out: u64 = self.consumers().filter(|it| is_own(it.1)).map(|it| it.2.messages).sum();
+        totals.put_by_users = totals.put.messages - own_in;
+        totals.got_by_users = totals.got.messages - own_out;
+        totals
+    }
+
+    /// How far back rates are told, and what was counted by then.
+    pub fn growth(&self, now_ms: u64) -> [Growth; RATES_MS.len()] {
+        self.samples.growth(now_ms)
+    }
+
+    /// The totals at the last two midnights, the newer one first.
+    pub fn midnights(&self) -> [Totals; 2] {
+        self.samples.midnights()
+    }
+
+    /// What came in for a topic's incarnation over the last minute, hour and day; `None`: it is not counted
+    /// by itself.
+    pub fn topic_over(&self, now_ms: u64, topic: u32) -> Option<[Course; Span::ALL.len()]> {
+        let slot = *self.topics.get(topic as usize).filter(|slot| **slot > 0)? as usize;
+        let value = sum_of(self.incoming.get(slot)?);
+        let over = |span| self.samples.over(now_ms, span, Counter::Topic(slot), value);
+        Some(Span::ALL.map(over))
+    }
+
+    /// The same of what a group pulled from a topic's incarnation.
+    pub fn consumer_over(
+        &self,
+        now_ms: u64,
+        topic: u32,
+        group: &str,
+    ) -> Option<[Course; Span::ALL.len()]> {
+        let number = *self.numbers.get(&ConsumerRef { topic, group })? as usize;
+        let value = *self.consumers.get(number)?;
+        let over = |span| self.samples.over(now_ms, span, Counter::Consumer(number), value);
+        Some(Span::ALL.map(over))
+    }
+
+    /// The same of everything that came in, or went out.
+    pub fn all_over(&self, now_ms: u64, is_incoming: bool) -> [Course; Span::ALL.len()] {
+        let (counters, values): (fn(usize) -> Counter, Vec<Traffic>) = match is_incoming {
+            true => (Counter::Topic, self.incoming.iter().map(sum_of).collect()),
+            false => (Counter::Consumer, self.consumers.clone()),
+        };
+        Span::ALL.map(|span| {
+            let mut sum = Course::default();
+            for (slot, value) in values.iter().enumerate() {
+                let course = self.samples.over(now_ms, span, counters(slot), *value);
+                sum.traffic.merge(course.traffic);
+                sum.took_ms = course.took_ms;
+            }
+            sum
+        })
+    }
+}
+
+/// Of all types together.
+fn sum_of(by_type: &[Traffic; MessageType::ALL.len()]) -> Traffic {
+    let mut sum = Traffic::default();
+    by_type.iter().for_each(|traffic| sum.merge(*traffic));
+    sum
 }
 
 /// A core's answer.
@@ -318,7 +447,7 @@ mod tests {
 
     #[test]
     fn counters_only_grow_and_full_tables_count_together() {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(0);
         for topic in 0..TOPICS_COUNTED_MAX as u32 + 10 {
             tally.came_in(topic, MessageType::Normal, 1, 10);
         }
@@ -331,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_consumer_keeps_its_number() {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(0);
         let first = tally.number(7, "group");
         assert_ne!(first, 0);
         for topic in 0..2 * CONSUMERS_COUNTED_MAX as u32 {
@@ -348,7 +477,7 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_by_code() {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(0);
         [14, 13, 14].into_iter().for_each(|code| tally.refused(code));
         assert_eq!(tally.refusals(), [(14, 2), (13, 1)]);
     }

@@ -9,6 +9,7 @@ mod figures;
 mod http;
 pub mod limits;
 mod prometheus;
+mod samples;
 mod thread;
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +26,7 @@ pub use figures::{
     Clients, ConsumerFigures, CoreFigures, Lag, MessageType, ShardFigures, Tally, TopicFigures,
     Traffic,
 };
+pub use samples::{Course, Growth, RATES_MS, Span, Totals};
 pub use thread::ControlThread;
 
 use crate::server::supervisor;

@@ -33,6 +33,28 @@ json_object! {
 }
 
 json_object! {
+    /// Messages of a topic that wait for a time of their own. `store/timer/TimerMetrics.Metric`.
+    #[derive(Eq)]
+    pub struct TimerMetric {
+        /// How many.
+        "count" count: i64,
+        /// When that changed, ms.
+        "timeStamp" time_stamp: i64,
+    }
+}
+
+json_object! {
+    /// Answer to 61. `store/timer/TimerMetrics.TimerMetricsSerializeWrapper`.
+    #[derive(Eq)]
+    pub struct TimerMetricsSerializeWrapper {
+        /// Version of the table.
+        "dataVersion" data_version: DataVersion,
+        /// By topic.
+        "timingCount" timing_count: BTreeMap<String, TimerMetric>,
+    }
+}
+
+json_object! {
     /// New offsets: answer to 222, body of 220. `remoting/protocol/body/ResetOffsetBody`.
     #[derive(Eq)]
     pub struct ResetOffsetBody {

@@ -54,6 +54,7 @@ macro_rules! every_body {
             SubscriptionGroupConfig,
             SubscriptionGroupList,
             SubscriptionGroupWrapper,
+            TimerMetricsSerializeWrapper,
             TopicConfig,
             TopicConfigAndMappingSerializeWrapper,
             TopicConfigAndQueueMapping,

@@ -99,6 +99,86 @@ pub struct CorrectionOffsetHeader<'a> {
     pub topic: Text<'a>,
 }
 
+/// Apache's `ViewBrokerStatsDataRequestHeader` (315).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerStatsHeader<'a> {
+    /// What is counted.
+    pub name: Text<'a>,
+    /// Of what: a topic, or `topic@group`.
+    pub key: Text<'a>,
+}
+
+/// Apache's `GetConsumeStatsInBrokerHeader` (317).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerConsumeStatsHeader {
+    /// Only ordered topics.
+    pub is_order: bool,
+}
+
+/// Apache's `UpdateGroupForbiddenRequestHeader` (353).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupForbiddenHeader<'a> {
+    /// Name of the group.
+    pub group: Text<'a>,
+    /// Name of the topic.
+    pub topic: Text<'a>,
+    /// Whether the group may read the topic from now on; absent: nothing changes.
+    pub readable: Option<bool>,
+}
+
+/// Apache's `ResumeCheckHalfMessageRequestHeader` (323).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumeCheckHeader<'a> {
+    /// The message, as offsetMsgId.
+    pub message_id: Option<Text<'a>>,
+}
+
+impl<'a> BrokerStatsHeader<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`HeaderError::Missing`].
+    pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
+        Ok(Self { name: fields.text("statsName")?, key: fields.text("statsKey")? })
+    }
+}
+
+impl BrokerConsumeStatsHeader {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`HeaderError::Missing`].
+    pub fn parse(command: &Command<'_>) -> Result<Self, HeaderError> {
+        Ok(Self { is_order: Fields(command).text("isOrder")?.parse_bool() })
+    }
+}
+
+impl<'a> GroupForbiddenHeader<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`HeaderError::Missing`].
+    pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        let fields = Fields(command);
+        Ok(Self {
+            group: fields.text("group")?,
+            topic: fields.text("topic")?,
+            readable: fields.bool_optional("readable"),
+        })
+    }
+}
+
+impl<'a> ResumeCheckHeader<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// None: Apache's has no required field.
+    pub fn parse(command: &Command<'a>) -> Result<Self, HeaderError> {
+        Ok(Self { message_id: Fields(command).text_optional("msgId") })
+    }
+}
+
 impl<'a> TopicHeader<'a> {
     /// Reads the header.
     ///

@@ -219,6 +219,8 @@ pub struct ConsumeQueues {
     /// Queues with entries that no run holds.
     listed: Vec<u32>,
     unsealed_entries: usize,
+    /// When the first of them was stored, ms; not later.
+    unsealed_stored_ms: u64,
 }
 
 /// A queue's place in memory, for as long as the process runs.
@@ -336,6 +338,9 @@ impl ConsumeQueues {
             self.unsealed_entries += 1;
         }
         queue.push(entry);
+        if self.unsealed_entries == 0 {
+            self.unsealed_stored_ms = entry.stored_ms;
+        }
         self.unsealed_entries += 1;
         queue.next = queue.next.max(queue_offset + 1);
         assert!(queue.max() <= queue.next);
@@ -377,6 +382,13 @@ impl ConsumeQueues {
         }
         let place = self.runs.place(key, queue_offset, 1)?;
         self.runs.iter().find(|run| run.range == place.run).map(|run| run.stored_ms.0)
+    }
+
+    /// When the oldest message that is kept was stored, ms, to within a slice of the log; `None`: none is.
+    pub fn oldest_stored_ms(&self) -> Option<u64> {
+        let mut in_runs = self.runs.iter().filter(|run| run.stored_ms != (0, 0));
+        let in_memory = (self.unsealed_entries > 0).then_some(self.unsealed_stored_ms);
+        in_runs.next().map(|run| run.stored_ms.0).or(in_memory)
     }
 
     // ---- runs -----------------------------------------------------------------------------------

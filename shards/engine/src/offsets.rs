@@ -333,6 +333,16 @@ impl ConsumerOffsets {
         (told.map(|((group, queue), at)| (name(*group), *queue, *at)).collect(), first_out)
     }
 
+    /// Numbers that groups have or had: all are below.
+    pub fn group_numbers(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The group of a number; `None`: there is none now.
+    pub fn group_of(&self, number: usize) -> Option<&str> {
+        self.names.get(number).map(|name| &**name).filter(|name| !name.is_empty())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.committed.len()

@@ -424,6 +424,13 @@ impl Timers {
         self.fresh.len() + self.near.len()
     }
 
+    /// Timers that wait: in memory exactly, in each run to within a page.
+    pub fn waiting(&self) -> u64 {
+        let in_run =
+            |known: &Known| known.run.count.saturating_sub(known.next_page as u64 * self.per_page);
+        self.in_memory() as u64 + self.runs.values().map(in_run).sum::<u64>()
+    }
+
     /// Bytes of memory that timers take, about.
     pub fn memory_bytes(&self) -> usize {
         let timers = self.fresh.capacity() + self.near.capacity() + self.unsealed.capacity();

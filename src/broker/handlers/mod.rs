@@ -1,7 +1,9 @@
 //! One file per family of requests: checks against this core's catalog, then the shard that owns it.
 
+mod all_groups;
 mod call;
 mod client;
+mod counted;
 mod group;
 mod lock;
 mod offset;
@@ -9,6 +11,7 @@ mod pull;
 mod query;
 mod reply;
 mod reset;
+mod runtime;
 mod send;
 mod sendback;
 mod stats;
@@ -20,6 +23,7 @@ mod transaction;
 pub(super) use call::Direct;
 pub(super) use offset::TimeQuestion;
 pub(super) use query::{EntriesQuestion, ViewQuestion};
+pub(super) use runtime::Told;
 pub(super) use sendback::SendBack;
 pub(super) use stats::Then;
 use tell::answer_table;

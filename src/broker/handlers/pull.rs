@@ -269,6 +269,8 @@ impl Broker {
                     if replies.message_count > 0 {
                         let (count, bytes) = (replies.message_count, replies.total_bytes);
                         self.tally.went_out(pull.tally, count, bytes);
+                    } else {
+                        self.tally.missed();
                     }
                     self.answer_pull(owner, &pull, &answer, &replies, outboxes);
                 }

@@ -258,6 +258,7 @@ impl Broker {
             self.shards[place].recall(timed.due_ms, name.unwrap_or_default(), None)?;
         }
         self.shards[place].append_timer(now.wall_ms, message, timed.due_ms, ticket)?;
+        self.tally.timer_came_in();
         if let Some(ticket) = ticket {
             let (start, len) = message.found_by.unique_key;
             let key = &message.properties[start..start + len];

@@ -52,6 +52,19 @@ pub(in crate::broker) enum Then {
     Reset(Arc<ResetOffsets>),
     /// 222 by telling the members: where to is there.
     Push(super::reset::Push),
+    /// 28, 45, 60, 61.
+    Runtime(super::runtime::Told),
+    /// 43.
+    AllOffsets,
+    /// 317: the groups and their topics are there.
+    AllStatsOf {
+        /// Only ordered topics.
+        is_order: bool,
+    },
+    /// 317: offsets of one group after the other.
+    AllStats(super::all_groups::AllStats),
+    /// 315.
+    Counted(super::counted::Viewed),
     /// It is done.
     Done,
 }
@@ -117,6 +130,13 @@ impl Broker {
             Then::Push(push) => {
                 return self.push_reset(asker, &push, &queues_in(parts), outboxes);
             }
+            Then::Runtime(told) => return self.tell_runtime(now, asker, told, parts, outboxes),
+            Then::AllOffsets => return self.tell_all_offsets(now, asker, parts, outboxes),
+            Then::AllStatsOf { is_order } => {
+                return self.ask_all_stats(asker, is_order, parts, outboxes);
+            }
+            Then::AllStats(all) => return self.go_on_all_stats(asker, all, parts, outboxes),
+            Then::Counted(viewed) => return self.tell_counted(asker, &viewed, parts, outboxes),
             Then::Done => {}
         }
         answer(asker, response::SUCCESS, None, None, &body, outboxes);
@@ -145,7 +165,7 @@ impl Broker {
         self.ask_all(asker, Question::Queues(Arc::clone(&question)), Then::TopicStats(question))
     }
 
-    fn queue(&self, question: &QueueQuestion, facts: &QueueFacts) -> MessageQueue {
+    pub(super) fn queue(&self, question: &QueueQuestion, facts: &QueueFacts) -> MessageQueue {
         let (topic, _) = &question.topics[facts.topic];
         MessageQueue::new(topic, &self.settings.broker_name, facts.queue as i32)
     }
@@ -388,6 +408,6 @@ fn check_count(topics: &[(Arc<str>, u32)]) -> Result<(), Stop> {
 }
 
 /// Offsets and times stay far below the largest number.
-fn wire(number: u64) -> i64 {
+pub(super) fn wire(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

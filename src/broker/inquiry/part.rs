@@ -12,9 +12,13 @@ use proto::code::response;
 use runtime::clock::Now;
 
 use super::super::dispatch::Stop;
-use super::super::limits::RESETS_MAX;
+use super::super::limits::{CLEAN_LOOKS, OFFSETS_TOLD_MAX, RESETS_MAX};
 use super::super::{Broker, Refusal};
-use super::{CloneOffsets, Part, Question, QueueFacts, QueueQuestion, ResetOffsets, Target, Times};
+use super::{
+    CloneOffsets, CommittedOffset, Counted, Part, Question, QueueFacts, QueueQuestion,
+    ResetOffsets, Target, Times,
+};
+use crate::observe::{Course, Span};
 
 /// A question that this core is asked, and how far it is.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ pub(super) struct Asked {
     /// The next topic and queue to look at.
     at: (usize, u32),
     facts: Vec<QueueFacts>,
+    offsets: Vec<CommittedOffset>,
     stage: Stage,
 }
 
@@ -46,7 +51,8 @@ enum Later {
 
 impl Asked {
     pub fn new(id: u64, question: Question) -> Asked {
-        Asked { id, question, at: (0, 0), facts: Vec::new(), stage: Stage::New }
+        let (facts, offsets) = (Vec::new(), Vec::new());
+        Asked { id, question, at: (0, 0), facts, offsets, stage: Stage::New }
     }
 
     pub fn is_new(&self) -> bool {
@@ -80,6 +86,16 @@ impl Broker {
                 let question = Arc::clone(question);
                 self.look_at_queues(&question, asked, left)?;
                 return Ok(Part::Queues(std::mem::take(&mut asked.facts)));
+            }
+            Question::Offsets => {
+                self.look_at_offsets(asked, left)?;
+                return Ok(Part::Offsets(std::mem::take(&mut asked.offsets)));
+            }
+            Question::Runtime => return Ok(Part::Runtime(Box::new(self.runtime(now)))),
+            Question::Counted(counted) => return Ok(Part::Counted(self.counted(now, counted))),
+            Question::Clean => {
+                self.clean_looks = CLEAN_LOOKS;
+                return Ok(Part::Done);
             }
             Question::Reset(reset) if matches!(asked.stage, Stage::Looking) => {
                 let reset = Arc::clone(reset);
@@ -119,6 +135,55 @@ impl Broker {
         let Some(topic) = self.catalog.topic(topic) else { return Vec::new() };
         let groups = self.shards.iter().map(|shard| shard.offsets().groups_of(topic.incarnation));
         groups.flatten().map(Arc::from).collect()
+    }
+
+    fn counted(&self, now: Now, counted: &Counted) -> Option<[Course; Span::ALL.len()]> {
+        let now_ms = now.monotonic_ms();
+        let incarnation = |topic: &str| self.catalog.topic(topic).map(|topic| topic.incarnation);
+        match counted {
+            Counted::Topic(topic) => self.tally.topic_over(now_ms, incarnation(topic)?),
+            Counted::Group(topic, group) => {
+                self.tally.consumer_over(now_ms, incarnation(topic)?, group)
+            }
+            Counted::Incoming => Some(self.tally.all_over(now_ms, true)),
+            Counted::Outgoing => Some(self.tally.all_over(now_ms, false)),
+        }
+    }
+
+    /// Group by group, a group's offsets in one shard together: `asked.at` is the shard's place and the
+    /// group's number there.
+    fn look_at_offsets(&self, asked: &mut Asked, left: &mut usize) -> Result<(), Later> {
+        while let Some(shard) = self.shards.get(asked.at.0) {
+            let (offsets, number) = (shard.offsets(), asked.at.1 as usize);
+            if number >= offsets.group_numbers() {
+                asked.at = (asked.at.0 + 1, 0);
+                continue;
+            }
+            if *left == 0 {
+                return Err(Later::NotNow);
+            }
+            *left -= 1;
+            asked.at.1 += 1;
+            let Some(name) = offsets.group_of(number) else { continue };
+            let group: Arc<str> = Arc::from(name);
+            for incarnation in offsets.topics_of(name) {
+                let Some(topic) = self.catalog.topic_name(incarnation).map(Arc::<str>::from) else {
+                    continue;
+                };
+                for (QueueKey { queue, .. }, offset) in offsets.of_topic(name, incarnation) {
+                    let (group, topic) = (Arc::clone(&group), Arc::clone(&topic));
+                    asked.offsets.push(CommittedOffset { group, topic, queue, offset });
+                    *left = left.saturating_sub(1);
+                }
+            }
+            if asked.offsets.len() > OFFSETS_TOLD_MAX {
+                let remark = format!(
+                    "more than {OFFSETS_TOLD_MAX} offsets are committed, as many as are told at once"
+                );
+                return Err(refused(response::SYSTEM_ERROR, remark));
+            }
+        }
+        Ok(())
     }
 
     /// Calls `look` for each queue of the topics that is in a shard here, from `asked.at` on, and keeps

@@ -124,6 +124,9 @@ impl<R: Ring> Core<R> {
 
     /// Lets go of segments whose time has come.
     fn look_at_disk(&mut self, now: Now, look: &DiskLook) {
+        let is_cleaned = self.broker.looked_at_disk(now, look);
+        let hour = self.config.retention.hours.first().copied().filter(|_| is_cleaned);
+        let look = &DiskLook { hour: hour.unwrap_or(look.hour), ..*look };
         let router = *self.broker.router();
         for (index, shard) in self.broker.shards.iter_mut().enumerate() {
             shard.look_at_disk(&self.config.retention, look);

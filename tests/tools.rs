@@ -1,0 +1,348 @@
+//! What mqadmin, the dashboard and operators ask a broker about itself: the same with one shard and with
+//! several, whichever connection asks.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use proto::body::{
+    BrokerStatsData, ConsumeStatsList, ConsumerOffsetSerializeWrapper, DelayOffsetSerializeWrapper,
+    KVTable, MessageQueue, TimerMetricsSerializeWrapper,
+};
+use proto::frame::Encoding;
+use proto::reply::{RequestHead, SendRequest, write_send_request};
+use support::{Client, DEADLINE, Reply, Server, write_config};
+
+/// Shards and cores.
+const SIZES: [(&str, &str); 3] = [("1", "1"), ("3", "2"), ("2", "2")];
+
+const QUEUES: i32 = 5;
+
+const MESSAGES: i64 = 4;
+
+struct Tools {
+    clients: Vec<Client>,
+    asked: usize,
+}
+
+impl Tools {
+    fn new(server: &Server) -> Tools {
+        Tools { clients: (0..4).map(|_| Client::connect(server.broker)).collect(), asked: 0 }
+    }
+
+    /// Each request over another connection, and so through another core.
+    fn next(&mut self) -> &mut Client {
+        self.asked += 1;
+        let count = self.clients.len();
+        &mut self.clients[self.asked % count]
+    }
+
+    fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
+        self.next().ask(code, ext, body)
+    }
+
+    fn granted(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let reply = self.ask(code, ext, body);
+        assert_eq!(reply.code, 0, "{code} {ext:?}: {}", reply.remark);
+        reply.body
+    }
+
+    fn refused(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> (i32, String) {
+        let reply = self.ask(code, ext, body);
+        assert_ne!(reply.code, 0, "{code} {ext:?}");
+        (reply.code, reply.remark)
+    }
+
+    /// Some messages in each queue.
+    fn fill(&mut self, topic: &str) {
+        self.next().create_topic(topic, QUEUES);
+        for number in 0..MESSAGES {
+            for queue in 0..QUEUES {
+                let client = self.next();
+                let body = format!("{queue} {number}");
+                client.write_send(topic, queue, body.as_bytes()).expect("open");
+                assert_eq!(client.read().expect("an answer").code, 0);
+            }
+        }
+    }
+
+    fn send_with(&mut self, topic: &str, queue_id: i32, properties: &str) -> Reply {
+        let request = SendRequest {
+            producer_group: "p",
+            topic,
+            default_topic: "TBW102",
+            default_topic_queue_count: 4,
+            queue_id,
+            sys_flag: 0,
+            born_timestamp: 1,
+            flag: 0,
+            properties: properties.as_bytes(),
+            reconsume_times: 0,
+            unit_mode: false,
+            max_reconsume_times: None,
+            batch: false,
+            broker_name: None,
+        };
+        let head = RequestHead { code: 310, opaque: 1_000_000, flag: 0 };
+        let mut frame = Vec::new();
+        write_send_request(&mut frame, Encoding::Json, &head, &request, 4);
+        frame.extend_from_slice(b"body");
+        let client = self.next();
+        client.write_raw(&frame);
+        client.read().expect("an answer")
+    }
+
+    fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) {
+        let (queue, offset) = (queue.to_string(), offset.to_string());
+        let ext = [
+            ("consumerGroup", group),
+            ("topic", topic),
+            ("queueId", &*queue),
+            ("commitOffset", &*offset),
+        ];
+        self.granted(15, &ext, &[]);
+    }
+
+    fn make_group(&mut self, group: &str) {
+        self.granted(352, &[("group", group)], &[]);
+    }
+
+    fn runtime(&mut self) -> BTreeMap<String, String> {
+        KVTable::parse(&self.granted(28, &[], &[])).expect("a table").table
+    }
+
+    fn counted(&mut self, name: &str, key: &str) -> Result<BrokerStatsData, String> {
+        let reply = self.ask(315, &[("statsName", name), ("statsKey", key)], &[]);
+        match reply.code {
+            0 => Ok(BrokerStatsData::parse(&reply.body).expect("figures")),
+            code => Err(format!("{code} {}", reply.remark)),
+        }
+    }
+}
+
+fn start(directory: &Path, (shards, cores): (&str, &str), more: &str) -> Server {
+    let config = write_config(
+        directory,
+        16 << 20,
+        &format!("brokerName = b\nbrokerClusterName = c\n{more}"),
+    );
+    let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
+    Server::start(&directory.join("store"), &flags)
+}
+
+fn on_each_size(more: &str, test: impl Fn(&Path, &dyn Fn() -> Server, u64)) {
+    for size in SIZES {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let shards = size.0.parse().expect("a number");
+        test(directory.path(), &|| start(directory.path(), size, more), shards);
+    }
+}
+
+/// Asks again until it is so.
+fn await_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_runtime_table_has_what_tools_read() {
+    on_each_size("", |_, start, shards| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        let fresh = tools.runtime();
+        assert_eq!(fresh["msgPutTotalTodayNow"], "0");
+        assert_eq!(fresh["earliestMessageTimeStamp"], "-1", "there is no message");
+        tools.fill("t");
+        let count = u64::try_from(MESSAGES * i64::from(QUEUES)).expect("few");
+        for queue in 0..QUEUES {
+            assert_eq!(tools.next().pull_as("g", "t", queue, 0).code, 0);
+            assert_ne!(tools.next().pull_as("g", "t", queue, MESSAGES).code, 0);
+        }
+        assert_eq!(tools.send_with("t", 2, "UNIQ_KEY\u{1}k\u{2}DELAY\u{1}18\u{2}").code, 0);
+        let later = format!("UNIQ_KEY\u{1}l\u{2}TIMER_DELAY_SEC\u{1}5000\u{2}");
+        assert_eq!(tools.send_with("t", 3, &later).code, 0);
+        // The disk is looked at a moment after the start.
+        await_until("the disk is told", || tools.runtime().contains_key("commitLogDiskRatio"));
+        let table = tools.runtime();
+        assert_eq!(table["brokerActive"], "true");
+        assert_eq!(table["brokerVersionDesc"], "V5_3_3");
+        assert_eq!(table["brokerVersion"], "479");
+        assert_eq!(table["msgPutTotalTodayNow"], (count + 2).to_string());
+        assert_eq!(table["msgGetTotalTodayNow"], count.to_string());
+        assert_eq!(table["putMessageTimesTotal"], (count + 2).to_string());
+        assert_eq!(table["dispatchBehindBytes"], "0");
+        assert_eq!(table["timerCongestNum"], "1");
+        assert_eq!(table["timerReadBehind"], "0");
+        // Levels of one shard lie behind those of another.
+        let delayed: Vec<_> =
+            table.keys().filter(|key| key.starts_with("scheduleMessageOffset_")).collect();
+        assert_eq!(delayed.len(), 1, "{delayed:?}");
+        let (_, level) = delayed[0].rsplit_once('_').expect("a level");
+        assert_eq!(level.parse::<u64>().expect("a number") % 18, 0);
+        assert!(level.parse::<u64>().expect("a number") <= 18 * shards);
+        assert_eq!(table[delayed[0]], "0,1");
+        // What ClusterListSubCommand and ExportMetricsCommand take apart.
+        for key in ["putTps", "getTransferredTps", "getFoundTps", "getMissTps", "getTotalTps"] {
+            let rates: Vec<f64> =
+                table[key].split(' ').map(|it| it.parse().expect("a number")).collect();
+            assert_eq!(rates.len(), 3, "{key}");
+            assert!(rates[0] > 0.0, "{key}: {rates:?}");
+        }
+        for key in [
+            "msgPutTotalYesterdayMorning",
+            "msgPutTotalTodayMorning",
+            "msgGetTotalYesterdayMorning",
+            "msgGetTotalTodayMorning",
+            "timerOffsetBehind",
+            "sendThreadPoolQueueSize",
+            "pullThreadPoolQueueSize",
+            "ackThreadPoolQueueSize",
+            "sendThreadPoolQueueHeadWaitTimeMills",
+            "pullThreadPoolQueueHeadWaitTimeMills",
+            "ackThreadPoolQueueHeadWaitTimeMills",
+            "pageCacheLockTimeMills",
+            "EndTransactionQueueSize",
+        ] {
+            assert_eq!(table[key], "0", "{key}");
+        }
+        for key in ["timerEnqueueTps", "timerDequeueTps", "putMessageAverageSize"] {
+            assert!(table[key].parse::<f64>().expect("a number") >= 0.0, "{key}");
+        }
+        let ratio: f64 = table["commitLogDiskRatio"].parse().expect("a number");
+        assert!((0.0..=1.0).contains(&ratio));
+        assert!(table["commitLogDirCapacity"].starts_with("Total : "));
+        let earliest: u64 = table["earliestMessageTimeStamp"].parse().expect("a time");
+        let booted: u64 = table["bootTimestamp"].parse().expect("a time");
+        assert!(earliest >= booted && booted > 1_600_000_000_000);
+        let ends = ["commitLogMinOffset", "commitLogMaxOffset"]
+            .map(|key| table[key].parse::<u64>().expect("a position"));
+        assert_eq!([ends[0], ends[1] >> 55], [0, shards - 1]);
+    });
+}
+
+#[test]
+fn timers_and_delays_are_told() {
+    on_each_size("", |_, start, shards| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        tools.next().create_topic("t", QUEUES);
+        for queue in 0..QUEUES {
+            let text = format!("UNIQ_KEY\u{1}k{queue}\u{2}TIMER_DELAY_SEC\u{1}4000\u{2}");
+            assert_eq!(tools.send_with("t", queue, &text).code, 0);
+            let text = format!("UNIQ_KEY\u{1}d{queue}\u{2}DELAY\u{1}1\u{2}");
+            assert_eq!(tools.send_with("t", queue, &text).code, 0);
+        }
+        let metrics = TimerMetricsSerializeWrapper::parse(&tools.granted(61, &[], &[]));
+        let metrics = metrics.expect("metrics").timing_count;
+        assert_eq!(metrics["rmq_sys_wheel_timer"].count, i64::from(QUEUES));
+        let checkpoint = tools.granted(60, &[], &[]);
+        assert_eq!(checkpoint.len(), 56);
+        let number = |at: usize| {
+            i64::from_be_bytes(checkpoint[8 * at..8 * at + 8].try_into().expect("eight bytes"))
+        };
+        assert!(number(0) > 1_600_000_000_000, "until now nothing is late");
+        assert_eq!([number(1), number(2), number(3)], [0, i64::from(QUEUES), i64::from(QUEUES)]);
+        await_until("level 1 delivers", || {
+            let offsets = DelayOffsetSerializeWrapper::parse(&tools.granted(45, &[], &[]));
+            let offsets = offsets.expect("offsets").offset_table;
+            assert_eq!(offsets.len() as u64, 18 * shards);
+            let first = |shard: i32| offsets[&(shard * 18 + 1)];
+            (0..shards as i32).map(first).sum::<i64>() == i64::from(QUEUES)
+        });
+    });
+}
+
+#[test]
+fn all_groups_are_told_with_their_offsets() {
+    on_each_size("", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        for topic in ["one", "two"] {
+            tools.fill(topic);
+        }
+        for group in ["g", "h", "idle"] {
+            tools.make_group(group);
+        }
+        for queue in 0..QUEUES {
+            tools.commit("g", "one", queue, i64::from(queue.min(3)));
+            tools.commit("h", "two", queue, 1);
+        }
+        tools.commit("g", "two", 4, 2);
+        let all = ConsumerOffsetSerializeWrapper::parse(&tools.granted(43, &[], &[]));
+        let all = all.expect("offsets").offset_table;
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert_eq!(all["one@g"], (0..QUEUES).map(|it| (it, i64::from(it.min(3)))).collect());
+        assert_eq!(all["two@g"], BTreeMap::from([(4, 2)]));
+        assert_eq!(all["two@h"].len(), 5);
+
+        let stats = ConsumeStatsList::parse(&tools.granted(317, &[("isOrder", "false")], &[]));
+        let stats = stats.expect("stats");
+        let mut groups = BTreeMap::new();
+        stats.consume_stats_list.into_iter().for_each(|group| groups.extend(group));
+        assert_eq!((groups["idle"].len(), groups["g"].len(), groups["h"].len()), (0, 2, 1));
+        let queue = |topic: &str, queue| MessageQueue::new(topic, "b", queue);
+        let last = &groups["g"][0].offset_table[&queue("one", 4)];
+        assert_eq!((last.broker_offset, last.consumer_offset), (MESSAGES, 3));
+        assert!(last.last_timestamp > 1_600_000_000_000);
+        assert_eq!(groups["g"][1].offset_table[&queue("two", 0)].consumer_offset, 0);
+        let behind = 2 * i64::from(QUEUES) * MESSAGES - 9 - 2 + 5 * (MESSAGES - 1);
+        assert_eq!(stats.total_diff, behind);
+        assert_eq!(stats.broker_addr, Some(server.broker.to_string()));
+
+        let ordered = ConsumeStatsList::parse(&tools.granted(317, &[("isOrder", "true")], &[]));
+        assert_eq!(ordered.expect("stats").total_diff, 0, "no topic is ordered");
+        assert_eq!(tools.refused(317, &[], &[]).0, 1);
+    });
+}
+
+#[test]
+fn what_was_counted_is_told_by_topic_and_group() {
+    on_each_size("", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        tools.fill("t");
+        for queue in 0..QUEUES {
+            assert_eq!(tools.next().pull_as("g", "t", queue, 0).code, 0);
+        }
+        let count = MESSAGES * i64::from(QUEUES);
+        let sums = |data: BrokerStatsData| {
+            [data.stats_minute.sum, data.stats_hour.sum, data.stats_day.sum]
+        };
+        assert_eq!(tools.counted("TOPIC_PUT_NUMS", "t").map(sums), Ok([count; 3]));
+        assert_eq!(tools.counted("GROUP_GET_NUMS", "t@g").map(sums), Ok([count; 3]));
+        assert_eq!(tools.counted("BROKER_PUT_NUMS", "c").map(sums), Ok([count; 3]));
+        assert_eq!(tools.counted("BROKER_GET_NUMS", "c").map(sums), Ok([count; 3]));
+        let size = tools.counted("TOPIC_PUT_SIZE", "t").expect("there is some").stats_day;
+        assert!(size.sum > 100 * count && size.tps > 0.0 && size.avgpt > 100.0);
+        for (name, key) in [
+            ("TOPIC_PUT_NUMS", "other"),
+            ("GROUP_GET_NUMS", "t@other"),
+            ("GROUP_GET_NUMS", "t"),
+            ("BROKER_PUT_NUMS", "b"),
+            ("SNDBCK_PUT_NUMS", "t@g"),
+        ] {
+            let remark = format!("1 The stats <{name}> <{key}> not exist");
+            assert_eq!(tools.counted(name, key), Err(remark));
+        }
+        assert_eq!(tools.refused(315, &[("statsName", "x")], &[]).0, 1);
+    });
+}
+
+#[test]
+fn nothing_is_left_to_clean_but_old_segments() {
+    // Old after an hour: nothing goes. What is asked for is that it is taken.
+    on_each_size("deleteWhen = 05", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        tools.fill("t");
+        for code in [306, 316, 329] {
+            assert!(tools.granted(code, &[], &[]).is_empty());
+        }
+        assert_eq!(tools.next().pull_as("g", "t", 0, 0).code, 0);
+    });
+}
