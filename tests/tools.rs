@@ -8,8 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use proto::body::{
-    BrokerStatsData, ConsumeStatsList, ConsumerOffsetSerializeWrapper, DelayOffsetSerializeWrapper,
-    KVTable, MessageQueue, TimerMetricsSerializeWrapper,
+    BrokerStatsData, ConsumeStatsList, ConsumerOffsetSerializeWrapper, DataVersion,
+    DelayOffsetSerializeWrapper, GroupForbidden, KVTable, MessageQueue, SubscriptionGroupWrapper,
+    TimerMetricsSerializeWrapper,
 };
 use proto::frame::Encoding;
 use proto::reply::{RequestHead, SendRequest, write_send_request};
@@ -109,6 +110,42 @@ impl Tools {
         self.granted(352, &[("group", group)], &[]);
     }
 
+    fn config(&mut self) -> BTreeMap<String, String> {
+        let reply = self.ask(26, &[], &[]);
+        let version = reply.field("version").expect("a version");
+        assert!(DataVersion::parse(version.as_bytes()).expect("JSON").timestamp > 0);
+        let text = String::from_utf8(reply.body).expect("text");
+        let lines = text.lines().map(|line| line.split_once('=').expect("key=value"));
+        lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    fn forbid(&mut self, group: &str, topic: &str, readable: Option<&str>) -> bool {
+        let mut ext = vec![("group", group), ("topic", topic)];
+        ext.extend(readable.map(|readable| ("readable", readable)));
+        let found = GroupForbidden::parse(&self.granted(353, &ext, &[])).expect("an answer");
+        assert_eq!((found.group.as_deref(), found.topic.as_deref()), (Some(group), Some(topic)));
+        found.readable.expect("it says so")
+    }
+
+    /// A pull with the group's own subscription: code, remark and who forbids it.
+    fn pull(&mut self, group: &str, topic: &str, queue: i32) -> (i32, String, Option<String>) {
+        let queue = queue.to_string();
+        let ext = [
+            ("consumerGroup", group),
+            ("topic", topic),
+            ("queueId", &*queue),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "32"),
+            ("sysFlag", "0"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "0"),
+            ("subVersion", "0"),
+        ];
+        let reply = self.ask(11, &ext, &[]);
+        let by = reply.field("forbiddenType").map(str::to_owned);
+        (reply.code, reply.remark, by)
+    }
+
     fn runtime(&mut self) -> BTreeMap<String, String> {
         KVTable::parse(&self.granted(28, &[], &[])).expect("a table").table
     }
@@ -164,8 +201,8 @@ fn the_runtime_table_has_what_tools_read() {
             assert_ne!(tools.next().pull_as("g", "t", queue, MESSAGES).code, 0);
         }
         assert_eq!(tools.send_with("t", 2, "UNIQ_KEY\u{1}k\u{2}DELAY\u{1}18\u{2}").code, 0);
-        let later = format!("UNIQ_KEY\u{1}l\u{2}TIMER_DELAY_SEC\u{1}5000\u{2}");
-        assert_eq!(tools.send_with("t", 3, &later).code, 0);
+        let later = "UNIQ_KEY\u{1}l\u{2}TIMER_DELAY_SEC\u{1}5000\u{2}";
+        assert_eq!(tools.send_with("t", 3, later).code, 0);
         // The disk is looked at a moment after the start.
         await_until("the disk is told", || tools.runtime().contains_key("commitLogDiskRatio"));
         let table = tools.runtime();
@@ -344,5 +381,173 @@ fn nothing_is_left_to_clean_but_old_segments() {
             assert!(tools.granted(code, &[], &[]).is_empty());
         }
         assert_eq!(tools.next().pull_as("g", "t", 0, 0).code, 0);
+    });
+}
+
+#[test]
+fn the_configuration_is_shown_and_changed_while_it_runs() {
+    on_each_size("autoCreateTopicEnable = false\nfileReservedTime = 48", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        let config = tools.config();
+        let value = |key: &str| config.get(key).map(String::as_str);
+        for (key, expect) in [
+            ("brokerName", "b"),
+            ("brokerClusterName", "c"),
+            ("fileReservedTime", "48"),
+            ("flushDiskType", "SYNC_FLUSH"),
+            ("brokerRole", "ASYNC_MASTER"),
+            ("brokerId", "0"),
+            ("autoCreateTopicEnable", "false"),
+            ("maxMessageSize", "4194304"),
+        ] {
+            assert_eq!(value(key), Some(expect), "{key}");
+        }
+        assert_eq!(value("sendMessageThreadPoolNums"), None, "it has no effect");
+        assert!(config.keys().all(|key| !key.to_lowercase().contains("password")));
+
+        assert_eq!(tools.send_with("made", 0, "").code, 17);
+        let body = b"autoCreateTopicEnable=true\nmaxMessageSize=1024\n";
+        assert!(tools.granted(25, &[], body).is_empty());
+        assert_eq!(tools.send_with("made", 0, "").code, 0, "on every core");
+        let client = tools.next();
+        client.write_send("made", 0, &[0; 1025]).expect("open");
+        assert_eq!(client.read().expect("an answer").code, 13);
+        // As it was: broker.conf holds again.
+        tools.granted(25, &[], b"autoCreateTopicEnable=false");
+        assert_eq!(tools.send_with("again", 0, "").code, 17);
+        server.kill();
+        let server = start();
+        let mut tools = Tools::new(&server);
+        let config = tools.config();
+        assert_eq!(config["maxMessageSize"], "1024", "it is durable when it is answered");
+        assert_eq!(config["autoCreateTopicEnable"], "false");
+        let client = tools.next();
+        client.write_send("made", 0, &[0; 1025]).expect("open");
+        assert_eq!(client.read().expect("an answer").code, 13);
+        // What is so already is no change, whatever its key.
+        let all: String = config.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        tools.granted(25, &[], all.as_bytes());
+        tools.granted(25, &[], b"");
+    });
+}
+
+#[test]
+fn a_brokers_permission_is_told_to_name_servers_at_once() {
+    on_each_size("", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        tools.next().create_topic("t", QUEUES);
+        let mut names = Client::connect(server.name_server);
+        let mut perm = |expect: &str| {
+            let route = names.ask(105, &[("topic", "t")], &[]);
+            let body = String::from_utf8(route.body).expect("text");
+            assert!(body.contains(&format!("\"perm\":{expect}")), "{body}");
+        };
+        perm("6");
+        tools.granted(25, &[], b"brokerPermission=4");
+        perm("4");
+        assert_eq!(tools.next().pull_as("g", "t", 0, 0).code, 19);
+        tools.granted(25, &[], b"brokerPermission=2");
+        perm("2");
+        for queue in 0..QUEUES {
+            let (code, remark, by) = tools.pull("g", "t", queue);
+            assert_eq!((code, by.as_deref()), (16, Some("1")), "{remark}");
+        }
+        tools.granted(25, &[], b"brokerPermission=6");
+        perm("6");
+    });
+}
+
+#[test]
+fn changes_that_cannot_be_are_refused_whole() {
+    on_each_size("", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        for (body, code, remark) in [
+            (
+                "traceOn=false\nlistenPort=1",
+                1,
+                "listenPort is not changed, nor is anything else: it holds from the start on",
+            ),
+            (
+                "traceOn=false\nwhatever=1",
+                1,
+                "whatever is not changed, nor is anything else: there is no such key",
+            ),
+            (
+                "traceOn=false\nsendMessageThreadPoolNums=9",
+                1,
+                "sendMessageThreadPoolNums is not changed",
+            ),
+            (
+                "traceOn=false\nmaxMessageSize=1",
+                1,
+                "maxMessageSize is not changed, nor is anything else: 1 is no value",
+            ),
+            ("traceOn=false\nlongPollingEnable=maybe", 1, "true or false is expected"),
+            ("traceOn=false\nbrokerConfigPath=/x", 16, "Can not update config in black list."),
+            ("traceOn=false\n\\u00", 1, "string2Properties error: line 2"),
+        ] {
+            let refused = tools.refused(25, &[], body.as_bytes());
+            assert_eq!(refused.0, code, "{refused:?}");
+            assert!(refused.1.contains(remark), "{refused:?}");
+            assert_eq!(tools.config()["traceOn"], "true", "nothing half applied");
+        }
+    });
+}
+
+#[test]
+fn a_group_that_may_not_read_a_topic_is_refused() {
+    on_each_size("", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        for topic in ["one", "two"] {
+            tools.fill(topic);
+        }
+        let beat = |tools: &mut Tools| {
+            for (client, topic) in [("c", "one"), ("d", "two")] {
+                assert_eq!(tools.next().heartbeat(client, &[&format!("g-{topic}")], topic).code, 0);
+            }
+        };
+        beat(&mut tools);
+        assert!(tools.forbid("g-one", "one", None), "nothing is forbidden");
+        assert!(!tools.forbid("g-one", "one", Some("false")));
+        assert!(!tools.forbid("g-one", "two", Some("false")));
+        assert!(tools.forbid("g-two", "two", Some("true")));
+        let remark = "the consumer group[g-one] is forbidden for topic[one]";
+        let forbidden = (16, remark.to_owned(), Some("5".to_owned()));
+        for queue in 0..QUEUES {
+            assert_eq!(tools.pull("g-one", "one", queue), forbidden);
+            assert_eq!(tools.pull("g-two", "two", queue).0, 0);
+        }
+        // With a subscription of its own it may, as in Apache.
+        assert_eq!(tools.next().pull_as("g-one", "one", 0, 0).code, 0);
+        server.kill();
+        let server = start();
+        let mut tools = Tools::new(&server);
+        beat(&mut tools);
+        assert_eq!(tools.pull("g-one", "one", 1), forbidden, "it was durable");
+        let groups = SubscriptionGroupWrapper::parse(&tools.granted(201, &[], &[]));
+        let table = groups.expect("groups").forbidden_table;
+        let both = BTreeMap::from([("one".to_owned(), 4), ("two".to_owned(), 4)]);
+        assert_eq!(table, BTreeMap::from([("g-one".to_owned(), both)]));
+        assert!(tools.forbid("g-one", "one", Some("true")));
+        assert!(!tools.forbid("g-one", "two", None), "of two topics one is left");
+        for queue in 0..QUEUES {
+            assert_eq!(tools.pull("g-one", "one", queue).0, 0);
+        }
+        // It ends with its group.
+        tools.granted(207, &[("groupName", "g-one")], &[]);
+        assert!(tools.forbid("g-one", "two", None));
+        for (group, topic) in [("bad group", "one"), ("g", "bad topic")] {
+            let ext = [("group", group), ("topic", topic), ("readable", "false")];
+            let (code, remark) = tools.refused(353, &ext, &[]);
+            assert!(
+                code == 29 && remark.starts_with("nothing can be forbidden"),
+                "{code} {remark}"
+            );
+        }
+        assert_eq!(tools.refused(353, &[("group", "g")], &[]).0, 1);
     });
 }

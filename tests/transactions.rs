@@ -28,6 +28,7 @@ const GET_MAX_OFFSET: i32 = 30;
 const HEART_BEAT: i32 = 34;
 const END_TRANSACTION: i32 = 37;
 const CHECK_TRANSACTION_STATE: i32 = 39;
+const RESUME_CHECK: i32 = 323;
 
 const COMMIT: &str = "8";
 const ROLLBACK: &str = "12";
@@ -472,6 +473,107 @@ fn what_nobody_knows_is_given_up_after_the_last_check() {
             end(&mut client, half, COMMIT);
             assert_eq!(max_offset(&mut client, TOPIC, half.queue), 0);
         }
+    }
+}
+
+/// Offset message ids of what was given up.
+fn ids_of_given_up(client: &mut Client, shards: i32) -> Vec<String> {
+    let mut ids = Vec::new();
+    for shard in 0..shards {
+        let body = client.pull(GIVEN_UP_TOPIC, shard, 0).body;
+        let mut rest = &body[..];
+        while !rest.is_empty() {
+            let (record, size) = Record::decode(rest).expect("whole records");
+            let fields = record.fields();
+            let position = proto::ids::Position::from_i64(fields.physic_offset).expect("one");
+            let id = OffsetMessageId { host: fields.store_host, position }.encode();
+            ids.push(id.as_str().to_owned());
+            rest = &rest[size..];
+        }
+    }
+    ids
+}
+
+#[test]
+fn what_was_given_up_waits_again_when_it_is_told_to() {
+    let config = "transactionTimeOut=100\ntransactionCheckInterval=100\ntransactionCheckMax=1\n";
+    for size in SIZES {
+        let mut broker = Broker::start(size, config);
+        let mut client = broker.client();
+        for queue in 0..QUEUES {
+            send_half(&mut client, queue, &format!("lost{queue}"), "");
+        }
+        let (shards, mut ids) = (broker.shards(), Vec::new());
+        wait_until("all are given up", || {
+            ids = ids_of_given_up(&mut client, shards);
+            ids.len() == QUEUES as usize
+        });
+        for id in &ids {
+            let resumed = client.ask(RESUME_CHECK, &[("topic", TOPIC), ("msgId", id)], &[]);
+            assert_eq!((resumed.code, &*resumed.remark), (0, ""));
+        }
+        // They wait, and nobody is there to ask; what was answered is durable.
+        broker.kill();
+        let mut producer = broker.client();
+        produce_for(&mut producer, GROUP);
+        let mut client = broker.client();
+        let mut left: std::collections::BTreeSet<_> = (0..QUEUES).collect();
+        while !left.is_empty() {
+            // Whoever was asked once, and was not heard in time, was given up again: it waits once more.
+            let asked = next_check(&mut producer);
+            let (record, _) = Record::decode(&asked.body).expect("a record");
+            let name = String::from_utf8_lossy(record.fields().body).into_owned();
+            assert_eq!(checks_of(&asked.body), 1, "it begins anew");
+            let half = Half {
+                queue: record.fields().queue_id,
+                position: asked.number("commitLogOffset"),
+                offset: asked.number("tranStateTableOffset"),
+                key: asked.field("msgId").expect("a key").to_owned(),
+                body: name.clone().into(),
+            };
+            let ended = end_as(&mut client, &half, GROUP, COMMIT, true);
+            assert_eq!(ended.code, 0, "{}", ended.remark);
+            let seen = bodies(&mut client, TOPIC, half.queue);
+            match seen.len() {
+                0 => {
+                    let before = ids.len();
+                    wait_until("it is given up again", || {
+                        ids = ids_of_given_up(&mut client, shards);
+                        ids.len() > before
+                    });
+                    let id = &ids[ids.len() - 1];
+                    let fields = [("topic", TOPIC), ("msgId", &**id)];
+                    assert_eq!(client.ask(RESUME_CHECK, &fields, &[]).code, 0);
+                }
+                _ => {
+                    assert_eq!(seen, [name.into_bytes()], "once, and the one that was lost");
+                    left.remove(&half.queue);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_was_given_up_can_be_resumed_and_others_are_refused() {
+    let remark = "Exception was thrown when putting message back to RMQ_SYS_TRANS_HALF_TOPIC.";
+    for size in SIZES {
+        let broker = Broker::start(size, "transactionTimeOut=100000");
+        let mut client = broker.client();
+        let half = send_half(&mut client, 0, "open", "");
+        let sent = send(&mut client, 1, "", "0", b"plain");
+        let id = sent.field("msgId").expect("an id").to_owned();
+        let position = proto::ids::Position::from_i64(half.position).expect("one");
+        let host = "127.0.0.1:1".parse().expect("an address");
+        let open = OffsetMessageId { host, position }.encode().as_str().to_owned();
+        let nowhere = format!("{}{:016X}", &id[..16], 1_u64 << 40);
+        for id in [&*id, &*open, &*nowhere, "nonsense"] {
+            let refused = client.ask(RESUME_CHECK, &[("topic", TOPIC), ("msgId", id)], &[]);
+            assert_eq!((refused.code, &*refused.remark), (1, remark), "{id}");
+        }
+        assert_eq!(client.ask(RESUME_CHECK, &[("topic", TOPIC)], &[]).code, 1);
+        end(&mut client, &half, COMMIT);
+        assert_eq!(bodies(&mut client, TOPIC, 0).len(), 1, "it was left alone");
     }
 }
 

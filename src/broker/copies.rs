@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use engine::catalog::{Placement, is_deletion};
+use engine::catalog::{Placement, is_deletion, is_setting};
 use engine::consumequeue::QueueKey;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -104,6 +104,9 @@ impl Broker {
                 }
                 let applied = self.catalog.replay(incarnation, &payload);
                 applied.expect("the home core encoded it");
+                if is_setting(&payload) {
+                    self.settings = self.configured.with(&self.catalog);
+                }
             }
             HomeCopy::Question(id, question) => self.inquiries.ask(id, question),
             HomeCopy::Part(id, part) => self.inquiries.arrive(id, part),

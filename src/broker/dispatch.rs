@@ -189,6 +189,16 @@ impl Broker {
             request::GET_TIMER_METRICS => self.ask_runtime(&asker, Told::TimerMetrics),
             request::GET_ALL_CONSUMER_OFFSET => self.all_offsets(&asker),
             request::GET_BROKER_CONSUME_STATS => self.broker_consume_stats(&asker, &command),
+            request::GET_BROKER_CONFIG => self.broker_config(&asker, outboxes),
+            request::UPDATE_BROKER_CONFIG => {
+                self.update_broker_config(now, &asker, frame.body, outboxes)
+            }
+            request::UPDATE_AND_GET_GROUP_FORBIDDEN => {
+                self.group_forbidden(now, &asker, &command, outboxes)
+            }
+            request::RESUME_CHECK_HALF_MESSAGE => {
+                self.resume_check(now, &asker, &command, outboxes)
+            }
             request::VIEW_BROKER_STATS_DATA => self.view_stats(&asker, &command),
             request::CLEAN_EXPIRED_CONSUMEQUEUE | request::CLEAN_UNUSED_TOPIC => {
                 self.nothing_to_clean(&asker, outboxes)

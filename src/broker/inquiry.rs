@@ -51,6 +51,8 @@ pub enum Question {
     Counted(Arc<Counted>),
     /// Old segments may go at any hour for a while.
     Clean,
+    /// Everything that is in its logs is confirmed.
+    Confirmed,
 }
 
 /// See [`Question::Queues`].

@@ -115,7 +115,10 @@ pub struct Asker {
 /// See the module's first lines.
 #[derive(Debug)]
 pub struct Broker {
+    /// As they hold.
     settings: BrokerSettings,
+    /// As they are without what operators set while the broker ran.
+    configured: Box<BrokerSettings>,
     router: Router,
     /// This core's shards.
     pub shards: Vec<Shard>,
@@ -142,8 +145,8 @@ pub struct Broker {
     batch_keys: Vec<VecDeque<Vec<u8>>>,
     /// Topics created or changed since the control thread was told.
     changed_topics: Vec<TopicConfig>,
-    /// One was deleted since.
-    is_topic_deleted: bool,
+    /// One was deleted since, or what the broker permits changed: they are to be told of all.
+    tells_all_topics: bool,
     /// Answers that wait until the NameServers know: told apart by their number.
     awaiting_registration: Vec<(u64, Ticket)>,
     registrations: u64,
@@ -191,10 +194,16 @@ impl Broker {
         // Producers are not back yet.
         let first_check_ms = now.wall_ms + settings.transactions.check_interval_ms;
         shards.iter_mut().for_each(|shard| shard.postpone_checks(first_check_ms));
+        let configured = Box::new(settings);
+        let settings = configured.with(&catalog);
+        if router.is_home() {
+            tell_stronger(&configured, &catalog);
+        }
         let membership =
             Membership::new(settings.consumer_expired_ms, settings.notify_consumer_ids_changed);
         Broker {
             settings,
+            configured,
             router,
             catalog,
             membership,
@@ -210,7 +219,7 @@ impl Broker {
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
             changed_topics: Vec::new(),
-            is_topic_deleted: false,
+            tells_all_topics: false,
             awaiting_registration: Vec::new(),
             registrations: 0,
             registered: 0,
@@ -334,6 +343,19 @@ impl Broker {
             shard.wake_held();
         }
         self.calls.hurry();
+    }
+}
+
+/// Says what was set over the wire and is stronger than the configuration.
+fn tell_stronger(configured: &BrokerSettings, catalog: &Catalog) {
+    for (key, value) in catalog.settings() {
+        let configured = configured.shown.get(key).map_or("", String::as_str);
+        tracing::info!(
+            key,
+            value,
+            configured,
+            "set by UPDATE_BROKER_CONFIG, stronger than the configuration"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use runtime::clock::Now;
 
 use super::dispatch::{Handled, Stop, flow_of, refuse};
 use super::handlers::{
-    Direct, EndTransaction, EntriesQuestion, SendBack, TimeQuestion, ViewQuestion,
+    Direct, EndTransaction, EntriesQuestion, Resume, SendBack, TimeQuestion, ViewQuestion,
 };
 use super::limits::PARKED_REQUESTS_MAX;
 use super::{Asker, Broker, Refusal};
@@ -29,6 +29,7 @@ pub(super) enum Request {
     View(ViewQuestion),
     Entries(Box<EntriesQuestion>),
     Direct(Direct),
+    Resume(Resume),
 }
 
 impl Broker {
@@ -67,6 +68,7 @@ impl Broker {
             Request::EndTransaction(end) => {
                 self.try_end_transaction(now, &parked.asker, end, outboxes)
             }
+            Request::Resume(resume) => self.try_resume(now, &parked.asker, *resume),
             Request::Direct(direct) => self.try_direct(&parked.asker, direct),
             Request::Time(question) => self.try_time(&parked.asker, question, outboxes),
             Request::View(question) => self.try_view(&parked.asker, question, outboxes),

@@ -14,6 +14,8 @@ pub enum ForbiddenType {
     Topic,
     /// The group may not broadcast.
     Broadcasting,
+    /// The group may not read the topic.
+    Subscription,
 }
 
 impl ForbiddenType {
@@ -24,6 +26,7 @@ impl ForbiddenType {
             ForbiddenType::Group => "2",
             ForbiddenType::Topic => "3",
             ForbiddenType::Broadcasting => "4",
+            ForbiddenType::Subscription => "5",
         }
     }
 }

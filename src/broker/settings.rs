@@ -1,8 +1,16 @@
 //! What a broker is told, as its handlers need it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-/// Settings of a broker that do not change while it runs.
+use engine::catalog::Catalog;
+
+use crate::config::Program;
+use crate::config::keys;
+use crate::config::value::{Value, Wrong};
+
+/// Settings of a broker. Those in [`CHANGEABLE`] change while it runs, by 25 UPDATE_BROKER_CONFIG.
 #[derive(Clone, Debug)]
 pub struct BrokerSettings {
     /// `brokerName`.
@@ -69,6 +77,109 @@ pub struct BrokerSettings {
     pub memory_bytes: u64,
     /// Four bytes that make this process's unique keys its own.
     pub process_tag: u32,
+    /// The configuration as 26 GET_BROKER_CONFIG shows it.
+    pub shown: Arc<BTreeMap<&'static str, String>>,
+}
+
+/// How a key's value is set.
+type Set = fn(&mut BrokerSettings, &Value);
+
+/// The keys that 25 changes: those that handlers read anew for each request, so that from one request to the
+/// next nothing is left of the old value. Whoever reaches the port may ask: no path, address, or size of
+/// memory is among them.
+#[rustfmt::skip] // A table: one row a key.
+const CHANGEABLE: &[(&str, Set)] = &[
+    ("allowRecallWhenBrokerNotWriteable", |it, value| it.recall_when_read_only = truth(value)),
+    ("autoCreateSubscriptionGroup", |it, value| it.auto_create_group = truth(value)),
+    ("autoCreateTopicEnable", |it, value| it.auto_create_topic = truth(value)),
+    ("brokerPermission", |it, value| it.permission = number(value) as i32),
+    ("defaultQueryMaxNum", |it, value| it.unique_query_messages_max = number(value) as usize),
+    ("enableMixedMessageType", |it, value| it.mixed_message_type = truth(value)),
+    ("enablePropertyFilter", |it, value| it.property_filter = truth(value)),
+    ("longPollingEnable", |it, value| it.long_polling = truth(value)),
+    ("maxMessageSize", |it, value| it.message_bytes_max = number(value) as usize),
+    ("maxMsgsNumBatch", |it, value| it.query_messages_max = number(value) as usize),
+    ("maxTransferBytesOnMessageInMemory", |it, value| it.pull_bytes_max = number(value) as u32),
+    ("maxTransferCountOnMessageInMemory", |it, value| it.pull_messages_max = number(value) as u32),
+    ("recallMessageEnable", |it, value| it.recall = truth(value)),
+    ("rejectTransactionMessage", |it, value| it.transactions.rejects = truth(value)),
+    ("shortPollingTimeMills", |it, value| it.short_polling_ms = number(value)),
+    ("storeReplyMessageEnable", |it, value| it.store_replies = truth(value)),
+    ("timerMaxDelaySec", |it, value| it.timer_delay_ms_max = number(value) * 1000),
+    ("traceOn", |it, value| it.trace_on = truth(value)),
+    ("transactionCheckInterval", |it, value| it.transactions.check_interval_ms = number(value)),
+    ("transactionCheckMax", |it, value| it.transactions.checks_max = number(value) as u32),
+    ("useServerSideResetOffset", |it, value| it.reset_at_server = truth(value)),
+    ("validateSystemTopicWhenUpdateTopic", |it, value| it.validate_system_topic = truth(value)),
+];
+
+fn truth(value: &Value) -> bool {
+    matches!(value, Value::Boolean(true))
+}
+
+/// Ranges of the keys leave no negative number, and none too large for its field.
+fn number(value: &Value) -> u64 {
+    match value {
+        Value::Integer(number) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Why a setting is not changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingRefused {
+    /// The key is honoured, at start.
+    #[error("it holds from the start on, so set it in broker.conf and restart")]
+    Fixed,
+    /// The key has no effect, or is none.
+    #[error("there is no such key, or it has no effect here")]
+    Unknown,
+    /// The value.
+    #[error("{found} is no value of it, {expected} is expected")]
+    Value {
+        /// What was given.
+        found: String,
+        /// What it takes.
+        expected: String,
+    },
+}
+
+impl BrokerSettings {
+    /// Whether a key can be changed while the broker runs.
+    pub fn can_change(&self, key: &str) -> bool {
+        CHANGEABLE.iter().any(|(name, _)| *name == key)
+    }
+
+    /// Changes a key; its value as it is written from now on.
+    ///
+    /// # Errors
+    /// [`SettingRefused`]; nothing changed then.
+    pub fn change(&mut self, key: &str, text: &str) -> Result<String, SettingRefused> {
+        let Some((_, set)) = CHANGEABLE.iter().find(|(name, _)| *name == key) else {
+            let is_known = self.shown.contains_key(key);
+            return Err(if is_known { SettingRefused::Fixed } else { SettingRefused::Unknown });
+        };
+        let kind = keys::find(Program::Server, key).expect("a test finds every key").kind;
+        let value = Value::parse(kind, text).map_err(|wrong| {
+            let (Wrong::Type(expected) | Wrong::Range(expected)) = wrong;
+            SettingRefused::Value { found: text.chars().take(64).collect(), expected }
+        })?;
+        set(self, &value);
+        Ok(value.to_string())
+    }
+
+    /// These settings with what operators set while the broker ran. What this version does not take any more
+    /// has no effect.
+    #[must_use]
+    pub fn with(&self, catalog: &Catalog) -> BrokerSettings {
+        let mut settings = self.clone();
+        for (key, value) in catalog.settings() {
+            if let Err(refused) = settings.change(key, value) {
+                tracing::warn!(key, value, %refused, "what was set before has no effect");
+            }
+        }
+        settings
+    }
 }
 
 /// How half messages are treated.
@@ -95,5 +206,40 @@ impl Default for TransactionSettings {
             checks_max: 15,
             reserved_ms: 72 * 3_600_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::settings;
+    use super::*;
+    use crate::config::keys::{Class, Fallback};
+
+    #[test]
+    fn every_key_that_can_be_changed_is_honoured_and_takes_its_default() {
+        let mut settings = settings();
+        for (name, _) in CHANGEABLE {
+            let key = keys::find(Program::Broker, name).expect("a key");
+            assert_eq!(key.class, Class::Honoured, "{name}");
+            let Fallback::Fixed(default) = key.default else { panic!("{name} is computed") };
+            assert_eq!(settings.change(name, default), Ok(default.to_owned()));
+        }
+        assert!(CHANGEABLE.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn what_is_not_taken_changes_nothing() {
+        let mut settings = settings();
+        settings.shown = Arc::new([("listenPort", "1".to_owned())].into());
+        assert_eq!(settings.change("brokerPermission", "4"), Ok("4".to_owned()));
+        assert_eq!(settings.change("listenPort", "2"), Err(SettingRefused::Fixed));
+        assert_eq!(settings.change("whatever", "2"), Err(SettingRefused::Unknown));
+        let wrong = settings.change("brokerPermission", "8");
+        assert!(matches!(wrong, Err(SettingRefused::Value { .. })), "{wrong:?}");
+        assert_eq!(settings.permission, 4);
+        let mut catalog = Catalog::default();
+        let changes = [("brokerPermission", Some("2")), ("old", Some("x"))];
+        catalog.set(1, changes.into_iter(), &mut Vec::new());
+        assert_eq!((settings.with(&catalog).permission, settings.permission), (2, 4));
     }
 }

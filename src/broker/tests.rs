@@ -66,7 +66,7 @@ fn opened(opening: Opening, start: u64) -> Shard {
     opening.finish(ShardIndex(0), log, &settings).0
 }
 
-fn settings() -> BrokerSettings {
+pub(super) fn settings() -> BrokerSettings {
     BrokerSettings {
         broker_name: "broker".to_owned(),
         cluster_name: "cluster".to_owned(),
@@ -100,6 +100,7 @@ fn settings() -> BrokerSettings {
         recall_when_read_only: true,
         memory_bytes: 1 << 30,
         process_tag: 1,
+        shown: Arc::default(),
     }
 }
 

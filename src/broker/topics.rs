@@ -103,7 +103,7 @@ impl Broker {
             self.copy_deletion(topic, &payload);
             // What was on its way to the NameServers must not bring it back.
             self.changed_topics.retain(|changed| changed.topic_name != name);
-            self.is_topic_deleted = true;
+            self.tells_all_topics = true;
         }
         self.scratch.payload = payload;
         Ok(deleted.is_some())
@@ -133,13 +133,13 @@ impl Broker {
 
     /// Topics that changed since the last call, to be told to the NameServers.
     pub fn next_topic_changes(&mut self) -> Option<TopicChanges> {
-        if self.changed_topics.is_empty() && !self.is_topic_deleted {
+        if self.changed_topics.is_empty() && !self.tells_all_topics {
             return None;
         }
         self.registrations += 1;
         let mut topics = std::mem::take(&mut self.changed_topics);
         // Only the whole table can say that one is missing.
-        let is_full = std::mem::take(&mut self.is_topic_deleted);
+        let is_full = std::mem::take(&mut self.tells_all_topics);
         if is_full {
             topics = self.registered_topics().0;
         }
@@ -164,7 +164,7 @@ impl Broker {
 
     /// Keeps an answer back until the NameServers know what changed before now.
     pub(super) fn await_registration(&mut self, ticket: Ticket) -> bool {
-        let is_ahead = !self.changed_topics.is_empty() || self.is_topic_deleted;
+        let is_ahead = !self.changed_topics.is_empty() || self.tells_all_topics;
         let number = self.registrations + u64::from(is_ahead);
         let is_known = number <= self.registered;
         if is_known || self.awaiting_registration.len() >= AWAITING_REGISTRATION_MAX {
@@ -267,6 +267,11 @@ impl Broker {
         Ok(is_deleted)
     }
 
+    /// There is room in the log for a change of the catalog.
+    pub(super) fn catalog_room(&mut self) -> Result<(), Stop> {
+        Ok(self.shards[0].has_room(CATALOG_BYTES_MAX)?)
+    }
+
     /// Creates or changes a group on the home core; the ticket, if any, is confirmed with it.
     pub(super) fn put_group(
         &mut self,
@@ -317,23 +322,38 @@ impl Broker {
             topics.push((names::WHEEL_TIMER_TOPIC.to_owned(), shards, rw));
         }
         if self.settings.auto_create_topic {
-            let count = self.settings.default_topic_queue_count;
-            topics.push((names::AUTO_CREATE_TOPIC.to_owned(), count, inherited));
+            topics.push(self.auto_create_topic());
         }
         topics.extend(self.settings.trace_topic.clone().map(|name| (name, 1, rw)));
+        self.ensure_topics(now, topics)?;
+        for group in names::DEFAULT_GROUPS {
+            if self.catalog.group(group).is_none() {
+                let config =
+                    SubscriptionGroupConfig { group_name: group.to_owned(), ..Default::default() };
+                self.put_group(now, config, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn auto_create_topic(&self) -> (String, i32, i32) {
+        let perm = perm::READ | perm::WRITE | perm::INHERIT;
+        (names::AUTO_CREATE_TOPIC.to_owned(), self.settings.default_topic_queue_count, perm)
+    }
+
+    /// What topics that are made by sends are made like is there.
+    pub(super) fn ensure_auto_create_topic(&mut self, now: Now) -> Result<(), Stop> {
+        self.ensure_topics(now, vec![self.auto_create_topic()])
+    }
+
+    /// Topics with so many queues and such permissions are there.
+    fn ensure_topics(&mut self, now: Now, topics: Vec<(String, i32, i32)>) -> Result<(), Stop> {
         for (name, queues, perm) in topics {
             let is_there = self.catalog.topic(&name).is_some_and(|topic| {
                 topic.config.write_queue_nums == queues && topic.config.perm == perm
             });
             if !is_there {
                 self.put_topic(now, config(&name, queues, perm), None)?;
-            }
-        }
-        for group in names::DEFAULT_GROUPS {
-            if self.catalog.group(group).is_none() {
-                let config =
-                    SubscriptionGroupConfig { group_name: group.to_owned(), ..Default::default() };
-                self.put_group(now, config, None)?;
             }
         }
         Ok(())

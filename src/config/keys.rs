@@ -212,6 +212,11 @@ pub fn is_important(name: &str) -> bool {
     readers::is_important(name)
 }
 
+/// Whether the value of a key is nobody's business.
+pub fn is_secret(name: &str) -> bool {
+    readers::is_secret(name)
+}
+
 /// The value of a key as a log or a message may show it: no secret, and enough to find it, not a
 /// page.
 pub fn shown(name: &str, value: &str) -> String {

@@ -15,7 +15,7 @@ mod notice;
 mod program;
 mod server;
 mod settings;
-mod value;
+pub mod value;
 
 use std::io::Read;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub use host::Host;
 pub use notice::Notice;
 pub use program::Program;
 pub use server::{FlushMode, NameServerOptions, NamesrvConfig, ServerConfig};
-pub use settings::{Effective, printed};
+pub use settings::{Effective, printed, shown};
 pub use value::Endpoint;
 
 use limits::FILE_BYTES_MAX;

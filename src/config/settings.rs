@@ -1,5 +1,6 @@
 //! What file and flags set, checked key by key; a flag wins over the file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +61,14 @@ pub fn printed(effective: &[Effective], print: Print) -> String {
     };
     let wanted = effective.iter().filter(is_wanted);
     wanted.map(|line| format!("{}={}\n", line.key.name, line.value)).collect()
+}
+
+/// The configuration as tools see it (26 GET_BROKER_CONFIG): what holds here, no secret among it. What has no
+/// effect is left out, so that nobody believes it.
+pub fn shown(effective: &[Effective]) -> BTreeMap<&'static str, String> {
+    let holds = |line: &&Effective| matches!(line.key.class, Class::Honoured | Class::Promise(_));
+    let open = effective.iter().filter(holds).filter(|line| !keys::is_secret(line.key.name));
+    open.map(|line| (line.key.name, line.value.clone())).collect()
 }
 
 /// All that is set, and which keys could not be read.

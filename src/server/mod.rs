@@ -262,6 +262,7 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
         recall_when_read_only: config.recall_when_read_only,
         memory_bytes,
         process_tag: std::process::id() << 16 ^ (Clock.now().wall_ms as u32),
+        shown: Arc::new(config::shown(&config.effective)),
     }
 }
 

@@ -1,5 +1,6 @@
-//! The catalog: topics and consumer groups, and what changed them.
-//! Owns: their configurations, the topics' incarnations and placement, the version of both tables.
+//! The catalog: topics and consumer groups, and what changed them; what operators set while the broker ran.
+//! Owns: their configurations, the topics' incarnations and placement, the version of both tables, which
+//! groups may not read which topics, settings that are stronger than the configuration.
 //! Lives on: written on shard 0, copied to every core
 //! Kind: machine
 //! Invariants:
@@ -7,11 +8,13 @@
 //!   a change is in the log before any record that depends on it
 //!   names were checked at the edge and never become paths
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use proto::body::{BodyError, DataVersion, SubscriptionGroupConfig, TopicConfig};
+use proto::body::{BodyError, DataVersion, GroupForbidden, SubscriptionGroupConfig, TopicConfig};
 
-use crate::limits::{GROUPS_MAX, TOPICS_MAX};
+use crate::limits::{FORBIDDEN_MAX, GROUPS_MAX, TOPICS_MAX};
 
 /// Incarnations below are reserved for internal topics that exist once per shard.
 pub const FIRST_INCARNATION: u32 = 64;
@@ -52,6 +55,8 @@ enum Change {
     DeleteTopic = 2,
     PutGroup = 3,
     DeleteGroup = 4,
+    Forbid = 5,
+    Set = 6,
 }
 
 /// Bytes before the JSON of a change.
@@ -63,6 +68,11 @@ pub const NO_MORE: [u8; HEAD_BYTES] = [Change::DeleteTopic as u8, 0, 0, 0];
 /// Whether a record of the catalog says that its topic is no more.
 pub fn is_deletion(payload: &[u8]) -> bool {
     payload.first() == Some(&(Change::DeleteTopic as u8))
+}
+
+/// Whether a record of the catalog changes settings.
+pub fn is_setting(payload: &[u8]) -> bool {
+    payload.first() == Some(&(Change::Set as u8))
 }
 
 /// Why a catalog record cannot be applied.
@@ -80,6 +90,9 @@ pub enum CatalogError {
     /// A name is not UTF-8.
     #[error("a name is not UTF-8")]
     Name,
+    /// What is forbidden has no group or no topic.
+    #[error("the group or the topic of what is forbidden is missing")]
+    Forbidden,
 }
 
 /// Why a change is refused.
@@ -91,6 +104,9 @@ pub enum CatalogFull {
     /// As many groups as allowed exist.
     #[error("the broker has {0} consumer groups, as many as it takes")]
     Groups(usize),
+    /// As much as allowed is forbidden.
+    #[error("{0} topics are forbidden to groups, as many as it takes")]
+    Forbidden(usize),
 }
 
 /// See the module's first lines.
@@ -99,6 +115,10 @@ pub struct Catalog {
     topics: HashMap<Box<str>, Topic, RandomState>,
     names: HashMap<u32, Box<str>, RandomState>,
     groups: HashMap<Box<str>, SubscriptionGroupConfig, RandomState>,
+    /// Topics by groups that may not read them (`SubscriptionGroupManager.forbiddenTable`).
+    forbidden: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+    /// By key.
+    settings: BTreeMap<Box<str>, Box<str>>,
     next_incarnation: u32,
     topics_version: DataVersion,
     groups_version: DataVersion,
@@ -120,6 +140,8 @@ impl Catalog {
             topics: HashMap::default(),
             names: HashMap::default(),
             groups: HashMap::default(),
+            forbidden: BTreeMap::new(),
+            settings: BTreeMap::new(),
             next_incarnation: FIRST_INCARNATION,
             topics_version: DataVersion::default(),
             groups_version: DataVersion::default(),
@@ -225,11 +247,90 @@ impl Catalog {
         if self.groups.remove(name).is_none() {
             return false;
         }
+        self.forbidden.remove(name);
         payload.clear();
         payload.extend_from_slice(&[Change::DeleteGroup as u8, 0, 0, 0]);
         payload.extend_from_slice(name.as_bytes());
         self.groups_version = self.groups_version.next(0, now_ms as i64);
         true
+    }
+
+    /// Whether a group may not read a topic.
+    pub fn is_forbidden(&self, group: &str, topic: &str) -> bool {
+        // Hardly anybody forbids anything.
+        !self.forbidden.is_empty()
+            && self.forbidden.get(group).is_some_and(|topics| topics.contains(topic))
+    }
+
+    /// Topics that groups may not read, with the groups.
+    pub fn forbidden(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.forbidden
+            .iter()
+            .flat_map(|(group, topics)| topics.iter().map(move |topic| (&**group, &**topic)))
+    }
+
+    /// Forbids a group to read a topic, or allows it, and encodes the change; `None`: it is so already.
+    ///
+    /// # Errors
+    /// As much as allowed is forbidden.
+    pub fn forbid(
+        &mut self,
+        now_ms: u64,
+        (group, topic): (&str, &str),
+        is_readable: bool,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<()>, CatalogFull> {
+        if self.is_forbidden(group, topic) != is_readable {
+            return Ok(None);
+        }
+        if !is_readable && self.forbidden().count() >= FORBIDDEN_MAX {
+            return Err(CatalogFull::Forbidden(FORBIDDEN_MAX));
+        }
+        encode_forbidden(group, topic, is_readable, payload);
+        self.set_forbidden(group, topic, is_readable);
+        self.groups_version = self.groups_version.next(0, now_ms as i64);
+        Ok(Some(()))
+    }
+
+    fn set_forbidden(&mut self, group: &str, topic: &str, is_readable: bool) {
+        if !is_readable {
+            self.forbidden.entry(group.into()).or_default().insert(topic.into());
+        } else if let Some(topics) = self.forbidden.get_mut(group) {
+            topics.remove(topic);
+            if topics.is_empty() {
+                self.forbidden.remove(group);
+            }
+        }
+    }
+
+    /// What operators set while the broker ran, by key.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Sets keys, or, without a value, leaves them to the configuration again, and encodes the change. No key
+    /// has a `=` in it, and no key or value a line's end.
+    pub fn set<'a>(
+        &mut self,
+        now_ms: u64,
+        changes: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+        payload: &mut Vec<u8>,
+    ) {
+        payload.clear();
+        payload.extend_from_slice(&[Change::Set as u8, 0, 0, 0]);
+        for (key, value) in changes {
+            encode_setting(key, value, payload);
+            self.put_setting(key, value);
+        }
+        // The broker's permission is told with its topics.
+        self.topics_version = self.topics_version.next(0, now_ms as i64);
+    }
+
+    fn put_setting(&mut self, key: &str, value: Option<&str>) {
+        match value {
+            Some(value) => _ = self.settings.insert(key.into(), value.into()),
+            None => _ = self.settings.remove(key),
+        }
     }
 
     /// Applies a record of the log (recovery).
@@ -258,7 +359,24 @@ impl Catalog {
                 self.groups.insert(config.group_name.as_str().into(), config);
             }
             kind if kind == Change::DeleteGroup as u8 => {
-                self.groups.remove(name()?);
+                let name = name()?;
+                self.groups.remove(name);
+                self.forbidden.remove(name);
+            }
+            kind if kind == Change::Forbid as u8 => {
+                let GroupForbidden { group, topic, readable } = GroupForbidden::parse(body)?;
+                let (Some(group), Some(topic)) = (group, topic) else {
+                    return Err(CatalogError::Forbidden);
+                };
+                self.set_forbidden(&group, &topic, readable.unwrap_or(false));
+            }
+            kind if kind == Change::Set as u8 => {
+                for line in name()?.lines() {
+                    let (key, value) = line
+                        .split_once('=')
+                        .map_or((line, None), |(key, value)| (key, Some(value)));
+                    self.put_setting(key, value);
+                }
             }
             other => return Err(CatalogError::UnknownChange(other)),
         }
@@ -282,6 +400,18 @@ impl Catalog {
         groups.sort_unstable_by(|one, other| one.group_name.cmp(&other.group_name));
         for group in groups {
             encode_group(group, &mut payload);
+            emit(0, &payload);
+        }
+        for (group, topic) in self.forbidden() {
+            encode_forbidden(group, topic, false, &mut payload);
+            emit(0, &payload);
+        }
+        if !self.settings.is_empty() {
+            payload.clear();
+            payload.extend_from_slice(&[Change::Set as u8, 0, 0, 0]);
+            for (key, value) in self.settings() {
+                encode_setting(key, Some(value), &mut payload);
+            }
             emit(0, &payload);
         }
     }
@@ -333,6 +463,27 @@ fn encode_group(config: &SubscriptionGroupConfig, payload: &mut Vec<u8>) {
     payload.clear();
     payload.extend_from_slice(&[Change::PutGroup as u8, 0, 0, 0]);
     config.write(payload);
+}
+
+fn encode_forbidden(group: &str, topic: &str, is_readable: bool, payload: &mut Vec<u8>) {
+    payload.clear();
+    payload.extend_from_slice(&[Change::Forbid as u8, 0, 0, 0]);
+    let forbidden = GroupForbidden {
+        group: Some(group.to_owned()),
+        readable: Some(is_readable),
+        topic: Some(topic.to_owned()),
+    };
+    forbidden.write(payload);
+}
+
+/// A line `key=value`, or `key` alone.
+fn encode_setting(key: &str, value: Option<&str>, payload: &mut Vec<u8>) {
+    payload.extend_from_slice(key.as_bytes());
+    if let Some(value) = value {
+        payload.push(b'=');
+        payload.extend_from_slice(value.as_bytes());
+    }
+    payload.push(b'\n');
 }
 
 #[cfg(test)]
@@ -387,6 +538,52 @@ mod tests {
         assert!(again.topic("A").is_some(), "another shard's note has no name");
         assert!(matches!(again.replay(0, &[9, 0, 0, 0]), Err(CatalogError::UnknownChange(9))));
         assert!(matches!(again.replay(0, &[1]), Err(CatalogError::Short(1))));
+    }
+
+    #[test]
+    fn what_is_forbidden_and_set_is_replayed_and_ends_with_its_group() {
+        let (mut catalog, mut payload) = (Catalog::default(), Vec::new());
+        let mut again = Catalog::default();
+        let mut forbid = |catalog: &mut Catalog, again: &mut Catalog, pair, is_readable| {
+            let changed = catalog.forbid(1, pair, is_readable, &mut payload).expect("room");
+            if changed.is_some() {
+                again.replay(0, &payload).expect("whole");
+            }
+            changed.is_some()
+        };
+        assert!(forbid(&mut catalog, &mut again, ("G", "A"), false));
+        assert!(!forbid(&mut catalog, &mut again, ("G", "A"), false), "it is so already");
+        assert!(forbid(&mut catalog, &mut again, ("G", "B"), false));
+        assert!(forbid(&mut catalog, &mut again, ("H", "A"), false));
+        assert!(forbid(&mut catalog, &mut again, ("G", "A"), true), "B stays forbidden");
+        assert!(!forbid(&mut catalog, &mut again, ("X", "A"), true));
+        let mut payload = Vec::new();
+        catalog.set(
+            2,
+            [("a", Some("1=2")), ("b", Some("")), ("c", Some("3"))].into_iter(),
+            &mut payload,
+        );
+        assert!(is_setting(&payload));
+        again.replay(0, &payload).expect("whole");
+        catalog.set(3, [("c", None)].into_iter(), &mut payload);
+        again.replay(0, &payload).expect("whole");
+        let mut from_all = Catalog::default();
+        catalog.write_all(|_, payload| from_all.replay(0, payload).expect("whole"));
+        let group = SubscriptionGroupConfig { group_name: "G".to_owned(), ..Default::default() };
+        for catalog in [&mut catalog, &mut again, &mut from_all] {
+            let all: Vec<_> = catalog.forbidden().collect();
+            assert_eq!(all, [("G", "B"), ("H", "A")]);
+            assert!(catalog.is_forbidden("G", "B") && !catalog.is_forbidden("G", "A"));
+            assert_eq!(catalog.settings().collect::<Vec<_>>(), [("a", "1=2"), ("b", "")]);
+            catalog.put_group(4, group.clone(), &mut payload).expect("room");
+            assert!(catalog.delete_group(5, "G", &mut payload));
+            assert_eq!(catalog.forbidden().collect::<Vec<_>>(), [("H", "A")]);
+        }
+        from_all.set_forbidden("G", "B", false);
+        from_all.replay(0, &payload).expect("whole");
+        assert!(!from_all.is_forbidden("G", "B"), "the group's deletion is replayed, too");
+        let broken = from_all.replay(0, b"\x05\0\0\0{}");
+        assert!(matches!(broken, Err(CatalogError::Forbidden)));
     }
 
     #[test]

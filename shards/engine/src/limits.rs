@@ -222,3 +222,6 @@ pub const TOPICS_MAX: usize = 1 << 20;
 
 /// Consumer groups of a broker.
 pub const GROUPS_MAX: usize = 1 << 20;
+
+/// Topics that groups may not read: operators forbid them one by one. Some 300 bytes each on every core.
+pub const FORBIDDEN_MAX: usize = 1 << 16;

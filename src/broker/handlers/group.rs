@@ -117,7 +117,7 @@ impl Broker {
         let table = SubscriptionGroupWrapper {
             data_version: self.catalog.groups_version(),
             subscription_group_table: groups.collect(),
-            ..SubscriptionGroupWrapper::default()
+            forbidden_table: self.forbidden_table(),
         };
         let mut body = Vec::new();
         table.write(&mut body);

@@ -168,6 +168,10 @@ impl Broker {
             let remark = format!("the consumer group[{group}] can not consume by broadcast way");
             return Err(forbidden(ForbiddenType::Broadcasting, remark));
         }
+        if self.catalog.is_forbidden(group, topic) {
+            let remark = format!("the consumer group[{group}] is forbidden for topic[{topic}]");
+            return Err(forbidden(ForbiddenType::Subscription, remark));
+        }
         let Some(subscription) = consumers.subscription(topic) else {
             return Err(Refusal::new(
                 response::SUBSCRIPTION_NOT_EXIST,

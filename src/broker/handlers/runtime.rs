@@ -133,17 +133,15 @@ fn counts(cores: &[Runtime], put: &mut impl FnMut(&str, String)) {
     put("putMessageTimesTotal", messages.max(1).to_string());
     put("putMessageSizeTotal", bytes.to_string());
     put("putMessageAverageSize", java(bytes as f64 / messages.max(1) as f64));
-    let days: [(&str, &dyn Fn(&Runtime) -> Totals); 3] = [
-        ("YesterdayMorning", &|core| core.midnights[1]),
-        ("TodayMorning", &|core| core.midnights[0]),
-        ("TodayNow", &|core| core.totals),
-    ];
-    for (day, of_day) in days {
+    let mut put_day = |day: &str, of_day: fn(&Runtime) -> Totals| {
         let put_total = sum(&|core| of_day(core).put_by_users);
         put(&format!("msgPutTotal{day}"), put_total.to_string());
         let got_total = sum(&|core| of_day(core).got_by_users);
         put(&format!("msgGetTotal{day}"), got_total.to_string());
-    }
+    };
+    put_day("YesterdayMorning", |core| core.midnights[1]);
+    put_day("TodayMorning", |core| core.midnights[0]);
+    put_day("TodayNow", |core| core.totals);
     put("putTps", rates(cores, |totals| totals.put.messages));
     put("getFoundTps", rates(cores, |totals| totals.pulls_found));
     put("getMissTps", rates(cores, |totals| totals.pulls_missed));
@@ -242,7 +240,8 @@ fn rate(cores: &[Runtime], index: usize, count: &impl Fn(&Totals) -> u64) -> f64
         let grown = count(&core.totals).saturating_sub(count(&growth.from));
         (growth.took_ms > 0).then(|| grown as f64 * 1000.0 / growth.took_ms as f64)
     });
-    rates.sum()
+    // Not the sum, which is -0.0 of nothing.
+    rates.fold(0.0, |sum, rate| sum + rate)
 }
 
 /// As `String.valueOf(double)` writes what is neither huge nor tiny.

@@ -65,6 +65,8 @@ pub(in crate::broker) enum Then {
     AllStats(super::all_groups::AllStats),
     /// 315.
     Counted(super::counted::Viewed),
+    /// 353: the group and the topic.
+    Forbidden(Arc<str>, Arc<str>),
     /// It is done.
     Done,
 }
@@ -137,6 +139,10 @@ impl Broker {
             }
             Then::AllStats(all) => return self.go_on_all_stats(asker, all, parts, outboxes),
             Then::Counted(viewed) => return self.tell_counted(asker, &viewed, parts, outboxes),
+            Then::Forbidden(group, topic) => {
+                self.tell_forbidden(asker, &group, &topic, outboxes);
+                return Ok(());
+            }
             Then::Done => {}
         }
         answer(asker, response::SUCCESS, None, None, &body, outboxes);

@@ -182,6 +182,16 @@ fn connection_of(client: &Client) -> Connection {
 
 /// Answers with a whole table, if a frame can hold it.
 pub(super) fn answer_table(asker: &Asker, body: &[u8], outboxes: &mut Outboxes) -> Handled {
+    answer_table_with(asker, None, body, outboxes)
+}
+
+/// The same with fields, which are few.
+pub(super) fn answer_table_with(
+    asker: &Asker,
+    ext: Option<&[(&str, &str)]>,
+    body: &[u8],
+    outboxes: &mut Outboxes,
+) -> Handled {
     if body.len() > FRAME_BYTES_MAX - HEAD_BYTES {
         let remark = format!(
             "the table takes {} bytes, more than the {FRAME_BYTES_MAX} of a frame",
@@ -189,6 +199,6 @@ pub(super) fn answer_table(asker: &Asker, body: &[u8], outboxes: &mut Outboxes) 
         );
         return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
     }
-    answer(asker, response::SUCCESS, None, None, body, outboxes);
+    answer(asker, response::SUCCESS, None, ext, body, outboxes);
     Ok(())
 }

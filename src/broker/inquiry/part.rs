@@ -87,6 +87,10 @@ impl Broker {
                 self.look_at_queues(&question, asked, left)?;
                 return Ok(Part::Queues(std::mem::take(&mut asked.facts)));
             }
+            Question::Confirmed if matches!(asked.stage, Stage::Looking) => {
+                let ends = self.shards.iter().map(|shard| shard.log().appended());
+                asked.stage = Stage::Confirming(ends.enumerate().collect());
+            }
             Question::Offsets => {
                 self.look_at_offsets(asked, left)?;
                 return Ok(Part::Offsets(std::mem::take(&mut asked.offsets)));
@@ -117,7 +121,10 @@ impl Broker {
                 }
                 asked.stage = Stage::Appending((0..self.shards.len()).collect());
             }
-            Question::Reset(_) | Question::Clone(_) | Question::RemoveGroup(_) => {}
+            Question::Reset(_)
+            | Question::Clone(_)
+            | Question::RemoveGroup(_)
+            | Question::Confirmed => {}
         }
         self.await_offsets(asked)?;
         Ok(match asked.question {

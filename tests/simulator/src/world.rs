@@ -812,5 +812,6 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         recall_when_read_only: true,
         memory_bytes: 8 << 30,
         process_tag: 1,
+        shown: Default::default(),
     }
 }
