@@ -323,3 +323,82 @@ fn records_of_topics_with_several_tags_say_so() {
         server.stop();
     });
 }
+
+/// What was sent back, as a pull with an expression on the retry topic finds it: queue offsets.
+fn sent_back(config: &str) -> Vec<i64> {
+    let mut found = Vec::new();
+    for (shards, cores) in SIZES {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let config = write_config(directory.path(), 64 << 20, config);
+        let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
+        let server = Server::start(&directory.path().join("store"), &flags);
+        let mut client = Client::connect(server.broker);
+        client.create_topic("Origin", QUEUES);
+        heartbeat(&mut client, "retriers", "Origin", "a = 1", 1);
+        let text = |origin: &str, a: i32, b: i32| {
+            let text = format!("a\u{1}{a}\u{2}b\u{1}{b}\u{2}RETRY_TOPIC\u{1}{origin}\u{2}");
+            (text, b"again".to_vec())
+        };
+        let messages =
+            [text("Origin", 1, 2), text("Origin", 2, 1), text("Other", 2, 1), text("Other", 2, 2)];
+        send_all(&mut client, "%RETRY%retriers", "0", &messages);
+        for client in &mut connections(&server) {
+            let (offsets, _) = read(client, "%RETRY%retriers", 0, "b = 1", 4);
+            assert!(found.is_empty() || found == offsets, "the same on each core");
+            found = offsets;
+        }
+    }
+    found
+}
+
+#[test]
+fn what_was_sent_back_is_filtered_as_the_configuration_says() {
+    assert_eq!(sent_back(""), [1, 2], "by the expression of the pull");
+    // By the group's expression for the topic that it came from; it has none for the other.
+    assert_eq!(sent_back("filterSupportRetry = true"), [0, 2, 3]);
+}
+
+#[test]
+fn entries_of_a_queue_are_shown_with_the_groups_filter() {
+    on_each_size(|start| {
+        let server = start();
+        let mut client = Client::connect(server.broker);
+        client.create_topic("Shown", QUEUES);
+        heartbeat(&mut client, "viewers", "Shown", "a > 1", 7);
+        for queue in 0..QUEUES {
+            send_all(&mut client, "Shown", &queue.to_string(), &[(String::new(), b"x".to_vec())]);
+        }
+        for (queue, client) in (0..QUEUES).zip(&mut connections(&server)) {
+            let queue = queue.to_string();
+            let mut shown = |group: &str| {
+                let fields = [
+                    ("topic", "Shown"),
+                    ("queueId", &*queue),
+                    ("index", "0"),
+                    ("count", "10"),
+                    ("consumerGroup", group),
+                ];
+                let reply = client.ask(321, &fields, b"");
+                let body = proto::body::QueryConsumeQueueResponseBody::parse(&reply.body);
+                body.expect("entries")
+            };
+            let entries = shown("viewers");
+            assert_eq!(entries.queue_data.len(), 1);
+            assert_eq!(entries.subscription_data.expect("it is online").sub_string, "a > 1");
+            let filter = [
+                "{",
+                "\t\"clientVersion\":7,",
+                "\t\"consumerGroup\":\"viewers\",",
+                "\t\"dead\":false,",
+                "\t\"deadTime\":0,",
+                "\t\"expression\":\"a > 1\",",
+                "\t\"expressionType\":\"SQL92\",",
+                "\t\"topic\":\"Shown\"",
+                "}",
+            ];
+            assert_eq!(entries.filter_data, Some(filter.join("\n")));
+            let nobody = shown("nobody").filter_data;
+            assert_eq!(nobody.as_deref(), Some("nobody@Shown is not online!"));
+        }
+    });
+}

@@ -551,3 +551,58 @@ fn a_group_that_may_not_read_a_topic_is_refused() {
         assert_eq!(tools.refused(353, &[("group", "g")], &[]).0, 1);
     });
 }
+
+#[test]
+fn messages_that_are_not_of_their_topics_type_are_refused_where_that_is_asked_for() {
+    let make = |tools: &mut Tools, topic: &str, attributes: &str| {
+        let ext = [
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "5"),
+            ("writeQueueNums", "5"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "false"),
+            ("attributes", attributes),
+        ];
+        tools.granted(17, &ext, &[]);
+    };
+    let texts = [
+        ("NORMAL", ""),
+        ("FIFO", "__SHARDINGKEY\u{1}k\u{2}"),
+        ("DELAY", "DELAY\u{1}3\u{2}"),
+        ("DELAY", "TIMER_DELAY_SEC\u{1}300\u{2}"),
+        ("TRANSACTION", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}p\u{2}"),
+    ];
+    on_each_size("enableMixedMessageType = true", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        let types = ["NORMAL", "FIFO", "DELAY", "TRANSACTION"];
+        for kind in types.into_iter().chain(["MIXED", "UNSPECIFIED"]) {
+            make(&mut tools, kind, &format!("+message.type={kind}"));
+        }
+        make(&mut tools, "none", "");
+        let mut check = |tools: &mut Tools, is_asked_for: bool| {
+            for queue in 0..QUEUES {
+                for (kind, text) in texts {
+                    for topic in ["MIXED", "UNSPECIFIED", "none", kind] {
+                        assert_eq!(tools.send_with(topic, queue, text).code, 0, "{kind} {topic}");
+                    }
+                    for topic in types.into_iter().filter(|topic| *topic != kind) {
+                        let reply = tools.send_with(topic, queue, text);
+                        let remark = format!(
+                            "TopicMessageType validate failed, the expected type is {topic}, but actual type is {kind}"
+                        );
+                        let refused = (13, &*remark);
+                        let expect = if is_asked_for { refused } else { (0, "") };
+                        assert_eq!((reply.code, &*reply.remark), expect, "{kind} to {topic}");
+                    }
+                }
+            }
+        };
+        check(&mut tools, false);
+        tools.granted(25, &[], b"ringmqCheckMessageType=true");
+        check(&mut tools, true);
+    });
+}

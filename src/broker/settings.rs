@@ -55,6 +55,10 @@ pub struct BrokerSettings {
     pub unique_query_messages_max: usize,
     /// `enablePropertyFilter`.
     pub property_filter: bool,
+    /// `filterSupportRetry`.
+    pub filter_retries: bool,
+    /// `ringmqCheckMessageType`.
+    pub check_message_type: bool,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: u64,
     /// `channelExpiredTimeout`.
@@ -96,6 +100,7 @@ const CHANGEABLE: &[(&str, Set)] = &[
     ("defaultQueryMaxNum", |it, value| it.unique_query_messages_max = number(value) as usize),
     ("enableMixedMessageType", |it, value| it.mixed_message_type = truth(value)),
     ("enablePropertyFilter", |it, value| it.property_filter = truth(value)),
+    ("filterSupportRetry", |it, value| it.filter_retries = truth(value)),
     ("longPollingEnable", |it, value| it.long_polling = truth(value)),
     ("maxMessageSize", |it, value| it.message_bytes_max = number(value) as usize),
     ("maxMsgsNumBatch", |it, value| it.query_messages_max = number(value) as usize),
@@ -103,6 +108,7 @@ const CHANGEABLE: &[(&str, Set)] = &[
     ("maxTransferCountOnMessageInMemory", |it, value| it.pull_messages_max = number(value) as u32),
     ("recallMessageEnable", |it, value| it.recall = truth(value)),
     ("rejectTransactionMessage", |it, value| it.transactions.rejects = truth(value)),
+    ("ringmqCheckMessageType", |it, value| it.check_message_type = truth(value)),
     ("shortPollingTimeMills", |it, value| it.short_polling_ms = number(value)),
     ("storeReplyMessageEnable", |it, value| it.store_replies = truth(value)),
     ("timerMaxDelaySec", |it, value| it.timer_delay_ms_max = number(value) * 1000),

@@ -89,6 +89,8 @@ pub(super) fn settings() -> BrokerSettings {
         query_messages_max: 64,
         unique_query_messages_max: 32,
         property_filter: true,
+        filter_retries: false,
+        check_message_type: false,
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,

@@ -118,6 +118,10 @@ pub struct ServerConfig {
     pub unique_query_messages_max: usize,
     /// `enablePropertyFilter`.
     pub property_filter: bool,
+    /// `filterSupportRetry`.
+    pub filter_retries: bool,
+    /// `ringmqCheckMessageType`.
+    pub check_message_type: bool,
     /// `longPollingEnable`.
     pub long_polling: bool,
     /// `shortPollingTimeMills`.
@@ -426,6 +430,8 @@ fn build(settings: &Settings, host: &Host) -> ServerConfig {
         unique_query_messages_max: small("defaultQueryMaxNum") as usize,
         long_polling: flag("longPollingEnable"),
         property_filter: flag("enablePropertyFilter"),
+        filter_retries: flag("filterSupportRetry"),
+        check_message_type: flag("ringmqCheckMessageType"),
         short_polling_ms: number("shortPollingTimeMills"),
         auto_create_topic: flag("autoCreateTopicEnable"),
         validate_system_topic: flag("validateSystemTopicWhenUpdateTopic"),

@@ -251,6 +251,8 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
         query_messages_max: config.query_messages_max,
         unique_query_messages_max: config.unique_query_messages_max,
         property_filter: config.property_filter,
+        filter_retries: config.filter_retries,
+        check_message_type: config.check_message_type,
         short_polling_ms: config.short_polling_ms,
         consumer_expired_ms: config.consumer_expired_ms,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,

@@ -3,7 +3,10 @@
 //! A tag hash is in the queue's entry, so a message whose tag is not wanted is never looked at. SQL92
 //! is evaluated on the properties text of the record. Source: ExpressionMessageFilter, 5.3.3.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use proto::properties::{self, name};
 
 mod sql;
 
@@ -16,7 +19,13 @@ pub enum MessageFilter {
     Tags(TagFilter),
     /// Messages whose properties make an expression true.
     Sql(Arc<SqlFilter>),
+    /// Messages sent back, whose properties make the expression true that their group has for the topic
+    /// that they came from (`ExpressionForRetryMessageFilter`); all of topics for which it has none.
+    Retried(Arc<Expressions>),
 }
+
+/// A group's expressions, by topic.
+pub type Expressions = BTreeMap<Box<[u8]>, Arc<SqlFilter>>;
 
 impl MessageFilter {
     /// All messages.
@@ -27,16 +36,32 @@ impl MessageFilter {
     pub fn may_want(&self, tag: i32) -> bool {
         match self {
             MessageFilter::Tags(tags) => tags.matches(tag),
-            MessageFilter::Sql(_) => true,
+            MessageFilter::Sql(_) | MessageFilter::Retried(_) => true,
         }
     }
 
-    /// The expression that the properties must make true, if there is one (`isMatchedByCommitLog`).
-    pub fn sql(&self) -> Option<&SqlFilter> {
+    /// Whether a message's properties have to be looked at (`isMatchedByCommitLog`).
+    pub fn reads_properties(&self) -> bool {
+        !matches!(self, MessageFilter::Tags(_))
+    }
+
+    /// The expression that these properties must make true, if there is one.
+    fn expression(&self, properties: &[u8]) -> Option<&SqlFilter> {
         match self {
             MessageFilter::Tags(_) => None,
             MessageFilter::Sql(sql) => Some(sql),
+            MessageFilter::Retried(by_topic) => {
+                let topic = properties::find(properties, name::RETRY_TOPIC)?;
+                by_topic.get(topic).map(|sql| &**sql)
+            }
         }
+    }
+
+    /// Whether a message with these properties is wanted, and what asking may cost: see
+    /// [`SqlFilter::cost`].
+    pub fn wants(&self, properties: &[u8]) -> (bool, usize) {
+        let Some(sql) = self.expression(properties) else { return (true, properties.len()) };
+        (sql.matches(properties), sql.cost(properties.len()))
     }
 }
 
@@ -85,8 +110,22 @@ mod tests {
         let sql = SqlFilter::compile("a = '1'").expect("an expression");
         let filter = MessageFilter::Sql(Arc::new(sql));
         assert!(filter.may_want(0) && filter.may_want(65));
-        let wants = |properties: &[u8]| filter.sql().is_some_and(|sql| sql.matches(properties));
+        let wants = |properties: &[u8]| filter.reads_properties() && filter.wants(properties).0;
         assert!(wants(b"a\x011\x02") && !wants(b"a\x012\x02") && !wants(b""));
-        assert!(MessageFilter::ALL.may_want(7) && MessageFilter::ALL.sql().is_none());
+        assert!(MessageFilter::ALL.may_want(7) && !MessageFilter::ALL.reads_properties());
+    }
+
+    #[test]
+    fn what_was_sent_back_is_judged_by_the_topic_that_it_came_from() {
+        let sql = |text| Arc::new(SqlFilter::compile(text).expect(text));
+        let by_topic = [("one", sql("a = '1'")), ("two", sql("a = '2'"))];
+        let by_topic = by_topic.into_iter().map(|(topic, sql)| (topic.as_bytes().into(), sql));
+        let filter = MessageFilter::Retried(Arc::new(by_topic.collect()));
+        let wants = |text: &str| filter.wants(text.as_bytes()).0;
+        assert!(filter.may_want(7) && filter.reads_properties());
+        assert!(wants("RETRY_TOPIC\x01one\x02a\x011\x02"));
+        assert!(!wants("RETRY_TOPIC\x01two\x02a\x011\x02"));
+        assert!(wants("RETRY_TOPIC\x01three\x02a\x011\x02"), "it has no expression for it");
+        assert!(wants("a\x013\x02"), "nobody knows where it came from");
     }
 }

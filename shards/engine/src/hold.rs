@@ -104,7 +104,8 @@ impl HeldPulls {
         let Some(held) = self.by_queue.get_mut(&queue) else { return };
         let wants = |filter: &MessageFilter| {
             filter.may_want(tag)
-                && filter.sql().is_none_or(|sql| properties().is_none_or(|text| sql.matches(text)))
+                && (!filter.reads_properties()
+                    || properties().is_none_or(|text| filter.wants(text).0))
         };
         let mut index = 0;
         while index < held.len() {

@@ -13,7 +13,7 @@ use proto::body::{SQL92, SubscriptionData, SubscriptionError, TAG};
 use proto::code::response;
 use proto::command::Command;
 use proto::header::PullHeader;
-use proto::names::perm;
+use proto::names::{self, perm};
 use proto::reply::{PullReply, write_pull_response};
 use runtime::ConnectionId;
 use runtime::clock::Now;
@@ -39,6 +39,7 @@ impl Broker {
         let topic = header.topic.to_cow();
         let (owner, queue) = self.check_pull(now, asker, &header, &group, &topic)?;
         let filter = self.pull_filter(&header, &group, &topic)?;
+        let filter = self.retry_filter(filter, &topic);
         let reset = self.take_reset(&group, queue);
         // What was committed before a reset would undo it.
         if header.commits() && header.commit_offset >= 0 && reset.is_none() {
@@ -206,6 +207,17 @@ impl Broker {
         }
         self.check_property_filter(&subscription.data.expression_type)?;
         Ok(MessageFilter::Sql(Arc::clone(&compiled.filter)))
+    }
+
+    /// With `filterSupportRetry` an expression on a retry topic is another one for each topic that messages
+    /// came from: what the group has for it. Clients' own subscriptions of it are `*`, and stay so.
+    fn retry_filter(&self, filter: MessageFilter, topic: &str) -> MessageFilter {
+        let group = names::group_of_retry_topic(topic).filter(|_| self.settings.filter_retries);
+        let (Some(group), MessageFilter::Sql(_)) = (group, &filter) else { return filter };
+        let wants = self.copies.wants(group);
+        let expressions = wants.into_iter().flat_map(|wants| wants.expressions());
+        let by_topic = expressions.map(|(topic, sql)| (topic.as_bytes().into(), Arc::clone(sql)));
+        MessageFilter::Retried(Arc::new(by_topic.collect()))
     }
 
     /// The filter that a pull brings with it.

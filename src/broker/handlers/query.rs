@@ -5,15 +5,17 @@
 
 use engine::consumequeue::{QueueEntry, QueueKey};
 use engine::shard::{EntriesRead, KeyQuery, Lookup};
-use proto::body::{ConsumeQueueData, QueryConsumeQueueResponseBody};
+use proto::body::{ConsumeQueueData, QueryConsumeQueueResponseBody, SubscriptionData};
 use proto::code::response;
 use proto::command::Command;
+use proto::dialect::{Style, Writer};
 use proto::header::{QueryConsumeQueueHeader, QueryMessageHeader, ViewMessageHeader};
 use proto::ids::{LogOffset, Position};
 use runtime::clock::Now;
 
 use super::super::dispatch::{Handled, Stop, answer, here};
 use super::super::limits::{ENTRIES_PER_ANSWER_MAX, QUERY_BYTES_MAX};
+use super::super::membership::Subscription;
 use super::super::parked::Request;
 use super::super::queries::answer_nothing_found;
 use super::super::{Asker, Broker, Refusal};
@@ -145,9 +147,8 @@ impl Broker {
             let wants = self.copies.wants(&group);
             let subscription = wants.and_then(|wants| wants.subscription(&topic));
             body.subscription_data = subscription.map(|it| it.data.clone());
-            // The filter that Apache prints is one of SQL; of tags it prints Java's null.
             body.filter_data = Some(match subscription {
-                Some(_) => "null".to_owned(),
+                Some(subscription) => filter_data(&group, subscription),
                 None => format!("{group}@{topic} is not online!"),
             });
         }
@@ -197,4 +198,22 @@ impl Broker {
 fn no_message(offset: i64) -> Stop {
     let remark = format!("can not find message by the offset, {offset}");
     Refusal::new(response::SYSTEM_ERROR, remark).into()
+}
+
+/// What fastjson prints, prettily, of a group's filter: one of SQL, of tags Java's null (`ConsumerFilterData`;
+/// there are no Bloom filters here, and nobody keeps when it was made or would die).
+fn filter_data(group: &str, subscription: &Subscription) -> String {
+    let Some(compiled) = subscription.compiled() else { return "null".to_owned() };
+    let text = |text: &str| {
+        let mut json = Vec::new();
+        Writer::new(&mut json, Style::Plain).text(text);
+        String::from_utf8_lossy(&json).into_owned()
+    };
+    let SubscriptionData { topic, expression_type, .. } = &subscription.data;
+    let (group, topic) = (text(group), text(topic));
+    let (expression, kind) = (text(compiled.filter.text()), text(expression_type));
+    let version = compiled.version;
+    format!(
+        "{{\n\t\"clientVersion\":{version},\n\t\"consumerGroup\":{group},\n\t\"dead\":false,\n\t\"deadTime\":0,\n\t\"expression\":{expression},\n\t\"expressionType\":{kind},\n\t\"topic\":{topic}\n}}"
+    )
 }

@@ -193,6 +193,7 @@ impl Broker {
         text.clear();
         let made = self.make_properties(now, header, topic, (queue_id, is_dead_letter), &mut text);
         let stored = made.and_then(|made| {
+            self.check_message_type(topic, made.kind)?;
             let form = if made.timed.is_some() { form::SEND_TIMER } else { form::SEND };
             let ticket = Ticket { queue_id, ..asker.ticket(form) };
             let ticket = (!asker.is_oneway).then_some(ticket);
@@ -389,11 +390,12 @@ impl Broker {
                 found_by: FoundBy::read(text),
             })
             .collect();
+        let kind = known.sharding_key.map_or(MessageType::Normal, |_| MessageType::Fifo);
+        self.check_message_type(topic, kind)?;
         let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
         let ticket = (!asker.is_oneway).then_some(ticket);
         self.shards[owner].append_batch(now.wall_ms, &messages, ticket)?;
         let bytes = messages.iter().map(NewMessage::record_bytes).sum();
-        let kind = known.sharding_key.map_or(MessageType::Normal, |_| MessageType::Fifo);
         self.tally.came_in(queue.topic, kind, messages.len(), bytes);
         if ticket.is_some() {
             self.batch_keys[owner].push_back(batch_key.unwrap_or_default());

@@ -20,11 +20,36 @@ use super::super::topics::check_queue_count;
 use super::super::{Asker, Broker, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
+use crate::observe::MessageType;
 
 /// Changes of attributes, with the sign before the key.
 type Modifications<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 impl Broker {
+    /// A message of a topic that says which type its messages have is of that type, if that is asked for
+    /// (`DefaultTopicMessageTypeValidator` of RocketMQ's proxy; its brokers do not look).
+    pub(super) fn check_message_type(&self, topic: &str, found: MessageType) -> Result<(), Stop> {
+        if !self.settings.check_message_type
+            || names::is_retry_topic(topic)
+            || names::is_dlq_topic(topic)
+        {
+            return Ok(());
+        }
+        let config = self.catalog.topic(topic).map(|topic| &topic.config);
+        let expected = config.and_then(|config| config.attributes.get("message.type"));
+        let (found, expected) = (found.name().to_uppercase(), expected.map(String::as_str));
+        match expected {
+            None | Some("UNSPECIFIED" | "MIXED") => Ok(()),
+            Some(expected) if expected == found => Ok(()),
+            Some(expected) => {
+                let remark = format!(
+                    "TopicMessageType validate failed, the expected type is {expected}, but actual type is {found}"
+                );
+                Err(Refusal::new(response::MESSAGE_ILLEGAL, remark).into())
+            }
+        }
+    }
+
     pub(in crate::broker) fn create_topic(
         &mut self,
         now: Now,

@@ -50,6 +50,12 @@ impl GroupWants {
     pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
     }
+
+    /// The topics for which it has an expression that was compiled.
+    pub fn expressions(&self) -> impl Iterator<Item = (&str, &Arc<SqlFilter>)> {
+        let subscriptions = self.subscriptions.values();
+        subscriptions.filter_map(|it| Some((&*it.data.topic, &it.compiled()?.filter)))
+    }
 }
 
 /// What a group wants of a topic.
@@ -204,7 +210,7 @@ impl Subscription {
         Self { version: data.sub_version, filter, data: data.clone() }
     }
 
-    fn compiled(&self) -> Option<&CompiledFilter> {
+    pub(in crate::broker) fn compiled(&self) -> Option<&CompiledFilter> {
         match &self.filter {
             GroupFilter::Tags(_) => None,
             GroupFilter::Sql(compiled) => compiled.as_ref(),

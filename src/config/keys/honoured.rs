@@ -157,6 +157,10 @@ pub(super) const SECTIONS: &[Section] = &[
         "how long a pull waits when longPollingEnable is false"),
     key("enablePropertyFilter", Kind::Boolean, "true",
         "let consumers filter by SQL92 on the properties of messages (RocketMQ: false)"),
+    key("filterSupportRetry", Kind::Boolean, "false",
+        "filter messages sent back by what their group has for the topic that they came from"),
+    key("ringmqCheckMessageType", Kind::Boolean, "false",
+        "refuse messages that are not of their topic's message.type, as RocketMQ's proxy does"),
     ] },
 
     Section { title: "Topics and groups", keys: &[

@@ -58,10 +58,6 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        class: NotYet("not yet: a retried message is not filtered again"),
-        keys: &["filterSupportRetry=false"],
-    },
-    Group {
         class: NotYet("not yet: topics with cleanup.policy=COMPACTION are refused"),
         keys: &[
             "enableCompaction=true",

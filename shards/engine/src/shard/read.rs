@@ -609,10 +609,13 @@ impl Shard {
 
 /// Whether a record's properties are wanted; what asking costs is added up.
 fn wants<'a>(filter: &MessageFilter, record: impl FnOnce() -> &'a [u8], cost: &mut usize) -> bool {
-    let Some(sql) = filter.sql() else { return true };
+    if !filter.reads_properties() {
+        return true;
+    }
     let properties = record::properties(record()).unwrap_or_default();
-    *cost += sql.cost(properties.len());
-    sql.matches(properties)
+    let (wants, costs) = filter.wants(properties);
+    *cost += costs;
+    wants
 }
 
 impl Answer {
