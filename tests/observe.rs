@@ -72,6 +72,7 @@ impl Page {
     fn parse(text: &str) -> Page {
         assert!(text.ends_with('\n'));
         let (mut helped, mut typed) = (BTreeSet::new(), BTreeSet::new());
+        let mut histograms = BTreeSet::new();
         let mut samples = BTreeMap::new();
         for line in text.lines() {
             if let Some(help) = line.strip_prefix("# HELP ") {
@@ -79,11 +80,18 @@ impl Page {
                 assert!(!text.is_empty() && helped.insert(name), "{line}");
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').expect("name and type");
-                assert!(matches!(kind, "counter" | "gauge") && helped.contains(name), "{line}");
+                assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
+                assert!(helped.contains(name), "{line}");
+                if kind == "histogram" {
+                    histograms.insert(name);
+                }
                 assert!(typed.insert(name), "{line}");
             } else {
                 let (series, value) = sample(line);
-                assert!(typed.contains(&*series.0), "{line}");
+                let parts = ["_bucket", "_sum", "_count"];
+                let family = parts.iter().find_map(|part| series.0.strip_suffix(part));
+                let is_part = family.is_some_and(|family| histograms.contains(family));
+                assert!(is_part || typed.contains(&*series.0), "{line}");
                 assert!(samples.insert(series, value).is_none(), "twice: {line}");
             }
         }
@@ -241,6 +249,84 @@ fn kinds_of_messages_are_told_apart() {
         assert_eq!(page.sum("rocketmq_messages_in_total", &labels), count, "{kind}");
     }
     server.stop();
+}
+
+#[test]
+fn half_messages_timers_and_the_time_of_sends_are_told() {
+    for size in [("1", "1"), ("3", "2")] {
+        let directory = folder();
+        let more = format!("ringmqShards = {}\nringmqCores = {}\n", size.0, size.1);
+        let (store, config, log) = prepare(directory.path(), &more);
+        let server = Server::start_logged(&store, &["-c", &config], &log).expect("it starts");
+        let http = http_address(&log);
+        let mut client = Client::connect(server.broker);
+        client.create_topic("Halves", 5);
+        send(&mut client, "Halves", 0, 4);
+        let mut send_with = |queue: usize, flags: &str, properties: &str| {
+            let ext = [
+                ("producerGroup", "p"),
+                ("topic", "Halves"),
+                ("defaultTopic", "TBW102"),
+                ("defaultTopicQueueNums", "4"),
+                ("queueId", &*queue.to_string()),
+                ("sysFlag", flags),
+                ("bornTimestamp", "1"),
+                ("flag", "0"),
+                ("properties", properties),
+            ];
+            let reply = client.ask(10, &ext, b"body");
+            assert_eq!(reply.code, 0, "{}", reply.remark);
+            reply
+        };
+        let half = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}p\u{2}";
+        let halves: Vec<_> = (0..5).map(|queue| send_with(queue, "4", half)).collect();
+        for queue in 0..3 {
+            send_with(queue, "0", "TIMER_DELAY_SEC\u{1}3000\u{2}");
+        }
+        for (reply, word) in halves.iter().zip(["8", "8", "8", "12"]) {
+            let id = reply.field("msgId").expect("an id");
+            let id = proto::ids::OffsetMessageId::decode(id.as_bytes()).expect("an id");
+            let ext = [
+                ("producerGroup", "p"),
+                ("tranStateTableOffset", reply.field("queueOffset").expect("one")),
+                ("commitLogOffset", &*id.position.to_i64().to_string()),
+                ("commitOrRollback", word),
+                ("fromTransactionCheck", "false"),
+                ("msgId", "x"),
+            ];
+            assert_eq!(client.ask(37, &ext, &[]).code, 0);
+        }
+        let page = Page::scrape(http);
+        let topic = [("topic", "Halves")];
+        assert_eq!(page.sum("rocketmq_half_messages", &[]), 1.0);
+        assert_eq!(page.sum("rocketmq_commit_messages_total", &topic), 3.0);
+        assert_eq!(page.sum("rocketmq_rollback_messages_total", &topic), 1.0);
+        assert_eq!(page.sum("rocketmq_finish_message_latency_count", &topic), 3.0);
+        let day = [("topic", "Halves"), ("le", "86400")];
+        assert_eq!(page.sum("rocketmq_finish_message_latency_bucket", &day), 0.0, "born in 1970");
+        let all = [("topic", "Halves"), ("le", "+Inf")];
+        assert_eq!(page.sum("rocketmq_finish_message_latency_bucket", &all), 3.0);
+        assert!(page.sum("rocketmq_finish_message_latency_sum", &topic) > 3e9);
+        assert_eq!(page.sum("rocketmq_timing_messages", &[]), 3.0);
+        assert_eq!(page.sum("rocketmq_timer_enqueue_total", &[]), 3.0);
+        assert_eq!(page.sum("rocketmq_timer_dequeue_total", &[]), 0.0);
+        assert_eq!(page.sum("rocketmq_timer_dequeue_latency", &[]), 0.0);
+        let sends = [("request_code", "SEND_MESSAGE_V2"), ("response_code", "SUCCESS")];
+        assert_eq!(page.sum("rocketmq_rpc_latency_count", &sends), 12.0);
+        let all = [sends[0], sends[1], ("le", "+Inf")];
+        assert_eq!(page.sum("rocketmq_rpc_latency_bucket", &all), 12.0);
+        let mut before = 0.0;
+        for bound in ["1", "3", "5", "7", "10", "100", "1000", "2000", "3000", "+Inf"] {
+            let bucket = [sends[0], sends[1], ("le", bound)];
+            let count = page.sum("rocketmq_rpc_latency_bucket", &bucket);
+            assert!(count >= before, "buckets grow");
+            before = count;
+        }
+        assert_eq!(client.ask(25, &[], b"brokerPermission=4").code, 0);
+        let permission = Page::scrape(http).sum("rocketmq_broker_permission", &[]);
+        assert_eq!(permission, 4.0, "as it is now");
+        server.stop();
+    }
 }
 
 #[test]

@@ -583,7 +583,7 @@ fn messages_that_are_not_of_their_topics_type_are_refused_where_that_is_asked_fo
             make(&mut tools, kind, &format!("+message.type={kind}"));
         }
         make(&mut tools, "none", "");
-        let mut check = |tools: &mut Tools, is_asked_for: bool| {
+        let check = |tools: &mut Tools, is_asked_for: bool| {
             for queue in 0..QUEUES {
                 for (kind, text) in texts {
                     for topic in ["MIXED", "UNSPECIFIED", "none", kind] {

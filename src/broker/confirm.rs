@@ -11,19 +11,23 @@ use proto::ids::{LogOffset, OffsetMessageId, Position};
 use proto::properties::name;
 use proto::reply::{ResponseHead, SendReply, Stored, write_response, write_send_response};
 use runtime::ConnectionId;
+use runtime::clock::Now;
 
 use super::handlers::form;
 use super::{Broker, BrokerSettings};
 use crate::net::outbox::Outboxes;
+use crate::observe::Answered;
 
 impl Broker {
     /// Answers everything that is confirmed by now.
-    pub fn answer_confirmed(&mut self, outboxes: &mut Outboxes) {
+    pub fn answer_confirmed(&mut self, now: Now, outboxes: &mut Outboxes) {
         self.copy_confirmed();
         for owner in 0..self.shards.len() {
             while let Some(confirmed) = self.shards[owner].next_confirmed() {
                 match confirmed {
-                    Confirmed::Sent { ticket, .. } if is_send(&ticket) => {
+                    Confirmed::Sent { ticket, stored_ms, .. } if is_send(&ticket) => {
+                        let took_ms = now.wall_ms.saturating_sub(stored_ms);
+                        self.tally.answered(answered(&ticket, false), took_ms);
                         let mut answers = SendAnswers {
                             settings: &self.settings,
                             batch_keys: &mut self.batch_keys[owner],
@@ -52,7 +56,7 @@ impl Broker {
 
     /// Tells senders whose messages wait for the disk too long that they are stored, but perhaps not
     /// durable (`FLUSH_DISK_TIMEOUT`).
-    pub fn answer_overdue(&mut self, outboxes: &mut Outboxes) {
+    pub fn answer_overdue(&mut self, now: Now, outboxes: &mut Outboxes) {
         for owner in 0..self.shards.len() {
             let mut count = 0;
             while let Some(overdue) = self.shards[owner].next_overdue() {
@@ -64,7 +68,9 @@ impl Broker {
                     outboxes,
                 };
                 match overdue {
-                    Confirmed::Sent { ticket, .. } if is_send(&ticket) => {
+                    Confirmed::Sent { ticket, stored_ms, .. } if is_send(&ticket) => {
+                        let took_ms = now.wall_ms.saturating_sub(stored_ms);
+                        self.tally.answered(answered(&ticket, true), took_ms);
                         answers.write(response::FLUSH_DISK_TIMEOUT, &overdue);
                     }
                     // A message sent back. Success would promise what is not known yet (source:
@@ -105,6 +111,16 @@ impl Broker {
 
 fn is_send(ticket: &Ticket) -> bool {
     matches!(ticket.form, form::SEND | form::SEND_BATCH | form::SEND_TIMER)
+}
+
+/// Which of the answers whose time is counted it is.
+fn answered(ticket: &Ticket, is_overdue: bool) -> Answered {
+    match (ticket.form == form::SEND_BATCH, is_overdue) {
+        (false, false) => Answered::Send,
+        (false, true) => Answered::SendOverdue,
+        (true, false) => Answered::Batch,
+        (true, true) => Answered::BatchOverdue,
+    }
 }
 
 /// What the answer to a send is made of.

@@ -16,6 +16,7 @@ use super::limits::{CLIENTS_TOLD_MAX, LAGS_LOOKED_AT_MAX};
 use super::membership::Client;
 use crate::observe::{
     Ask, Clients, ConsumerFigures, CoreFigures, Depth, Lag, ShardFigures, TopicFigures,
+    TransactionFigures,
 };
 
 impl Broker {
@@ -23,7 +24,7 @@ impl Broker {
     pub fn figures(&mut self, now: Now, ask: Ask) -> CoreFigures {
         let shards = self.shards.iter_mut().enumerate();
         let router = self.router;
-        let shards = shards.map(|(place, shard)| shard_figures(router.number(place), shard));
+        let shards = shards.map(|(place, shard)| shard_figures(now, router.number(place), shard));
         let mut figures = CoreFigures {
             round: ask.round,
             is_whole: ask.depth == Depth::Whole,
@@ -50,6 +51,13 @@ impl Broker {
             Some(ConsumerFigures { topic: name(topic)?, group: group.to_owned(), traffic })
         });
         figures.consumers = consumers.collect();
+        let transactions = self.tally.transactions().filter_map(|(topic, ended)| {
+            Some(TransactionFigures { topic: name(topic)?, ended: *ended })
+        });
+        figures.transactions = transactions.collect();
+        figures.answered = *self.tally.answers();
+        figures.timers = self.tally.timers();
+        figures.permission = self.router.is_home().then_some(self.settings.permission);
         figures.others = self.tally.others();
         figures.refusals = self.tally.refusals().to_vec();
         figures.parked_requests = self.parked.len() + self.queries.len();
@@ -106,7 +114,7 @@ impl Broker {
     }
 }
 
-fn shard_figures(number: usize, shard: &mut Shard) -> ShardFigures {
+fn shard_figures(now: Now, number: usize, shard: &mut Shard) -> ShardFigures {
     let buffer_bytes = shard.log_mut().buffer_mut().size_bytes();
     let log = shard.log();
     ShardFigures {
@@ -125,6 +133,9 @@ fn shard_figures(number: usize, shard: &mut Shard) -> ShardFigures {
         runs: shard.queues().runs().count(),
         unsealed_bytes: shard.unsealed_bytes(),
         safe_below: shard.safe_below(),
+        half_messages: shard.transactions().len() as u64,
+        timers: shard.timers().waiting(),
+        timers_late_ms: now.wall_ms.saturating_sub(shard.timers().pending_from_ms()),
     }
 }
 

@@ -285,11 +285,11 @@ impl Core {
                 shard.log_mut().write_completed(&write.range, Ok(()));
             }
         }
-        broker.answer_confirmed(outboxes);
+        broker.answer_confirmed(*now, outboxes);
         broker.retry_parked(*now, outboxes);
         broker.answer_queries(*now, outboxes);
         broker.tick(*now);
-        broker.answer_overdue(outboxes);
+        broker.answer_overdue(*now, outboxes);
         broker.fire_timers(*now);
         broker.answer_woken(*now, outboxes);
         broker.inquire(*now, outboxes);

@@ -8,6 +8,7 @@
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
+use super::histogram::{FINISH_S, Histogram, RPC_MS};
 use super::limits::{CODES_COUNTED_MAX, CONSUMERS_COUNTED_MAX, TOPICS_COUNTED_MAX};
 use super::samples::{Counter, Course, Growth, RATES_MS, Samples, Span, Totals};
 
@@ -63,6 +64,44 @@ impl Traffic {
     }
 }
 
+/// What became of a topic's half messages.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Ended {
+    /// Committed, by how long after they were born, s.
+    pub committed: Histogram,
+    /// Rolled back.
+    pub rolled_back: u64,
+}
+
+/// What was answered, of which the time is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answered {
+    /// A message is stored.
+    Send,
+    /// A message is stored and perhaps not durable: its time was up.
+    SendOverdue,
+    /// A batch is stored.
+    Batch,
+    /// The same of a batch.
+    BatchOverdue,
+}
+
+impl Answered {
+    /// In the order of their histograms.
+    pub const ALL: [Answered; 4] =
+        [Answered::Send, Answered::SendOverdue, Answered::Batch, Answered::BatchOverdue];
+
+    /// The labels `request_code` and `response_code`.
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Answered::Send => ("SEND_MESSAGE_V2", "SUCCESS"),
+            Answered::SendOverdue => ("SEND_MESSAGE_V2", "FLUSH_DISK_TIMEOUT"),
+            Answered::Batch => ("SEND_BATCH_MESSAGE", "SUCCESS"),
+            Answered::BatchOverdue => ("SEND_BATCH_MESSAGE", "FLUSH_DISK_TIMEOUT"),
+        }
+    }
+}
+
 /// A core's counters. See the module's first lines.
 #[derive(Debug)]
 pub struct Tally {
@@ -81,6 +120,10 @@ pub struct Tally {
     pulls_missed: u64,
     timers_in: u64,
     timers_out: u64,
+    /// By slot, as far as one was needed.
+    ended: Vec<Ended>,
+    /// By [`Answered`].
+    answered: [Histogram; Answered::ALL.len()],
     samples: Samples,
 }
 
@@ -117,12 +160,21 @@ impl Tally {
             pulls_missed: 0,
             timers_in: 0,
             timers_out: 0,
+            ended: Vec::new(),
+            answered: Default::default(),
             samples: Samples::new(now_ms),
         }
     }
 
     /// Messages of a topic's incarnation were appended.
     pub fn came_in(&mut self, topic: u32, kind: MessageType, messages: usize, bytes: usize) {
+        self.find_slot(topic);
+        if let Some(by_type) = self.incoming.get_mut(self.slot as usize) {
+            by_type[kind as usize].add(messages, bytes);
+        }
+    }
+
+    fn find_slot(&mut self, topic: u32) {
         // Most messages are of the topic of the one before, so it is not looked up again.
         if self.last != Some(topic) {
             self.slot = match self.topics.get(topic as usize) {
@@ -131,9 +183,46 @@ impl Tally {
             };
             self.last = Some(topic);
         }
-        if let Some(by_type) = self.incoming.get_mut(self.slot as usize) {
-            by_type[kind as usize].add(messages, bytes);
-        }
+    }
+
+    fn ended(&mut self, topic: u32) -> &mut Ended {
+        self.find_slot(topic);
+        let slot = self.slot as usize;
+        self.ended.resize(self.ended.len().max(slot + 1), Ended::default());
+        &mut self.ended[slot]
+    }
+
+    /// A half message of a topic's incarnation was committed so long after it was born.
+    pub fn committed(&mut self, topic: u32, after_ms: u64) {
+        self.ended(topic).committed.record(FINISH_S, after_ms / 1000);
+    }
+
+    /// A half message of a topic's incarnation was rolled back.
+    pub fn rolled_back(&mut self, topic: u32) {
+        self.ended(topic).rolled_back += 1;
+    }
+
+    /// A request was answered after so long, ms.
+    pub fn answered(&mut self, what: Answered, took_ms: u64) {
+        self.answered[what as usize].record(RPC_MS, took_ms);
+    }
+
+    /// By [`Answered`], how long that took.
+    pub fn answers(&self) -> &[Histogram; Answered::ALL.len()] {
+        &self.answered
+    }
+
+    /// Topics' incarnations with what became of their half messages.
+    pub fn transactions(&self) -> impl Iterator<Item = (u32, &Ended)> {
+        let slots = (0..).zip(&self.topics).filter(|(_, slot)| **slot > 0);
+        let ended =
+            slots.filter_map(|(topic, slot)| Some((topic, self.ended.get(*slot as usize)?)));
+        ended.filter(|(_, ended)| **ended != Ended::default())
+    }
+
+    /// Messages that began to wait for a time of their own, and those whose time came.
+    pub fn timers(&self) -> (u64, u64) {
+        (self.timers_in, self.timers_out)
     }
 
     fn new_slot(&mut self, topic: u32) -> u32 {
@@ -340,6 +429,14 @@ pub struct CoreFigures {
     pub consumers: Vec<ConsumerFigures>,
     /// What came in and went out without a name, because too many had one.
     pub others: (Traffic, Traffic),
+    /// What became of half messages.
+    pub transactions: Vec<TransactionFigures>,
+    /// How long requests took, by [`Answered`].
+    pub answered: [Histogram; Answered::ALL.len()],
+    /// Messages that began to wait for a time of their own, and those whose time came.
+    pub timers: (u64, u64),
+    /// What clients may do here, as it is now: the home core's.
+    pub permission: Option<i32>,
     /// Sends refused, by code.
     pub refusals: Vec<(i32, u64)>,
     /// How far groups are behind.
@@ -391,6 +488,12 @@ pub struct ShardFigures {
     pub unsealed_bytes: u64,
     /// Snapshots hold what is below.
     pub safe_below: u64,
+    /// Half messages that are open.
+    pub half_messages: u64,
+    /// Messages that wait for a time of their own.
+    pub timers: u64,
+    /// For how long the first of them is due, ms.
+    pub timers_late_ms: u64,
 }
 
 /// What came in for a topic.
@@ -400,6 +503,15 @@ pub struct TopicFigures {
     pub topic: String,
     /// By [`MessageType`].
     pub traffic: [Traffic; MessageType::ALL.len()],
+}
+
+/// What became of a topic's half messages.
+#[derive(Clone, Debug)]
+pub struct TransactionFigures {
+    /// Its name.
+    pub topic: String,
+    /// On one core.
+    pub ended: Ended,
 }
 
 /// What a group pulled from a topic.

@@ -6,6 +6,7 @@
 //!   at most one question is on its way to a core, so a core that hangs is not sent more and more
 
 mod figures;
+mod histogram;
 mod http;
 pub mod limits;
 mod prometheus;
@@ -23,8 +24,8 @@ use glommio::channels::local_channel::LocalSender;
 use runtime::file::disk_use;
 
 pub use figures::{
-    Clients, ConsumerFigures, CoreFigures, Lag, MessageType, ShardFigures, Tally, TopicFigures,
-    Traffic,
+    Answered, Clients, ConsumerFigures, CoreFigures, Ended, Lag, MessageType, ShardFigures, Tally,
+    TopicFigures, Traffic, TransactionFigures,
 };
 pub use samples::{Course, Growth, RATES_MS, Span, Totals};
 pub use thread::ControlThread;

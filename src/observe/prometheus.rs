@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::About;
-use super::figures::{Clients, CoreFigures, MessageType, ShardFigures, Traffic};
+use super::figures::{Answered, Clients, CoreFigures, Ended, MessageType, ShardFigures, Traffic};
+use super::histogram::{FINISH_S, Histogram, RPC_MS};
 use super::limits::FAMILY_SAMPLES_MAX;
 use proto::names;
 
@@ -25,6 +26,7 @@ pub(super) struct Node<'a> {
 enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 /// The text, family by family.
@@ -41,6 +43,7 @@ impl Page {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let Page { text, .. } = self;
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("text takes text");
@@ -56,13 +59,32 @@ struct Family<'a> {
 
 impl Family<'_> {
     fn add(&mut self, labels: &[(&str, &str)], value: u64) -> &mut Self {
+        self.add_part("", labels, value)
+    }
+
+    /// The samples of a histogram whose buckets have these upper ends.
+    fn add_histogram(&mut self, labels: &[(&str, &str)], bounds: &[u64], of: &Histogram) {
+        let mut labels = labels.to_vec();
+        for (bucket, bound) in bounds.iter().enumerate() {
+            let bound = bound.to_string();
+            let bounded: Vec<_> = labels.iter().copied().chain([("le", &*bound)]).collect();
+            self.add_part("_bucket", &bounded, of.up_to(bucket));
+        }
+        labels.push(("le", "+Inf"));
+        self.add_part("_bucket", &labels, of.count());
+        labels.pop();
+        self.add_part("_sum", &labels, of.sum());
+        self.add_part("_count", &labels, of.count());
+    }
+
+    fn add_part(&mut self, part: &str, labels: &[(&str, &str)], value: u64) -> &mut Self {
         if self.count == FAMILY_SAMPLES_MAX {
             self.page.left_out += 1;
             return self;
         }
         self.count += 1;
         let Page { text, node, .. } = &mut *self.page;
-        write!(text, "{}{{{node}", self.name).expect("text takes text");
+        write!(text, "{}{part}{{{node}", self.name).expect("text takes text");
         for (label, value) in labels {
             text.push(',');
             write_label(text, label, value);
@@ -108,7 +130,10 @@ pub(super) fn render(node: &Node<'_>) -> String {
     write_lags(&mut page, node);
     write_clients(&mut page, node);
     write_broker(&mut page, node);
+    write_rpc(&mut page, node);
+    write_transactions(&mut page, node);
     write_storage(&mut page, node);
+    write_timers(&mut page, node);
     write_shards(&mut page, node);
     write_cores(&mut page, node);
     let left_out = page.left_out;
@@ -273,7 +298,9 @@ fn write_broker(page: &mut Page, node: &Node<'_>) {
     .add(&[("processor", "send")], waiting)
     .add(&[("processor", "pull")], held)
     .add(&[("processor", "query_message")], parked);
-    let permission = u64::try_from(node.about.permission).unwrap_or(0);
+    // As it is now: 25 UPDATE_BROKER_CONFIG changes it.
+    let permission = node.answers().find_map(|core| core.permission);
+    let permission = u64::try_from(permission.unwrap_or(node.about.permission)).unwrap_or(0);
     page.family(
         Kind::Gauge,
         "rocketmq_broker_permission",
@@ -296,6 +323,78 @@ fn write_broker(page: &mut Page, node: &Node<'_>) {
     for (code, count) in refusals {
         family.add(&[("response_code", &code.to_string())], count);
     }
+}
+
+fn write_rpc(page: &mut Page, node: &Node<'_>) {
+    let mut answered = [Histogram::default(); Answered::ALL.len()];
+    for core in node.answers() {
+        answered.iter_mut().zip(&core.answered).for_each(|(sum, more)| sum.merge(more));
+    }
+    let help = "Milliseconds from when a send was appended to when it was answered.";
+    let mut family = page.family(Kind::Histogram, "rocketmq_rpc_latency", help);
+    for (what, histogram) in Answered::ALL.into_iter().zip(&answered) {
+        let (request_code, response_code) = what.names();
+        let labels = [
+            ("protocol_type", "remoting"),
+            ("request_code", request_code),
+            ("response_code", response_code),
+            ("is_long_polling", "false"),
+            ("result", "success"),
+        ];
+        if histogram.count() > 0 {
+            family.add_histogram(&labels, RPC_MS, histogram);
+        }
+    }
+}
+
+fn write_transactions(page: &mut Page, node: &Node<'_>) {
+    let mut topics = BTreeMap::<&str, Ended>::new();
+    for figures in node.answers().flat_map(|core| &core.transactions) {
+        let sum = topics.entry(&figures.topic).or_default();
+        sum.committed.merge(&figures.ended.committed);
+        sum.rolled_back += figures.ended.rolled_back;
+    }
+    let open = node.shards().iter().map(|shard| shard.half_messages).sum();
+    page.family(
+        Kind::Gauge,
+        "rocketmq_half_messages",
+        "Half messages whose producer said nothing.",
+    )
+    .add(&[], open);
+    let mut write = |name, help, value: fn(&Ended) -> u64| {
+        let mut family = page.family(Kind::Counter, name, help);
+        for (topic, ended) in topics.iter().filter(|(_, ended)| value(ended) > 0) {
+            family.add(&[("topic", topic)], value(ended));
+        }
+    };
+    write("rocketmq_commit_messages_total", "Half messages that were committed.", |ended| {
+        ended.committed.count()
+    });
+    write("rocketmq_rollback_messages_total", "Half messages that were rolled back.", |ended| {
+        ended.rolled_back
+    });
+    let help = "Seconds from when committed half messages were born.";
+    let mut family = page.family(Kind::Histogram, "rocketmq_finish_message_latency", help);
+    for (topic, ended) in topics.iter().filter(|(_, ended)| ended.committed.count() > 0) {
+        family.add_histogram(&[("topic", topic)], FINISH_S, &ended.committed);
+    }
+}
+
+fn write_timers(page: &mut Page, node: &Node<'_>) {
+    let shards = node.shards();
+    let waiting = shards.iter().map(|shard| shard.timers).sum();
+    let help = "Messages that wait for a time of their own; of those on disk to within a page.";
+    page.family(Kind::Gauge, "rocketmq_timing_messages", help).add(&LOCAL, waiting);
+    let late_ms = shards.iter().map(|shard| shard.timers_late_ms).max().unwrap_or(0);
+    let help = "Milliseconds for which the first of them is due.";
+    page.family(Kind::Gauge, "rocketmq_timer_dequeue_latency", help).add(&LOCAL, late_ms);
+    let sum = |of: fn(&CoreFigures) -> u64| node.answers().map(of).sum();
+    let help = "Messages that began to wait for a time of their own.";
+    page.family(Kind::Counter, "rocketmq_timer_enqueue_total", help)
+        .add(&LOCAL, sum(|core| core.timers.0));
+    let help = "Messages whose time came, called back ones among them.";
+    page.family(Kind::Counter, "rocketmq_timer_dequeue_total", help)
+        .add(&LOCAL, sum(|core| core.timers.1));
 }
 
 /// The labels that RocketMQ's stores have.
@@ -467,7 +566,7 @@ mod tests {
     fn each_family_has_help_and_type_once_and_before_its_samples() {
         let text = rendered(&[figures("T", 1), figures("T", 2)]);
         let mut seen = BTreeSet::new();
-        let mut current = "";
+        let (mut current, mut is_histogram) = ("", false);
         for line in text.lines() {
             if let Some(help) = line.strip_prefix("# HELP ") {
                 current = help.split(' ').next().expect("a name");
@@ -476,8 +575,13 @@ mod tests {
                 let (name, kind) = of.split_once(' ').expect("name and type");
                 assert_eq!(name, current);
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+                is_histogram = kind == "histogram";
             } else {
-                assert_eq!(line.split('{').next(), Some(current), "{line}");
+                let name = line.split('{').next().expect("a name");
+                let parts = ["_bucket", "_sum", "_count"];
+                let family = parts.iter().find_map(|part| name.strip_suffix(part));
+                let family = family.filter(|_| is_histogram).unwrap_or(name);
+                assert_eq!(family, current, "{line}");
             }
         }
     }

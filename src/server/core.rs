@@ -248,7 +248,7 @@ impl<R: Ring> Core<R> {
         worked |= self.take_messages(now);
         // Before any request of this turn: who was told of a change finds it made on every core.
         worked |= self.take_arrived(now);
-        self.broker.answer_confirmed(&mut self.outboxes);
+        self.broker.answer_confirmed(now, &mut self.outboxes);
         self.broker.retry_parked(now, &mut self.outboxes);
         worked |= self.take_incoming(now);
         self.resume_stalled(now);
@@ -262,7 +262,7 @@ impl<R: Ring> Core<R> {
         if now.monotonic_ms() != self.ticked_ms {
             self.ticked_ms = now.monotonic_ms();
             self.broker.tick(now);
-            self.broker.answer_overdue(&mut self.outboxes);
+            self.broker.answer_overdue(now, &mut self.outboxes);
             self.close_idle(now);
         }
         if matches!(self.phase, Phase::Starting | Phase::Serving) {
@@ -277,7 +277,7 @@ impl<R: Ring> Core<R> {
         worked |= self.broker.answer_woken(now, &mut self.outboxes);
         self.pump(now)?;
         // In the memory mode what was appended in this turn is confirmed already.
-        self.broker.answer_confirmed(&mut self.outboxes);
+        self.broker.answer_confirmed(now, &mut self.outboxes);
         worked |= self.broker.answer_woken(now, &mut self.outboxes);
         worked |= self.broker.inquire(now, &mut self.outboxes);
         self.broker.attend_calls(now, &mut self.outboxes);

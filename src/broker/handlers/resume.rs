@@ -8,7 +8,7 @@ use engine::shard::{Lookup, NewMessage, Transactions};
 use proto::code::response;
 use proto::command::Command;
 use proto::header::ResumeCheckHeader;
-use proto::ids::{OffsetMessageId, Position, java_hash};
+use proto::ids::{OffsetMessageId, Position};
 use proto::names;
 use proto::properties::{self, name};
 use proto::record::Record;
@@ -19,7 +19,6 @@ use super::super::dispatch::{Handled, Stop, here};
 use super::super::parked::Request;
 use super::super::{Asker, Broker, Refusal};
 use super::form;
-use super::send::{keys_range, unique_key_range};
 use crate::net::outbox::Outboxes;
 use crate::router::Owner;
 
@@ -80,22 +79,9 @@ impl Broker {
         let mut text = fields.properties.to_vec();
         properties::set(&mut text, name::TRANSACTION_CHECK_TIMES, b"0");
         let shard = &mut self.shards[owner];
-        let message = NewMessage {
-            queue: Transactions::half_queue(shard.index().0),
-            topic: names::TRANS_HALF_TOPIC.as_bytes(),
-            flag: fields.flag,
-            sys_flag: fields.sys_flag,
-            born_timestamp: fields.born_timestamp,
-            born_host: fields.born_host,
-            store_host: self.settings.advertised,
-            reconsume_times: fields.reconsume_times,
-            prepared_transaction_offset: 0,
-            body: fields.body,
-            properties: &text,
-            tag: properties::find(&text, name::TAGS).map_or(0, java_hash),
-            unique_key: unique_key_range(&text),
-            keys: keys_range(&text),
-        };
+        let queue = Transactions::half_queue(shard.index().0);
+        let target = (names::TRANS_HALF_TOPIC, queue);
+        let message = NewMessage::again(&fields, target, self.settings.advertised, &text);
         let own_ms = own_check_ms(&text, self.settings.transactions.timeout_ms);
         let ticket = (!asker.is_oneway).then(|| asker.ticket(form::PLAIN));
         shard.append_half(now.wall_ms, &message, own_ms, ticket)?;

@@ -133,7 +133,11 @@ impl Broker {
         let ticket = (!asker.is_oneway).then(|| asker.ticket(super::form::PLAIN));
         if !end.is_commit {
             let (shard, outcome) = (&mut self.shards[owner], Outcome::RolledBack);
-            return Ok(shard.end_half(now.wall_ms, queue_offset, outcome, None, ticket)?);
+            shard.end_half(now.wall_ms, queue_offset, outcome, None, ticket)?;
+            if let Some((_, queue)) = self.final_queue(owner, &half) {
+                self.tally.rolled_back(queue.topic);
+            }
+            return Ok(());
         }
         let Some((topic, queue)) = self.final_queue(owner, &half) else {
             tracing::warn!(
@@ -158,6 +162,8 @@ impl Broker {
         self.scratch.properties = text;
         ended?;
         self.tally.came_in(queue.topic, MessageType::Transaction, 1, bytes);
+        let born_ms = u64::try_from(half.born_timestamp).unwrap_or(0);
+        self.tally.committed(queue.topic, now.wall_ms.saturating_sub(born_ms));
         Ok(())
     }
 

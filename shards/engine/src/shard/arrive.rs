@@ -26,6 +26,8 @@ pub enum Confirmed<'a> {
         payloads: &'a [u64],
         /// Value of the (last) message's UNIQ_KEY, empty without one.
         unique_key: &'a [u8],
+        /// When the (last) message was appended, ms.
+        stored_ms: u64,
     },
     /// A record of our own is stored.
     Done {
@@ -132,6 +134,7 @@ impl Shard {
             queue_offset: first,
             payloads: &self.sent,
             unique_key,
+            stored_ms: message.stored_ms,
         }
     }
 
