@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     say(&config);
     let ran = match config {
         Config::Server(config) => server::run(*config),
-        Config::Namesrv(config) => name_server_thread::run(config.name_server),
+        Config::Namesrv(config) => name_server_thread::run(config.name_server, config.http_address),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

@@ -448,3 +448,75 @@ fn without_a_port_nothing_listens_and_a_taken_one_refuses_the_start() {
     assert!(said.contains("for health and metrics"), "{said}");
     assert!(!directory.path().join("store/STORE").exists(), "nothing was touched");
 }
+
+/// A NameServer alone, and where it serves HTTP.
+fn name_server(directory: &Path, more: &str) -> (support::Process, SocketAddr, SocketAddr) {
+    let (config, log) = (directory.join("namesrv.conf"), directory.join("log"));
+    let store = directory.join("kvConfig.json");
+    // A port that was free a moment ago: 0 is none.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+    let port = free.expect("a free port").port();
+    let text = format!(
+        "listenPort = 0\nkvConfigPath = {}\nringmqHttpPort = {port}\n{more}",
+        store.display()
+    );
+    std::fs::write(&config, text).expect("a file");
+    let stderr = std::fs::File::create(&log).expect("a log file");
+    let mut command = ringmq();
+    command.args(["namesrv", "-c"]).arg(&config).stderr(stderr);
+    let process = support::Process::start(&mut command).expect("it starts");
+    let address = process.address("NameServer").expect("it says where it listens");
+    (process, address, http_address(&log))
+}
+
+fn value(page: &str, name: &str) -> u64 {
+    let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    let line = line.unwrap_or_else(|| panic!("{name} in {page}"));
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_name_server_alone_says_how_it_is() {
+    let directory = folder();
+    let (process, address, http) = name_server(directory.path(), "");
+    assert_eq!(get(http, "/health/live"), (200, "the NameServer turns\n".to_owned()));
+    assert_eq!(get(http, "/health/ready"), (200, "serving\n".to_owned()));
+    assert_eq!(get(http, "/nothing").0, 404);
+    let (status, before) = get(http, "/metrics");
+    assert_eq!(status, 200);
+    assert!(
+        before.contains(&format!("node_type=\"nameserver\",node_id=\"{address}\"")),
+        "{before}"
+    );
+    assert_eq!(value(&before, "ringmq_namesrv_brokers"), 0);
+    let mut client = Client::connect(address);
+    assert_eq!(client.ask(105, &[("topic", "none")], &[]).code, 17);
+    // A broker registers with it.
+    let (store, log) = (directory.path().join("store"), directory.path().join("broker.log"));
+    let config = write_config(directory.path(), 16 << 20, &format!("namesrvAddr = {address}\n"));
+    let server = Server::start_logged(&store, &["-c", &config], &log).expect("it starts");
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let (_, page) = get(http, "/metrics");
+        let all = ["brokers", "topics", "connections", "requests_total"];
+        let all = all.map(|name| value(&page, &format!("ringmq_namesrv_{name}")));
+        if all[0] == 1 && all[1] > 5 && all[2] >= 2 && all[3] >= 2 {
+            break;
+        }
+        assert!(Instant::now() < until, "{page}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.stop();
+    process.stop("TERM");
+}
+
+#[test]
+fn a_name_server_that_waits_for_brokers_is_not_ready() {
+    let directory = folder();
+    let more = "needWaitForService = true\nwaitSecondsForService = 3600\n";
+    let (process, _, http) = name_server(directory.path(), more);
+    assert_eq!(get(http, "/health/live").0, 200);
+    let (status, reason) = get(http, "/health/ready");
+    assert_eq!((status, &*reason), (503, "waiting for brokers: needWaitForService\n"));
+    process.stop("TERM");
+}

@@ -179,6 +179,8 @@ pub struct ServerConfig {
 pub struct NamesrvConfig {
     /// The NameServer.
     pub name_server: NameServerOptions,
+    /// Where health and metrics are asked for: `ringmqHttpPort`.
+    pub http_address: Option<SocketAddr>,
     /// `ringmqLogLevel`.
     pub log_level: tracing::Level,
     /// Every key as it holds.
@@ -215,6 +217,7 @@ impl NamesrvConfig {
         }
         Ok(Self {
             name_server: name_server(&settings, "listenPort"),
+            http_address: own_http_address(&settings),
             log_level: log_level(&settings),
             effective: settings.effective(),
             notices: without_effect(&settings),
@@ -274,10 +277,16 @@ fn find_metrics_host(settings: &mut Settings) {
     }
 }
 
+/// Where `ringmqHttpPort` says; 0 is nowhere.
+fn own_http_address(settings: &Settings) -> Option<SocketAddr> {
+    let port = integer(settings, "ringmqHttpPort");
+    let port = u16::try_from(port).expect("the range of the key fits");
+    (port != 0).then(|| SocketAddr::new(address(settings, "bindAddress"), port))
+}
+
 fn http_addresses(settings: &Settings) -> Vec<SocketAddr> {
     let port = |name| u16::try_from(integer(settings, name)).expect("the range of the key fits");
-    let own = SocketAddr::new(address(settings, "bindAddress"), port("ringmqHttpPort"));
-    let mut addresses: Vec<_> = (own.port() != 0).then_some(own).into_iter().collect();
+    let mut addresses: Vec<_> = own_http_address(settings).into_iter().collect();
     let host = address(settings, "metricsPromExporterHost");
     let exporter = SocketAddr::new(host, port("metricsPromExporterPort"));
     let is_prometheus = text(settings, "metricsExporterType") == "PROM";

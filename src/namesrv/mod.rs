@@ -87,6 +87,17 @@ impl NameServer {
         }
     }
 
+    /// Brokers that are registered, topics that have a route, and whether routes are refused yet.
+    pub fn figures(&self, now_ms: u64) -> (usize, usize, bool) {
+        (self.brokers.len(), self.topics.len(), self.is_waiting(now_ms))
+    }
+
+    /// Whether `needWaitForService` keeps routes back.
+    pub(crate) fn is_waiting(&self, now_ms: u64) -> bool {
+        let runs_ms = now_ms.saturating_sub(self.started_ms);
+        self.config.waits_for_service && runs_ms < self.config.wait_for_service_ms
+    }
+
     /// Does what a request asks and appends the answer to `out`; a oneway request has none, and
     /// neither has a response, which nobody here waits for. One that sets something is answered by
     /// [`saved`](Self::saved).

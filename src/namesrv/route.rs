@@ -22,8 +22,7 @@ impl NameServer {
         now_ms: u64,
         command: &Command<'_>,
     ) -> Result<Reply, Refusal> {
-        let runs_ms = now_ms.saturating_sub(self.started_ms);
-        if self.config.waits_for_service && runs_ms < self.config.wait_for_service_ms {
+        if self.is_waiting(now_ms) {
             return Err(Refusal::system_error("name server not ready"));
         }
         let header = RouteHeader::parse(command)?;

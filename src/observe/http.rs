@@ -17,6 +17,7 @@ use super::Observed;
 use super::limits::{
     CONNECTION_TIME_MAX, CONNECTIONS_MAX, DRAINED_BYTES_MAX, FIELDS_MAX, HEAD_BYTES_MAX,
 };
+use super::name_server::ObservedNameServer;
 
 /// Pause when a connection cannot be accepted (no file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -148,8 +149,30 @@ fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
+/// Whom it is about.
+#[derive(Clone, Debug)]
+pub(super) enum Subject {
+    /// A broker, with or without a NameServer beside it.
+    Broker(Rc<Observed>),
+    /// A NameServer alone.
+    NameServer(Rc<ObservedNameServer>),
+}
+
+impl Subject {
+    async fn reply(&self, page: Page) -> Reply {
+        match (self, page) {
+            (Subject::Broker(it), Page::Live) => it.live().await,
+            (Subject::Broker(it), Page::Ready) => it.ready().await,
+            (Subject::Broker(it), Page::Metrics) => it.metrics().await,
+            (Subject::NameServer(it), Page::Live) => it.live().await,
+            (Subject::NameServer(it), Page::Ready) => it.ready().await,
+            (Subject::NameServer(it), Page::Metrics) => it.metrics().await,
+        }
+    }
+}
+
 /// Accepts and answers until the executor ends.
-pub(super) async fn serve(listener: TcpListener, observed: Rc<Observed>) {
+pub(super) async fn serve(listener: TcpListener, observed: Subject) {
     let open = Rc::new(Cell::new(0));
     loop {
         let stream = match listener.accept().await {
@@ -164,7 +187,7 @@ pub(super) async fn serve(listener: TcpListener, observed: Rc<Observed>) {
             continue; // dropped, so closed
         }
         open.set(open.get() + 1);
-        let (open, observed) = (Rc::clone(&open), Rc::clone(&observed));
+        let (open, observed) = (Rc::clone(&open), observed.clone());
         let answered = async move {
             let in_time = async {
                 glommio::timer::sleep(CONNECTION_TIME_MAX).await;
@@ -179,7 +202,7 @@ pub(super) async fn serve(listener: TcpListener, observed: Rc<Observed>) {
     }
 }
 
-async fn answer(mut stream: TcpStream, observed: &Observed) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, observed: &Subject) -> io::Result<()> {
     let mut head = Vec::new();
     let parsed = loop {
         let mut bytes = [0; 1024];
@@ -194,9 +217,7 @@ async fn answer(mut stream: TcpStream, observed: &Observed) -> io::Result<()> {
         }
     };
     let (reply, body) = match parsed {
-        Parsed::Asked(Page::Live, body) => (observed.live().await, body),
-        Parsed::Asked(Page::Ready, body) => (observed.ready().await, body),
-        Parsed::Asked(Page::Metrics, body) => (observed.metrics().await, body),
+        Parsed::Asked(page, body) => (observed.reply(page).await, body),
         Parsed::Wrong(status) => (Reply::wrong(status), Body::Wanted),
         Parsed::Partial => unreachable!("the loop goes on for it"),
     };

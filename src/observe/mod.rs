@@ -9,6 +9,7 @@ mod figures;
 mod histogram;
 mod http;
 pub mod limits;
+mod name_server;
 mod prometheus;
 mod samples;
 mod thread;
@@ -27,6 +28,7 @@ pub use figures::{
     Answered, Clients, ConsumerFigures, CoreFigures, Ended, Lag, MessageType, ShardFigures, Tally,
     TopicFigures, Traffic, TransactionFigures,
 };
+pub use name_server::{HealthError, HealthThread, NameServerFigures, Pulse};
 pub use samples::{Course, Growth, RATES_MS, Span, Totals};
 pub use thread::ControlThread;
 

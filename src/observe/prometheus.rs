@@ -11,6 +11,7 @@ use super::About;
 use super::figures::{Answered, Clients, CoreFigures, Ended, MessageType, ShardFigures, Traffic};
 use super::histogram::{FINISH_S, Histogram, RPC_MS};
 use super::limits::FAMILY_SAMPLES_MAX;
+use super::name_server::NameServerFigures;
 use proto::names;
 
 /// What is known of the broker.
@@ -139,6 +140,22 @@ pub(super) fn render(node: &Node<'_>) -> String {
     let left_out = page.left_out;
     let help = "Samples that this page leaves out, because a name has too many.";
     page.family(Kind::Gauge, "ringmq_samples_left_out", help).add(&[], left_out);
+    page.text
+}
+
+/// The figures of a NameServer, which in RocketMQ has none.
+pub(super) fn name_server(address: &str, figures: &NameServerFigures) -> String {
+    let mut labels = String::new();
+    write_label(&mut labels, "node_type", "nameserver");
+    labels.push(',');
+    write_label(&mut labels, "node_id", address);
+    let mut page = Page { text: String::new(), node: labels, left_out: 0 };
+    let mut gauge = |name, help, value| _ = page.family(Kind::Gauge, name, help).add(&[], value);
+    gauge("ringmq_namesrv_brokers", "Brokers that are registered.", figures.brokers);
+    gauge("ringmq_namesrv_topics", "Topics that have a route.", figures.topics);
+    gauge("ringmq_namesrv_connections", "Open connections.", figures.connections);
+    let help = "Requests that were handled.";
+    page.family(Kind::Counter, "ringmq_namesrv_requests_total", help).add(&[], figures.requests);
     page.text
 }
 

@@ -39,7 +39,8 @@ impl<S: SharedFiles> ControlThread<S> {
         let handle = spawn_core("control", options, move || async move {
             let observed = Rc::new(Observed::new(about));
             for listener in listeners {
-                let served = http::serve(listener_of(listener), Rc::clone(&observed));
+                let subject = http::Subject::Broker(Rc::clone(&observed));
+                let served = http::serve(listener_of(listener), subject);
                 glommio::spawn_local(served).detach();
             }
             readable(&told).await?;

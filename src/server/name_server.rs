@@ -8,6 +8,7 @@ pub mod files;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use proto::command::Command;
@@ -23,6 +24,7 @@ use crate::net::connected::{self, Connected};
 use crate::net::flush::flush;
 use crate::net::intake::Frames;
 use crate::net::outbox::Outboxes;
+use crate::observe::{NameServerFigures, Pulse};
 
 /// The turn of a NameServer over its ring. See the module's first lines.
 pub struct Loop<R: Ring> {
@@ -34,6 +36,8 @@ pub struct Loop<R: Ring> {
     idle_ms: u64,
     /// Not after the first connection is idle for too long; `None` without connections.
     idle_at_ms: Option<u64>,
+    /// Frames that were handled.
+    requests: u64,
 }
 
 /// Limits of the NameServer's connections.
@@ -60,6 +64,8 @@ pub struct Parts<S: FileSystem> {
     pub doorbell: EventFd,
     /// Whether a stop was asked for.
     pub stop: StopFlag,
+    /// Who asks how it is.
+    pub pulse: Arc<Pulse>,
 }
 
 /// Serves until `stop` is set and `doorbell` rung.
@@ -67,7 +73,7 @@ pub struct Parts<S: FileSystem> {
 /// # Errors
 /// The ring cannot be made or is broken, or the thread that writes files cannot be started.
 pub async fn run<S: SharedFiles>(parts: Parts<S>) -> io::Result<()> {
-    let Parts { listener, beginning, files, limits, doorbell, stop } = parts;
+    let Parts { listener, beginning, files, limits, doorbell, stop, pulse } = parts;
     let saver = Saver::start(files, doorbell.try_clone()?)?;
     let mut reactor =
         Reactor::new(ReactorConfig { core: 0, connections_max: limits.connections_max })?;
@@ -80,6 +86,7 @@ pub async fn run<S: SharedFiles>(parts: Parts<S>) -> io::Result<()> {
             server.saved(now, outcome);
         }
         let has_news = server.step(now)?;
+        pulse.answer(|| server.figures(now));
         if let Some(save) = server.next_save() {
             saver.save(save);
         }
@@ -111,6 +118,19 @@ impl<R: Ring> Loop<R> {
             name_server: NameServer::new(now.monotonic_ms(), beginning),
             idle_ms: limits.idle_ms,
             idle_at_ms: None,
+            requests: 0,
+        }
+    }
+
+    /// How it is, for who asks.
+    pub fn figures(&self, now: Now) -> NameServerFigures {
+        let (brokers, topics, is_waiting) = self.name_server.figures(now.monotonic_ms());
+        NameServerFigures {
+            brokers: brokers as u64,
+            topics: topics as u64,
+            connections: u64::from(self.ring.open_connections()),
+            requests: self.requests,
+            is_waiting,
         }
     }
 
@@ -243,6 +263,7 @@ impl<R: Ring> Loop<R> {
             };
             let outbox = self.outboxes.of(connection)?;
             let now_ms = now.monotonic_ms();
+            self.requests += 1;
             self.name_server.handle(now_ms, key, peer, &command, frame.body, outbox.bytes());
         }
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use super::name_server::{self, ConnectionLimits, Parts};
 use super::{ServerError, listen, watch_signals};
 use crate::config::NameServerOptions;
 use crate::namesrv::Beginning;
+use crate::observe::{HealthError, HealthThread, Pulse};
 
 /// A NameServer whose port is taken and whose files are not read.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ pub struct NameServerThread {
 ///
 /// # Errors
 /// [`ServerError`]: what, where and what to do.
-pub fn run(options: NameServerOptions) -> Result<(), ServerError> {
+pub fn run(options: NameServerOptions, http: Option<SocketAddr>) -> Result<(), ServerError> {
     let started = Instant::now();
     probe::raise_soft_limits();
     let report = probe::probe(None).map_err(ServerError::Probe)?;
@@ -61,12 +63,34 @@ pub fn run(options: NameServerOptions) -> Result<(), ServerError> {
     let name_server = BoundNameServer::listen(options)?.load(SystemFiles)?;
     let address = name_server.address;
     let (stop, doorbell) = watch_signals()?;
-    let handle = name_server.spawn(doorbell, stop)?;
+    let pulse = Arc::new(Pulse::default());
+    let health = http.map(|http| start_health(http, address, &pulse, &doorbell)).transpose()?;
+    let handle = name_server.spawn(doorbell, stop, pulse)?;
     println!("NameServer  {address}");
     println!("ready after {} ms", started.elapsed().as_millis());
     handle.join()?;
+    health.map(HealthThread::stop).transpose()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The thread that answers about health and figures.
+fn start_health(
+    http: SocketAddr,
+    address: SocketAddr,
+    pulse: &Arc<Pulse>,
+    doorbell: &EventFd,
+) -> Result<HealthThread, ServerError> {
+    let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
+    let (listener, http) = listen(http.ip(), http.port(), "health and metrics")?;
+    tracing::info!(address = %http, "/health/live, /health/ready and /metrics are served");
+    let doorbell = doorbell.try_clone().map_err(io_error)?;
+    HealthThread::start(listener, address.to_string(), Arc::clone(pulse), doorbell).map_err(
+        |error| match error {
+            HealthError::Io(source) => io_error(source),
+            HealthError::Core(error) => error.into(),
+        },
+    )
 }
 
 impl BoundNameServer {
@@ -135,13 +159,21 @@ impl<S: SharedFiles> LoadedNameServer<S> {
         let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
         let doorbell = EventFd::new().map_err(io_error)?;
         let stop: StopFlag = StopFlag::default();
-        let handle = self.spawn(doorbell.try_clone().map_err(io_error)?, StopFlag::clone(&stop))?;
+        // The broker's control thread answers about the process.
+        let pulse = Arc::default();
+        let own = doorbell.try_clone().map_err(io_error)?;
+        let handle = self.spawn(own, StopFlag::clone(&stop), pulse)?;
         Ok(NameServerThread { handle, stop, doorbell })
     }
 
-    fn spawn(self, doorbell: EventFd, stop: StopFlag) -> Result<CoreHandle<()>, ServerError> {
+    fn spawn(
+        self,
+        doorbell: EventFd,
+        stop: StopFlag,
+        pulse: Arc<Pulse>,
+    ) -> Result<CoreHandle<()>, ServerError> {
         let LoadedNameServer { listener, limits, files, beginning, .. } = self;
-        let parts = Parts { listener, beginning, files, limits, doorbell, stop };
+        let parts = Parts { listener, beginning, files, limits, doorbell, stop, pulse };
         let serve = move || name_server::run(parts);
         Ok(spawn_core::<(), io::Error, _, _>("namesrv", CoreOptions::new(Placement::Free), serve)?)
     }

@@ -90,6 +90,7 @@ const BOTH: &[&str] = &[
     "useTLS",
     "tlsEnable",
     "ringmqConnectionsMax",
+    "ringmqHttpPort",
     "ringmqLogLevel",
 ];
 
