@@ -21,8 +21,8 @@ pub const QUEUES_TOLD_MAX: usize = 65_536;
 /// Queues that a core looks at in a turn for such questions: 1 µs each, so that no message waits long.
 pub const FACTS_PER_TURN: usize = 1024;
 
-/// Committed offsets that one core tells of at once: some 60 bytes each, and no frame holds more.
-pub const OFFSETS_TOLD_MAX: usize = 1 << 20;
+/// Committed offsets that one core tells of at once: some 60 bytes of memory and 10 of an answer each.
+pub const OFFSETS_TOLD_MAX: usize = 1 << 18;
 
 /// Looks at the disk, two a second, for which 329 lets old segments go at any hour: 10 s, in which some go
 /// with each look (`manualDeleteFileSeveralTimes` is 20 there).

@@ -117,6 +117,8 @@ pub struct Catalog {
     groups: HashMap<Box<str>, SubscriptionGroupConfig, RandomState>,
     /// Topics by groups that may not read them (`SubscriptionGroupManager.forbiddenTable`).
     forbidden: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+    /// How many of all groups.
+    forbidden_count: usize,
     /// By key.
     settings: BTreeMap<Box<str>, Box<str>>,
     next_incarnation: u32,
@@ -141,6 +143,7 @@ impl Catalog {
             names: HashMap::default(),
             groups: HashMap::default(),
             forbidden: BTreeMap::new(),
+            forbidden_count: 0,
             settings: BTreeMap::new(),
             next_incarnation: FIRST_INCARNATION,
             topics_version: DataVersion::default(),
@@ -247,7 +250,7 @@ impl Catalog {
         if self.groups.remove(name).is_none() {
             return false;
         }
-        self.forbidden.remove(name);
+        self.allow_all(name);
         payload.clear();
         payload.extend_from_slice(&[Change::DeleteGroup as u8, 0, 0, 0]);
         payload.extend_from_slice(name.as_bytes());
@@ -283,7 +286,7 @@ impl Catalog {
         if self.is_forbidden(group, topic) != is_readable {
             return Ok(None);
         }
-        if !is_readable && self.forbidden().count() >= FORBIDDEN_MAX {
+        if !is_readable && self.forbidden_count >= FORBIDDEN_MAX {
             return Err(CatalogFull::Forbidden(FORBIDDEN_MAX));
         }
         encode_forbidden(group, topic, is_readable, payload);
@@ -294,13 +297,20 @@ impl Catalog {
 
     fn set_forbidden(&mut self, group: &str, topic: &str, is_readable: bool) {
         if !is_readable {
-            self.forbidden.entry(group.into()).or_default().insert(topic.into());
+            let is_new = self.forbidden.entry(group.into()).or_default().insert(topic.into());
+            self.forbidden_count += usize::from(is_new);
         } else if let Some(topics) = self.forbidden.get_mut(group) {
-            topics.remove(topic);
+            self.forbidden_count -= usize::from(topics.remove(topic));
             if topics.is_empty() {
                 self.forbidden.remove(group);
             }
         }
+    }
+
+    /// A group is no more.
+    fn allow_all(&mut self, group: &str) {
+        let topics = self.forbidden.remove(group);
+        self.forbidden_count -= topics.map_or(0, |topics| topics.len());
     }
 
     /// What operators set while the broker ran, by key.
@@ -361,7 +371,7 @@ impl Catalog {
             kind if kind == Change::DeleteGroup as u8 => {
                 let name = name()?;
                 self.groups.remove(name);
-                self.forbidden.remove(name);
+                self.allow_all(name);
             }
             kind if kind == Change::Forbid as u8 => {
                 let GroupForbidden { group, topic, readable } = GroupForbidden::parse(body)?;
@@ -578,6 +588,7 @@ mod tests {
             catalog.put_group(4, group.clone(), &mut payload).expect("room");
             assert!(catalog.delete_group(5, "G", &mut payload));
             assert_eq!(catalog.forbidden().collect::<Vec<_>>(), [("H", "A")]);
+            assert_eq!(catalog.forbidden_count, 1);
         }
         from_all.set_forbidden("G", "B", false);
         from_all.replay(0, &payload).expect("whole");

@@ -61,10 +61,7 @@ impl Broker {
             Lookup::Found => self.put_back(now, asker, owner, &record).map(|()| true),
             Lookup::Cold => Ok(false),
             Lookup::None => Err(not_given_up().into()),
-            Lookup::Failed(reason) => {
-                let remark = format!("the half message cannot be read from disk now: {reason}");
-                Err(Refusal::new(response::SYSTEM_ERROR, remark).into())
-            }
+            Lookup::Failed(reason) => Err(Refusal::unreadable("the half message", &reason).into()),
         };
         self.scratch.record = record;
         resumed

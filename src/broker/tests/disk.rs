@@ -128,6 +128,8 @@ fn what_the_disk_does_not_give_is_refused() {
         ("msgId", "unique"),
     ];
     cold.unreadable(request::END_TRANSACTION, &end, "the half message");
+    let resume = [("topic", "topic"), ("msgId", &*message_id)];
+    cold.unreadable(request::RESUME_CHECK_HALF_MESSAGE, &resume, "the half message");
     let by_key = [
         ("topic", "topic"),
         ("key", "key"),

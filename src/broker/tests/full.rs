@@ -2,7 +2,7 @@
 
 use engine::commitlog::{Kind, Prefix};
 use engine::consumequeue::QueueKey;
-use engine::limits::{OPEN_TRANSACTIONS_MAX, RECALLS_MAX};
+use engine::limits::{FORBIDDEN_MAX, OPEN_TRANSACTIONS_MAX, RECALLS_MAX};
 use engine::offsets::ConsumerOffsets;
 use engine::timer::write_recalled;
 use engine::transaction::Transactions;
@@ -10,7 +10,7 @@ use proto::record::{RecordFields, body_crc};
 
 use super::*;
 use crate::broker::limits::{
-    CALL_BYTES_MAX, CALLS_MAX, INQUIRIES_MAX, QUERIES_WAITING_MAX, RESETS_MAX,
+    CALL_BYTES_MAX, CALLS_MAX, INQUIRIES_MAX, OFFSETS_TOLD_MAX, QUERIES_WAITING_MAX, RESETS_MAX,
 };
 use crate::broker::membership::{GROUPS_PER_CONNECTION_MAX, MEMBERS_MAX};
 
@@ -282,4 +282,73 @@ fn tables_that_do_not_fit_a_frame_are_refused() {
     // One less does fit.
     core.broker.catalog.delete_topic(1, "topic0", &mut payload).expect("it is there");
     core.granted(request::GET_ALL_TOPIC_CONFIG, &[], b"");
+}
+
+#[test]
+fn as_much_can_be_forbidden_as_may_be() {
+    let mut full = catalog(1, group(), Catalog::default());
+    for number in 0..FORBIDDEN_MAX {
+        let topic = number.to_string();
+        full.forbid(1, ("group", &topic), false, &mut Vec::new()).expect("room");
+    }
+    let mut core = Core::new(1, full, opened(opening(), 0));
+    let forbid = |readable| [("group", "group"), ("topic", "topic"), ("readable", readable)];
+    let code = request::UPDATE_AND_GET_GROUP_FORBIDDEN;
+    let remark = "65536 topics are forbidden to groups, as many as it takes";
+    core.check(code, &forbid("false"), b"", (response::SYSTEM_ERROR, remark));
+    core.granted(code, &forbid("true"), b"");
+    core.granted(code, &[("group", "group"), ("topic", "7"), ("readable", "true")], b"");
+    core.granted(code, &forbid("false"), b"");
+}
+
+/// Asks, and takes turns until it is answered.
+fn answered(core: &mut Core, code: i32, ext: &[(&str, &str)]) -> (i32, String) {
+    let connection = core.ask(code, ext, b"");
+    for _ in 0..10_000 {
+        core.turn();
+        if let Some(answer) = core.answer(connection) {
+            return answer;
+        }
+    }
+    panic!("{code} is not answered");
+}
+
+#[test]
+fn more_offsets_than_are_told_at_once_are_refused() {
+    let mut core = Core::alone();
+    let topic = core.broker.catalog.topic("topic").expect("made").incarnation;
+    let offsets = core.broker.shards[0].offsets_mut();
+    for number in 0..=OFFSETS_TOLD_MAX {
+        // Of some groups: one of them is told at once.
+        let (group, queue) = ((number / 1000).to_string(), (number % 1000) as u32);
+        offsets.commit(1, &group, QueueKey { topic, queue }, 1).expect("room");
+    }
+    let remark = "more than 262144 offsets are committed, as many as are told at once";
+    let refused = (response::SYSTEM_ERROR, remark.to_owned());
+    assert_eq!(answered(&mut core, request::GET_ALL_CONSUMER_OFFSET, &[]), refused);
+    let every = [("isOrder", "false")];
+    assert_eq!(answered(&mut core, request::GET_BROKER_CONSUME_STATS, &every), refused);
+}
+
+#[test]
+fn more_queues_than_an_answer_tells_of_are_refused() {
+    let mut core = Core::alone();
+    let mut payload = Vec::new();
+    let placement = Placement { first: 0, count: 1 };
+    for name in ["wide", "wider"] {
+        let config = TopicConfig {
+            topic_name: name.to_owned(),
+            read_queue_nums: 40_000,
+            write_queue_nums: 40_000,
+            perm: 6,
+            ..TopicConfig::default()
+        };
+        let made = core.broker.catalog.put_topic(1, config, placement, None, &mut payload);
+        let queue = QueueKey { topic: made.expect("room"), queue: 0 };
+        core.broker.shards[0].offsets_mut().commit(1, "group", queue, 0).expect("room");
+    }
+    let remark = "all groups together consume more than 65536 queues, as many as an answer tells of: ask for one group";
+    let every = [("isOrder", "false")];
+    let refused = answered(&mut core, request::GET_BROKER_CONSUME_STATS, &every);
+    assert_eq!(refused, (response::SYSTEM_ERROR, remark.to_owned()));
 }
