@@ -5,14 +5,20 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.alibaba.fastjson.JSON;
+import com.alibaba.fastjson.JSONObject;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.common.TopicConfig;
@@ -22,6 +28,7 @@ import org.apache.rocketmq.remoting.protocol.admin.ConsumeStats;
 import org.apache.rocketmq.remoting.protocol.body.BrokerStatsData;
 import org.apache.rocketmq.remoting.protocol.body.ConsumeStatsList;
 import org.apache.rocketmq.remoting.protocol.body.KVTable;
+import org.apache.rocketmq.remoting.protocol.body.QueryConsumeQueueResponseBody;
 import org.apache.rocketmq.remoting.protocol.subscription.GroupForbidden;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -148,6 +155,38 @@ class BrokerAdminTest {
         assertTrue(admin.cleanExpiredConsumerQueueByAddr(broker));
         assertTrue(admin.cleanUnusedTopicByAddr(broker));
         assertTrue(admin.deleteExpiredCommitLogByAddr(broker));
+    }
+
+    @Test
+    void entriesAreShownWithTheFilterOfTheirGroup() throws Exception {
+        String topic = filled();
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group());
+        consumer.setNamesrvAddr(System.getProperty("namesrv"));
+        consumer.setInstanceName(Clients.name("filter"));
+        consumer.subscribe(topic, MessageSelector.bySql("a > 1 OR b = 'x\ty'"));
+        consumer.registerMessageListener(
+            (MessageListenerConcurrently) (messages, context) -> ConsumeConcurrentlyStatus.CONSUME_SUCCESS);
+        consumer.start();
+        try {
+            String group = consumer.getConsumerGroup();
+            QueryConsumeQueueResponseBody found = Await.until("the broker knows the group",
+                () -> admin.queryConsumeQueue(broker, topic, 0, 0, 10, group),
+                it -> it.getSubscriptionData() != null);
+            assertEquals(MESSAGES, found.getQueueData().size());
+            JSONObject filter = JSON.parseObject(found.getFilterData());
+            assertEquals("a > 1 OR b = 'x\ty'", filter.getString("expression"));
+            assertEquals("SQL92", filter.getString("expressionType"));
+            assertEquals(topic, filter.getString("topic"));
+            assertEquals(group, filter.getString("consumerGroup"));
+            assertEquals(0, filter.getLongValue("deadTime"));
+            assertEquals(Boolean.FALSE, filter.getBoolean("dead"));
+            assertEquals(found.getSubscriptionData().getSubVersion(), filter.getLongValue("clientVersion"));
+            assertTrue(found.getFilterData().startsWith("{\n\t\""), found.getFilterData());
+            String nobody = admin.queryConsumeQueue(broker, topic, 0, 0, 10, "nobody").getFilterData();
+            assertEquals("nobody@" + topic + " is not online!", nobody);
+        } finally {
+            consumer.shutdown();
+        }
     }
 
     @Test
