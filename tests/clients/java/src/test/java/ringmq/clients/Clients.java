@@ -63,6 +63,28 @@ final class Clients implements AfterEachCallback {
         return another;
     }
 
+    /** Tells of what it sends in a trace topic; null: RMQ_SYS_TRACE_TOPIC. */
+    DefaultMQProducer newTracingProducer(String traceTopic) {
+        DefaultMQProducer another = own(new DefaultMQProducer(name("producer"), true, traceTopic));
+        another.setSendMsgTimeout(15_000);
+        shutdowns.push(another::shutdown);
+        return another;
+    }
+
+    TransactionMQProducer newTracingTransactor(String group) {
+        TransactionMQProducer another = own(new TransactionMQProducer(null, group, null, true, null));
+        another.setSendMsgTimeout(15_000);
+        shutdowns.push(another::shutdown);
+        return another;
+    }
+
+    DefaultMQPushConsumer newTracingConsumer(String group, String traceTopic) {
+        DefaultMQPushConsumer consumer = own(new DefaultMQPushConsumer(group, true, traceTopic));
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        shutdowns.push(consumer::shutdown);
+        return consumer;
+    }
+
     /** A pull consumer under a group of its own that reads whole topics. */
     synchronized TopicReader reader() throws MQClientException {
         if (reader == null) {
