@@ -13,8 +13,10 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
 import org.junit.jupiter.api.extension.AfterEachCallback;
 import org.junit.jupiter.api.extension.ExtensionContext;
 
@@ -149,6 +151,17 @@ final class Clients implements AfterEachCallback {
             .filter(queue -> queue.getTopic().equals(topic))
             .map(queue -> queue.getQueueId())
             .collect(Collectors.toSet());
+    }
+
+    /** Until the server takes it, such as one that was just started. */
+    void sendPatiently(Message message) throws Exception {
+        Await.until("the server takes messages", () -> {
+            try {
+                return producer().send(message).getSendStatus() == SendStatus.SEND_OK;
+            } catch (Exception serverIsAway) {
+                return false;
+            }
+        }, isTaken -> isTaken);
     }
 
     private static <T extends ClientConfig> T own(T client) {

@@ -2,6 +2,7 @@ package ringmq.clients;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -16,27 +17,20 @@ import org.junit.jupiter.api.DynamicTest;
  * server take longer than any of them.
  */
 final class PendingOverKill {
-    interface Step {
-        void run() throws Exception;
+    interface Feature {
+        /** Leaves something pending. */
+        void before() throws Exception;
+
+        /** The server is back. */
+        void after() throws Exception;
     }
 
-    private static final class Feature {
-        final String promise;
-        final Step before;
-        final Step after;
-
-        Feature(String promise, Step before, Step after) {
-            this.promise = promise;
-            this.before = before;
-            this.after = after;
-        }
-    }
-
+    private final List<String> promises = new ArrayList<>();
     private final List<Feature> features = new ArrayList<>();
 
-    /** {@code before} leaves something pending, {@code after} runs when the server is back. */
-    PendingOverKill with(String promise, Step before, Step after) {
-        features.add(new Feature(promise, before, after));
+    PendingOverKill with(String promise, Feature feature) {
+        promises.add(promise);
+        features.add(feature);
         return this;
     }
 
@@ -44,7 +38,7 @@ final class PendingOverKill {
         ExecutorService threads = Executors.newFixedThreadPool(features.size());
         List<Future<?>> begun = new ArrayList<>();
         for (Feature feature : features) {
-            begun.add(submit(threads, feature.before));
+            begun.add(threads.submit(begin(feature)));
         }
         List<Future<?>> ended = new ArrayList<>();
         for (Future<?> one : begun) {
@@ -54,14 +48,14 @@ final class PendingOverKill {
         Server.killAndStart();
         for (int i = 0; i < features.size(); i++) {
             if (ended.get(i) == null) {
-                ended.set(i, submit(threads, features.get(i).after));
+                ended.set(i, threads.submit(end(features.get(i))));
             }
         }
         threads.shutdown();
         List<DynamicTest> tests = new ArrayList<>();
         for (int i = 0; i < features.size(); i++) {
             Future<?> end = ended.get(i);
-            tests.add(DynamicTest.dynamicTest(features.get(i).promise, () -> {
+            tests.add(DynamicTest.dynamicTest(promises.get(i), () -> {
                 try {
                     end.get();
                 } catch (ExecutionException e) {
@@ -72,11 +66,18 @@ final class PendingOverKill {
         return tests.stream();
     }
 
-    private static Future<?> submit(ExecutorService threads, Step step) {
-        return threads.submit(() -> {
-            step.run();
+    private static Callable<Void> begin(Feature feature) {
+        return () -> {
+            feature.before();
             return null;
-        });
+        };
+    }
+
+    private static Callable<Void> end(Feature feature) {
+        return () -> {
+            feature.after();
+            return null;
+        };
     }
 
     /** null if it ended well, else what tells of the failure. */
