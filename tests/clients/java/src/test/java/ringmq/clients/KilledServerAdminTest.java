@@ -24,7 +24,10 @@ import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.parallel.Isolated;
 import ringmq.clients.PendingOverKill.Feature;
 
-/** What tools did to topics, groups and offsets is still so when the server was killed (kill -9) a moment later. */
+/**
+ * What tools did to topics, groups and offsets is still so when the server was killed (kill -9) a moment later. Apache loses what
+ * became of offsets in the last 5 s, and finds the queues of a deleted topic again.
+ */
 @Tag("main")
 @Isolated
 @EnabledIfSystemProperty(named = "server", matches = ".+", disabledReason = "not a server that a test may end")
@@ -50,13 +53,15 @@ class KilledServerAdminTest {
 
     @TestFactory
     Stream<DynamicTest> whatToolsDidStays() throws Exception {
-        return new PendingOverKill()
-            .with("a deleted topic stays deleted, and made again is empty", new DeletedTopic())
+        PendingOverKill features = new PendingOverKill()
             .with("a topic's configuration", new ConfiguredTopic())
-            .with("a group's configuration, and a deleted group", new ConfiguredGroup())
-            .with("offsets that were reset by time", new ResetOffsets())
-            .with("offsets that were cloned", new ClonedOffsets())
-            .run();
+            .with("a group's configuration, and a deleted group", new ConfiguredGroup());
+        if (!Server.IS_APACHE) {
+            features.with("a deleted topic stays deleted, and made again is empty", new DeletedTopic())
+                .with("offsets that were reset by time", new ResetOffsets())
+                .with("offsets that were cloned", new ClonedOffsets());
+        }
+        return features.run();
     }
 
     private final class DeletedTopic implements Feature {

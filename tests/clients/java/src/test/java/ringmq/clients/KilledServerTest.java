@@ -102,6 +102,7 @@ class KilledServerTest {
             }
             Await.until("all failed once", attempts::size, size -> size >= 4);
             clients.reader().awaitCommitted(group, topic, 4);
+            Server.awaitCommitsOnDisk();
             assertEquals(4, attempts.size(), "the second attempts are pending");
         }
 
@@ -413,10 +414,7 @@ class KilledServerTest {
             consumer.shutdown();
             clients.reader().awaitCommitted(group, topic, 60);
             clients.send(topic, Messages.numbered("pending", 30));
-            if (Server.IS_APACHE) {
-                // It writes them every 5 s (flushConsumerOffsetInterval); here an answered commit is in the log.
-                Thread.sleep(6_000);
-            }
+            Server.awaitCommitsOnDisk();
         }
 
         @Override

@@ -15,6 +15,11 @@ final class Server {
         assertEquals(0, exitCode, command);
     }
 
+    /** Consumers commit oneway: in the log within 500 ms, with Apache in a file every 5 s (flushConsumerOffsetInterval). */
+    static void awaitCommitsOnDisk() throws InterruptedException {
+        Thread.sleep(IS_APACHE ? 6_000 : 1_500);
+    }
+
     /** kill -9, and what is left of it goes on; returns when clients can use it. */
     static void killAndStart() throws Exception {
         control("kill");
