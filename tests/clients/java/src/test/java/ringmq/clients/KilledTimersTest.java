@@ -214,6 +214,8 @@ class KilledTimersTest {
             topic = clients.topic(3);
             TransactionMQProducer producer = transactor(new Decided());
             producer.setSendMsgTimeout(2_000);
+            // A half message whose answer the kill took away, sent again, would be two.
+            producer.setRetryTimesWhenSendFailed(0);
             load = new Thread(() -> {
                 for (int i = 0; !isEnded.get(); i++) {
                     String text = String.format("load-%07d", i);
