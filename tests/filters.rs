@@ -107,8 +107,12 @@ fn read(client: &mut Client, topic: &str, queue: i32, sql: &str, max: i64) -> (V
 }
 
 fn heartbeat(client: &mut Client, group: &str, topic: &str, sql: &str, version: i64) {
+    heartbeat_of(client, "c", group, topic, sql, version);
+}
+
+fn heartbeat_of(client: &mut Client, id: &str, group: &str, topic: &str, sql: &str, version: i64) {
     let body = format!(
-        r#"{{"clientID":"c","consumerDataSet":[{{"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"{group}","messageModel":"CLUSTERING","subscriptionDataSet":[{{"classFilterMode":false,"codeSet":[],"expressionType":"SQL92","subString":"{sql}","subVersion":{version},"tagsSet":[],"topic":"{topic}"}}],"unitMode":false}}],"producerDataSet":[]}}"#
+        r#"{{"clientID":"{id}","consumerDataSet":[{{"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"{group}","messageModel":"CLUSTERING","subscriptionDataSet":[{{"classFilterMode":false,"codeSet":[],"expressionType":"SQL92","subString":"{sql}","subVersion":{version},"tagsSet":[],"topic":"{topic}"}}],"unitMode":false}}],"producerDataSet":[]}}"#
     );
     let reply = client.ask(34, &[], body.as_bytes());
     assert_eq!(reply.code, 0, "{}", reply.remark);
@@ -262,6 +266,36 @@ fn every_core_knows_what_a_group_wants() {
         }
         server.stop();
     });
+}
+
+/// The whole line: who finds it in the log knows which two programs to compare.
+#[test]
+fn members_that_subscribe_differently_are_logged_with_both_sides() {
+    for (shards, cores) in SIZES {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let config = write_config(directory.path(), 64 << 20, "");
+        let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "warn"];
+        let log = directory.path().join("log");
+        let server = Server::start_logged(&directory.path().join("store"), &flags, &log);
+        let server = server.expect("a new store");
+        let (mut one, mut other) = (Client::connect(server.broker), Client::connect(server.broker));
+        heartbeat_of(&mut one, "client-one", "Readers", "T", "colour = 'red'", 1);
+        heartbeat_of(&mut one, "client-one", "Agreeing", "T", "colour = 'red'", 1);
+        for _ in 0..3 {
+            heartbeat_of(&mut other, "client-two", "Readers", "T", "colour = 'blue'", 2);
+            heartbeat_of(&mut one, "client-one", "Readers", "T", "colour = 'red'", 1);
+        }
+        heartbeat_of(&mut other, "client-two", "Agreeing", "T", "colour = 'red'", 2);
+        server.stop();
+        let log = std::fs::read_to_string(log).expect("a log");
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("differently")).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        for part in
+            ["Readers", "client-one", "client-two", "red", "blue", "topic=\"T\"", "127.0.0.1"]
+        {
+            assert!(lines[0].contains(part), "{part} is missing: {}", lines[0]);
+        }
+    }
 }
 
 #[test]

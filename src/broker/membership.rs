@@ -24,6 +24,7 @@ use hashbrown::HashMap;
 use proto::body::{ConsumerData, SubscriptionData};
 use proto::language::Language;
 
+use group::Conflict;
 pub use group::{CompiledFilter, ConsumerGroup, GroupFilter, GroupWants, Subscription};
 
 /// Most pairs of a group and a member. One takes half a kilobyte, so all of them 64 MiB. A machine
@@ -185,8 +186,13 @@ impl Membership {
         let mut is_changed = is_new;
         if !is_without {
             self.subscription_bytes -= group.subscription_bytes();
-            let subscribed = group.subscribe(name, &data.subscription_data_set);
+            let subscribed = group.subscribe(name, connection, &data.subscription_data_set);
             self.subscription_bytes += group.subscription_bytes();
+            if let Some(conflict) = subscribed.conflict.as_ref()
+                && group.tells_conflict(now_ms)
+            {
+                told_conflict(name, client, conflict);
+            }
             is_changed |= subscribed.topics_changed;
             is_other |= subscribed.is_other;
         }
@@ -437,6 +443,22 @@ impl Membership {
             self.producers.remove(name);
         }
     }
+}
+
+/// Both sides, so that an operator finds the two programs. Apache has this only in what tools ask for.
+fn told_conflict(group: &str, client: &Client, conflict: &Conflict) {
+    let Conflict { topic, wants, other, other_wants } = conflict;
+    tracing::warn!(
+        group,
+        topic,
+        client = client.id,
+        peer = %client.peer,
+        wants,
+        other = other.id,
+        other_peer = %other.peer,
+        other_wants,
+        "consumers of one group subscribe differently: each gets what the last heartbeat asked for"
+    );
 }
 
 impl Seat {

@@ -21,6 +21,9 @@ const SUBSCRIPTION_BYTES: usize = 512;
 /// What a tag takes besides its text: its string, its hash twice, shares of the sets' nodes.
 const TAG_BYTES: usize = 64;
 
+/// Time between two lines in the log about conflicts of one group, ms: two heartbeats of a client.
+const CONFLICT_INTERVAL_MS: u64 = 60_000;
+
 /// A consumer group that has members. The last heartbeat of any of them decides for all.
 #[derive(Debug, Default)]
 pub struct ConsumerGroup {
@@ -35,6 +38,8 @@ pub struct ConsumerGroup {
     /// Shared with the copies that other cores have.
     subscriptions: Arc<HashMap<String, Subscription, RandomState>>,
     subscription_bytes: usize,
+    /// When the last conflict went into the log.
+    conflict_told_ms: Option<u64>,
 }
 
 /// What pulls need to know of a group that has members.
@@ -67,6 +72,8 @@ pub struct Subscription {
     pub filter: GroupFilter,
     /// What the client said.
     pub data: SubscriptionData,
+    /// The connection of the member that said it.
+    stated_by: u64,
 }
 
 /// What a subscription's expression means.
@@ -150,15 +157,21 @@ impl ConsumerGroup {
     /// Takes a heartbeat's subscriptions for all that the group wants, and says whether topics came
     /// or went. Another expression for a known topic is no such change, and counts only if it is newer
     /// (`ConsumerGroupInfo.updateSubscription`).
-    pub(super) fn subscribe(&mut self, name: &str, stated: &[SubscriptionData]) -> Subscribed {
-        let mut done = Subscribed::default();
+    pub(super) fn subscribe(
+        &mut self,
+        name: &str,
+        connection: u64,
+        stated: &[SubscriptionData],
+    ) -> Subscribed {
+        let mut done =
+            Subscribed { conflict: self.conflict(connection, stated), ..Subscribed::default() };
         for data in stated {
             let known = self.subscriptions.get(&data.topic);
             if known.is_some_and(|known| known.version >= data.sub_version) {
                 continue;
             }
             done.is_other = true;
-            let subscription = Subscription::new(name, data, known);
+            let subscription = Subscription::new(name, connection, data, known);
             self.subscription_bytes += subscription.bytes();
             // Copied if other cores have the table as it was.
             let known = Arc::make_mut(&mut self.subscriptions).get_mut(&data.topic);
@@ -179,9 +192,46 @@ impl ConsumerGroup {
             for (_, gone) in subscriptions.extract_if(|topic, _| is_gone(topic)) {
                 self.subscription_bytes -= gone.bytes();
             }
-            done = Subscribed { is_other: true, topics_changed: true };
+            done = Subscribed { is_other: true, topics_changed: true, ..done };
         }
         done
+    }
+
+    /// The first topic of which another member wants something else. The group has one table for all
+    /// its members: with a conflict, what each of them gets depends on who was heard last, and a topic
+    /// that one of them does not name is consumed by nobody in between.
+    fn conflict(&self, connection: u64, stated: &[SubscriptionData]) -> Option<Conflict> {
+        let client = &self.members.get(&connection)?.id;
+        let other_of = |known: &Subscription| {
+            let other = self.members.get(&known.stated_by)?;
+            (other.id != *client).then(|| other.clone())
+        };
+        let known_of = |data: &SubscriptionData| self.subscriptions.get(&data.topic);
+        let differing = stated.iter().find_map(|data| {
+            let known = known_of(data).filter(|known| !is_same(&known.data, data))?;
+            Some((known, data.sub_string.clone(), other_of(known)?))
+        });
+        let missing = || {
+            let topics: HashSet<&str, RandomState> =
+                stated.iter().map(|data| data.topic.as_str()).collect();
+            let unnamed =
+                self.subscriptions.values().filter(|it| !topics.contains(it.data.topic.as_str()));
+            unnamed.filter_map(|known| Some((known, String::new(), other_of(known)?))).next()
+        };
+        let (known, wants, other) = differing.or_else(missing)?;
+        let topic = known.data.topic.clone();
+        Some(Conflict { topic, wants, other, other_wants: known.data.sub_string.clone() })
+    }
+
+    /// Whether a conflict is to be told now: once in [`CONFLICT_INTERVAL_MS`], since it comes again with
+    /// every heartbeat.
+    pub(super) fn tells_conflict(&mut self, now_ms: u64) -> bool {
+        let told_ms = self.conflict_told_ms;
+        let is_due = told_ms.is_none_or(|told| now_ms.saturating_sub(told) >= CONFLICT_INTERVAL_MS);
+        if is_due {
+            self.conflict_told_ms = Some(now_ms);
+        }
+        is_due
     }
 
     /// The fingerprint of the heartbeat before this one, of whichever member.
@@ -191,23 +241,43 @@ impl ConsumerGroup {
 }
 
 /// What a heartbeat did to a group's subscriptions.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Subscribed {
     /// Topics came or went.
     pub topics_changed: bool,
     /// Anything changed, expressions included: pulls are to know of it.
     pub is_other: bool,
+    /// Another member wants something else.
+    pub conflict: Option<Conflict>,
+}
+
+/// Two members of a group that do not want the same of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Conflict {
+    /// The topic.
+    pub topic: String,
+    /// The expression of the one that is heard now; empty if it does not name the topic.
+    pub wants: String,
+    /// The other one.
+    pub other: Client,
+    /// Its expression.
+    pub other_wants: String,
 }
 
 impl Subscription {
     /// `known` is the older one that it replaces.
-    fn new(group: &str, data: &SubscriptionData, known: Option<&Subscription>) -> Self {
+    fn new(
+        group: &str,
+        connection: u64,
+        data: &SubscriptionData,
+        known: Option<&Subscription>,
+    ) -> Self {
         let filter = if data.is_tag_type() {
             GroupFilter::Tags(tags_of(data))
         } else {
             GroupFilter::Sql(compiled(group, data, known.and_then(Subscription::compiled)))
         };
-        Self { version: data.sub_version, filter, data: data.clone() }
+        Self { version: data.sub_version, filter, data: data.clone(), stated_by: connection }
     }
 
     pub(in crate::broker) fn compiled(&self) -> Option<&CompiledFilter> {
@@ -225,6 +295,14 @@ impl Subscription {
     fn compiled_bytes(&self) -> usize {
         self.compiled().map_or(0, |compiled| program_bytes(compiled.filter.text()))
     }
+}
+
+/// Whether two expressions for a topic mean the same; tags may come in any order.
+fn is_same(one: &SubscriptionData, other: &SubscriptionData) -> bool {
+    if one.is_tag_type() && other.is_tag_type() && !one.tags_set.is_empty() {
+        return one.tags_set == other.tags_set;
+    }
+    one.is_tag_type() == other.is_tag_type() && one.sub_string == other.sub_string
 }
 
 /// The filter that `DefaultMessageFilter.isMatchedByConsumeQueue` is: by the hashes that the client

@@ -179,6 +179,43 @@ fn newer_expression_replaces_and_is_no_change() {
     ]);
 }
 
+/// What a heartbeat says that differs from what another member said: topic, expression, the other
+/// client, its expression.
+fn said(group: &mut ConsumerGroup, connection: u64, client: &str, words: &[&str]) -> String {
+    let (data, _, _) = consumer("G", words);
+    group.enter(connection, &client_of(client), &data);
+    let conflict = group.subscribe("G", connection, &data.subscription_data_set).conflict;
+    conflict.map_or("agrees".to_owned(), |it| {
+        format!("{}: '{}', {} '{}'", it.topic, it.wants, it.other.id, it.other_wants)
+    })
+}
+
+#[test]
+fn members_that_subscribe_differently_are_a_conflict_of_two_named_sides() {
+    let group = &mut ConsumerGroup::default();
+    assert_eq!(said(group, 1, "old", &["T=A||B@5"]), "agrees");
+    assert_eq!(said(group, 2, "new", &["T=B||A@6"]), "agrees", "tags have no order");
+    assert_eq!(said(group, 2, "new", &["T=C@7"]), "agrees", "its own are its own to change");
+    // Whoever made the older one hears of it, too, though it has no effect.
+    assert_eq!(said(group, 1, "old", &["T=A||B@5"]), "T: 'A||B', new 'C'");
+    assert_eq!(said(group, 1, "old", &["T=a>5@8"]), "T: 'a>5', new 'C'");
+    assert_eq!(said(group, 2, "new", &["T=a>5@9"]), "agrees");
+    assert_eq!(said(group, 1, "old", &["T=a>5@8", "U=*@8"]), "agrees");
+    assert_eq!(said(group, 2, "new", &["T=a>5@9"]), "U: '', old '*'", "U is gone for the other");
+    assert_eq!(said(group, 1, "old", &["U=*@8"]), "T: '', new 'a>5'");
+    // Another connection of the same client, and who has left, are no other side.
+    assert_eq!(said(group, 3, "old", &["U=A@9"]), "agrees");
+    group.leave(3);
+    assert_eq!(said(group, 2, "new", &["U=B@10"]), "agrees");
+}
+
+#[test]
+fn a_conflict_is_told_once_a_minute() {
+    let group = &mut ConsumerGroup::default();
+    let told = [0, 1, 59_999, 60_000, 90_000, 120_000].map(|now_ms| group.tells_conflict(now_ms));
+    assert_eq!(told, [true, false, false, true, false, true]);
+}
+
 #[test]
 fn expressions_are_compiled_and_keep_their_version() {
     check(&[

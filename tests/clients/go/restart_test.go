@@ -21,10 +21,14 @@ func TestNothingIsLostWhenTheServerIsKilledUnderLoad(t *testing.T) {
 	checkRestart(t, "kill")
 }
 
-// control asks tests/clients/server to do something to the server under test.
+// serverCommand asks tests/clients/server to do something to the server under test.
+func serverCommand(command string) ([]byte, error) {
+	return exec.Command(os.Getenv("SERVER"), command, os.Getenv("SERVER_FOLDER")).CombinedOutput()
+}
+
 func control(t *testing.T, command string) {
 	t.Helper()
-	if output, err := exec.Command(os.Getenv("SERVER"), command, os.Getenv("SERVER_FOLDER")).CombinedOutput(); err != nil {
+	if output, err := serverCommand(command); err != nil {
 		t.Fatalf("%s: %v: %s", command, err, output)
 	}
 }

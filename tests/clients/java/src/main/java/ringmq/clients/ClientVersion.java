@@ -62,6 +62,16 @@ final class ClientVersion {
         }
     }
 
+    /** Records of topics of more than 127 bytes have a version of their own, which 5.x reads. */
+    static boolean readsLongTopics() {
+        try {
+            Class.forName("org.apache.rocketmq.common.message.MessageVersion");
+            return true;
+        } catch (ClassNotFoundException e) {
+            return false;
+        }
+    }
+
     static boolean canRecall() {
         return Arrays.stream(DefaultMQProducer.class.getMethods()).anyMatch(it -> it.getName().equals("recallMessage"));
     }

@@ -13,8 +13,10 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
 import org.junit.jupiter.api.extension.AfterEachCallback;
 import org.junit.jupiter.api.extension.ExtensionContext;
 
@@ -61,6 +63,28 @@ final class Clients implements AfterEachCallback {
         another.setSendMsgTimeout(15_000);
         shutdowns.push(another::shutdown);
         return another;
+    }
+
+    /** Tells of what it sends in a trace topic; null: RMQ_SYS_TRACE_TOPIC. */
+    DefaultMQProducer newTracingProducer(String traceTopic) {
+        DefaultMQProducer another = own(new DefaultMQProducer(name("producer"), true, traceTopic));
+        another.setSendMsgTimeout(15_000);
+        shutdowns.push(another::shutdown);
+        return another;
+    }
+
+    TransactionMQProducer newTracingTransactor(String group) {
+        TransactionMQProducer another = own(new TransactionMQProducer(null, group, null, true, null));
+        another.setSendMsgTimeout(15_000);
+        shutdowns.push(another::shutdown);
+        return another;
+    }
+
+    DefaultMQPushConsumer newTracingConsumer(String group, String traceTopic) {
+        DefaultMQPushConsumer consumer = own(new DefaultMQPushConsumer(group, true, traceTopic));
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        shutdowns.push(consumer::shutdown);
+        return consumer;
     }
 
     /** A pull consumer under a group of its own that reads whole topics. */
@@ -127,6 +151,17 @@ final class Clients implements AfterEachCallback {
             .filter(queue -> queue.getTopic().equals(topic))
             .map(queue -> queue.getQueueId())
             .collect(Collectors.toSet());
+    }
+
+    /** Until the server takes it, such as one that was just started. */
+    void sendPatiently(Message message) throws Exception {
+        Await.until("the server takes messages", () -> {
+            try {
+                return producer().send(message).getSendStatus() == SendStatus.SEND_OK;
+            } catch (Exception serverIsAway) {
+                return false;
+            }
+        }, isTaken -> isTaken);
     }
 
     private static <T extends ClientConfig> T own(T client) {

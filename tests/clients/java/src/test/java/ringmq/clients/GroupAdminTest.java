@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -168,6 +169,51 @@ class GroupAdminTest {
         clients.consume(group, topic, "*", again);
         again.awaitCount(2);
         assertEquals(List.of("q1n2", "q1n3"), again.bodies());
+    }
+
+    /** Each queue goes where its first message of that time or later is. */
+    @Test
+    void aResetToATimeBetweenReachesConsumersThatAreOnlineAndGroupsThatAreNot() throws Exception {
+        String topic = filled(3);
+        Await.until("visible", () -> clients.reader().readAll(topic, 3 * QUEUES).size(), size -> size == 3 * QUEUES);
+        long betweenMs = System.currentTimeMillis() + 50;
+        Await.until("that time", System::currentTimeMillis, nowMs -> nowMs > betweenMs + 50);
+        for (MessageQueue queue : clients.producer().fetchPublishMessageQueues(topic)) {
+            clients.producer().send(Messages.of(topic, "late" + queue.getQueueId()), queue);
+            clients.producer().send(Messages.of(topic, "later" + queue.getQueueId()), queue);
+        }
+        String online = Clients.name("online");
+        String stopped = Clients.name("stopped");
+        Inbox inbox = new Inbox();
+        clients.consume(online, topic, "*", inbox);
+        inbox.awaitCount(5 * QUEUES);
+        Inbox other = new Inbox();
+        DefaultMQPushConsumer leaving = clients.consume(stopped, topic, "*", other);
+        other.awaitCount(5 * QUEUES);
+        leaving.shutdown();
+        for (String group : List.of(online, stopped)) {
+            Await.until("everything is committed", () -> lag(group, topic), lag -> lag == 0);
+        }
+        Map<MessageQueue, Long> offsets = admin.resetOffsetByTimestamp(topic, online, betweenMs, true);
+        assertEquals(Set.of(3L), Set.copyOf(offsets.values()));
+        List<String> again = List.of("late0", "late1", "late2", "later0", "later1", "later2");
+        Await.until("those of that time again", () -> inbox.bodies().size(), size -> size == 7 * QUEUES);
+        again.forEach(text -> assertEquals(2, inbox.bodies().stream().filter(text::equals).count(), text));
+
+        offsets = resetStopped(stopped, topic, betweenMs);
+        assertEquals(Set.of(3L), Set.copyOf(offsets.values()));
+        Inbox back = new Inbox();
+        clients.consume(stopped, topic, "*", back);
+        back.awaitCount(2 * QUEUES);
+        assertEquals(again, back.bodies());
+    }
+
+    /** mqadmin asks the broker for it when the group has nobody to tell. */
+    private Map<MessageQueue, Long> resetStopped(String group, String topic, long timeMs) throws Exception {
+        Map<MessageQueue, Long> offsets = new HashMap<>();
+        admin.resetOffsetByTimestampOld(group, topic, timeMs, true)
+            .forEach(rollback -> offsets.put(new MessageQueue(topic, rollback.getBrokerName(), (int) rollback.getQueueId()), rollback.getTimestampOffset()));
+        return offsets;
     }
 
     @Test

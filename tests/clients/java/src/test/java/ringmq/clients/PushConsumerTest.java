@@ -143,6 +143,54 @@ class PushConsumerTest {
         assertEquals(expected, inbox.bodies());
     }
 
+    /** From the client's next heartbeat on; what it pulled before came through the old expression. */
+    @Test
+    void newerExpressionOfARunningConsumerCounts() throws Exception {
+        String topic = clients.topic(1);
+        Inbox inbox = new Inbox();
+        DefaultMQPushConsumer consumer = clients.consume(Clients.name("group"), topic, "TagA", inbox);
+        clients.producer().send(Messages.tagged(topic, "TagB", "too early"));
+        clients.producer().send(Messages.tagged(topic, "TagA", "first"));
+        inbox.awaitCount(1);
+        clients.reader().awaitCommitted(consumer.getConsumerGroup(), topic, 2);
+        consumer.subscribe(topic, "TagB");
+        Await.until("a message with the new tag", () -> {
+            clients.producer().send(Messages.tagged(topic, "TagB", "second"));
+            return inbox.bodies();
+        }, bodies -> bodies.contains("second"));
+        int seen = inbox.messages().size();
+        clients.producer().send(Messages.tagged(topic, "TagA", "no more"));
+        clients.producer().send(Messages.tagged(topic, "TagB", "last"));
+        Await.until("the last", inbox::bodies, bodies -> bodies.contains("last"));
+        consumer.shutdown();
+        assertTrue(seen >= 2);
+        assertEquals(Set.of("first", "second", "last"), Set.copyOf(inbox.bodies()));
+    }
+
+    @Test
+    void topicThatIsNoLongerSubscribedIsNoLongerDelivered() throws Exception {
+        String stays = clients.topic(1);
+        String goes = clients.topic(1);
+        Inbox inbox = new Inbox();
+        DefaultMQPushConsumer consumer = clients.newPushConsumer(Clients.name("group"));
+        consumer.subscribe(stays, "*");
+        consumer.subscribe(goes, "*");
+        consumer.registerMessageListener(inbox);
+        consumer.start();
+        clients.producer().send(Messages.of(goes, "delivered"));
+        inbox.awaitCount(1);
+        // The client forgets without a commit what it had of a topic that it leaves.
+        clients.reader().awaitCommitted(consumer.getConsumerGroup(), goes, 1);
+        consumer.unsubscribe(goes);
+        Await.until("no queue of it", () -> Clients.assigned(consumer, goes), Set::isEmpty);
+        clients.producer().send(Messages.of(goes, "not delivered"));
+        clients.producer().send(Messages.of(stays, "last"));
+        inbox.awaitCount(2);
+        assertEquals(List.of("delivered", "last"), inbox.bodies());
+        consumer.subscribe(goes, "*");
+        Await.until("it comes again", inbox::bodies, List.of("delivered", "last", "not delivered")::equals);
+    }
+
     /** "Aa" and "BB" have the same Java hash, which is all that a consume queue keeps of a tag. */
     @Test
     void tagsWithEqualHashAreToldApart() throws Exception {

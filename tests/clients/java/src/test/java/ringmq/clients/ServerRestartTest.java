@@ -10,16 +10,12 @@ import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
-import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
-import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledIfSystemProperty;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.api.parallel.Isolated;
@@ -42,8 +38,8 @@ class ServerRestartTest {
         clients.consume(Clients.name("group"), topic, "*", inbox);
         Load load = new Load(topic);
         load.awaitMore();
-        control(end);
-        control("start");
+        Server.control(end);
+        Server.control("start");
         load.awaitMore();
         load.end();
 
@@ -69,50 +65,6 @@ class ServerRestartTest {
             assertEquals(Map.of(), acknowledged, "lost from " + queue);
         }
         Await.until("all delivered", () -> new TreeSet<>(inbox.bodies()), all::equals);
-    }
-
-    /** What the group wants is told again by its members, to a server that knows nobody. */
-    @Test
-    void consumerBySql92GoesOnAfterAKill() throws Exception {
-        String topic = clients.topic(4);
-        Inbox inbox = new Inbox();
-        DefaultMQPushConsumer consumer = clients.newPushConsumer(Clients.name("group"));
-        consumer.subscribe(topic, MessageSelector.bySql("n BETWEEN 50 AND 149 AND half = 'even'"));
-        consumer.registerMessageListener(inbox);
-        consumer.start();
-        TreeSet<String> expected = sendNumbered(topic, "before");
-        Await.until("all before delivered", () -> new TreeSet<>(inbox.bodies()), expected::equals);
-        control("kill");
-        control("start");
-        Await.until("the server takes messages", () -> {
-            try {
-                expected.addAll(sendNumbered(topic, "after"));
-                return "";
-            } catch (Exception serverIsAway) {
-                return serverIsAway.toString();
-            }
-        }, String::isEmpty);
-        Await.until("all after delivered", () -> new TreeSet<>(inbox.bodies()), expected::equals);
-    }
-
-    private TreeSet<String> sendNumbered(String topic, String prefix) throws Exception {
-        TreeSet<String> wanted = new TreeSet<>();
-        for (int i = 0; i < 200; i++) {
-            Message message = Messages.of(topic, String.format("%s-%05d", prefix, i));
-            message.putUserProperty("n", String.valueOf(i));
-            message.putUserProperty("half", i % 2 == 0 ? "even" : "odd");
-            if (50 <= i && i <= 149 && i % 2 == 0) {
-                wanted.add(Messages.text(message));
-            }
-            clients.producer().send(message);
-        }
-        return wanted;
-    }
-
-    private static void control(String command) throws Exception {
-        int exitCode = new ProcessBuilder(System.getProperty("server"), command, System.getProperty("server.folder"))
-            .inheritIO().start().waitFor();
-        assertEquals(0, exitCode, command);
     }
 
     /** A thread per queue that sends all the time, and the offset of every acknowledged message. */
