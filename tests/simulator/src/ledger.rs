@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use proto::ids::Position;
 
+use crate::marks::{FILTERS, flag_of};
 use crate::place::{Place, TRANSACTIONS, Topic};
 
 /// A message by its producer and its number there.
@@ -167,6 +168,8 @@ pub struct Found {
     pub stored_ms: u64,
     /// How often it was sent back.
     pub times: u32,
+    /// What its application says of it.
+    pub flag: i32,
     /// The place it is meant for, if it waits for its time.
     pub meant_for: Option<(String, u32)>,
     /// How often its producer was asked.
@@ -355,6 +358,9 @@ impl Ledger {
         if *sent.intent.body != *found.body {
             return Err(format!("{at}: {item:?} has another body than was sent"));
         }
+        if found.flag != flag_of(item.key) {
+            return Err(format!("{at}: {item:?} has the flag {}", found.flag));
+        }
         let meant_for = match &found.meant_for {
             Some((name, queue)) => {
                 Place { topic: Topic::of_name(name).expect("looked up above"), queue: *queue }
@@ -484,6 +490,47 @@ impl Ledger {
         Ok(())
     }
 
+    /// A pull with a filter was answered: what came is what the filter takes, and nothing that it takes
+    /// was passed over.
+    ///
+    /// # Errors
+    /// The finding.
+    pub fn filtered(
+        &mut self,
+        place: Place,
+        filter: u8,
+        from: u64,
+        next: u64,
+        messages: &[Found],
+    ) -> Result<(), String> {
+        let filter = FILTERS[usize::from(filter)];
+        let mut at = from;
+        for found in messages {
+            if !(at..next).contains(&found.offset) {
+                let finding = format!(
+                    "{place}: {} from {from} to {next} brings offset {}",
+                    filter.text, found.offset
+                );
+                return Err(finding);
+            }
+            at = found.offset + 1;
+            let item = self.sees(place, found)?;
+            if !(filter.takes)(item.key) {
+                return Err(format!("{place}: {} brings {item:?}", filter.text));
+            }
+        }
+        let Some(queue) = self.queues.get(&place) else { return Ok(()) };
+        let known = queue.range(from..next.max(from));
+        let mut taken = known.filter(|(_, item)| (filter.takes)(item.key));
+        let is_found = |offset: u64| messages.iter().any(|found| found.offset == offset);
+        match taken.find(|(offset, _)| !is_found(**offset)) {
+            Some((offset, item)) => {
+                Err(format!("{place}: {} passes over {item:?} at {offset}", filter.text))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Messages with times of their own come in the order of these, but for those that were sent when a
     /// later one had come already: the clock was set back.
     fn check_timers(&self, place: Place, messages: &[Found]) -> Result<(), String> {
@@ -530,6 +577,11 @@ impl Ledger {
             Some(offset) => Err(format!("{item:?} is called back and was seen at {offset}")),
             None => Ok(()),
         }
+    }
+
+    /// The broker says that it comes nevertheless.
+    pub fn not_recalled(&mut self, item: Item) {
+        self.sent.get_mut(&item).expect("was sent").recall = Recall::No;
     }
 
     /// A queue begins at an offset, and the log at `log_start`: what was before must have been below it.
@@ -715,6 +767,11 @@ impl Ledger {
         };
         let mut missed = self.sent.iter().filter(|(_, sent)| is_missed(sent));
         missed.next().map(|(item, _)| *item)
+    }
+
+    /// Where a queue begins whose older messages were removed.
+    pub fn start_of(&self, place: Place) -> u64 {
+        self.starts.get(&place).copied().unwrap_or(0)
     }
 
     /// How many messages of a queue came and went with their segments before anybody saw them.
