@@ -27,15 +27,7 @@ impl Broker {
                 match self.deliver(now, owner, due, &record) {
                     Ok(()) => {}
                     Err(Stop::Wait) => break,
-                    // A message waits in the shard of its queue, and a topic does not move.
-                    Err(Stop::Elsewhere(core)) => {
-                        tracing::error!(
-                            core,
-                            "a delayed message waits in another shard than its queue's"
-                        );
-                        self.shards[owner].postpone_due(now.wall_ms);
-                        break;
-                    }
+                    Err(Stop::Elsewhere(_)) => unreachable!("is dropped instead"),
                     Err(Stop::Refuse(refusal)) => {
                         tracing::warn!(reason = refusal.remark, "delayed messages wait");
                         self.shards[owner].postpone_due(now.wall_ms);
@@ -91,7 +83,8 @@ impl Broker {
         Ok(self.shards[owner].settle(now.wall_ms, due, Some(&delivered))?)
     }
 
-    /// Where a delayed message of this shard belongs; `None`: its topic is no more.
+    /// Where a delayed message of this shard belongs; `None`: its topic is no more, or another one of that
+    /// name whose queue is in another shard. Such a message must not hold up those behind it.
     pub(super) fn real_queue(
         &mut self,
         now: Now,
@@ -100,14 +93,19 @@ impl Broker {
     ) -> Result<Option<(String, QueueKey)>, Stop> {
         let topic = properties::find(fields.properties, name::REAL_TOPIC).unwrap_or_default();
         let Ok(topic) = std::str::from_utf8(topic) else { return Ok(None) };
-        if names::is_retry_topic(topic) && self.catalog.topic(topic).is_none() {
+        // Its record was lost with the home core's log; elsewhere nobody saw it before it was durable.
+        let is_lost = names::is_retry_topic(topic) && self.catalog.topic(topic).is_none();
+        if is_lost && self.router.is_home() {
             self.ensure_group_topic(now, topic, 1)?;
         }
         let queue_id = properties::find(fields.properties, name::REAL_QID)
             .and_then(proto::text::parse_i64)
             .and_then(|queue_id| i32::try_from(queue_id).ok())
             .unwrap_or(0);
-        let here = self.queue_here(topic, queue_id)?.filter(|(place, _)| *place == owner);
+        let here = match self.queue_here(topic, queue_id) {
+            Err(Stop::Elsewhere(_)) => None,
+            here => here?.filter(|(place, _)| *place == owner),
+        };
         Ok(here.map(|(_, queue)| (topic.to_owned(), queue)))
     }
 }

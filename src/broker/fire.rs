@@ -80,11 +80,7 @@ impl Broker {
         match fired {
             Ok(()) => return true,
             Err(Stop::Wait) => self.shards[owner].put_back_timers(due),
-            // A message waits in the shard of its queue, and a topic does not move.
-            Err(Stop::Elsewhere(core)) => {
-                tracing::error!(core, "a timer waits in another shard than its queue's");
-                self.shards[owner].postpone_timers(now.wall_ms, due);
-            }
+            Err(Stop::Elsewhere(_)) => unreachable!("is dropped instead"),
             Err(Stop::Refuse(refusal)) => {
                 tracing::warn!(reason = refusal.remark, "messages whose time has come wait");
                 self.shards[owner].postpone_timers(now.wall_ms, due);

@@ -213,6 +213,9 @@ impl World {
             self.step(life, false)?;
         }
         self.audit(life)?;
+        if let Some(number) = self.mortal.awaited() {
+            return Err(format!("mortal: {number} waited for its time and never came: lost"));
+        }
         if let Some(item) = self.ledger.awaited() {
             return Err(format!("{item:?} waited for its time and never came: lost"));
         }

@@ -184,6 +184,13 @@ pub struct Found {
     pub body: Vec<u8>,
 }
 
+impl Found {
+    /// It waits for the topic that others tell of.
+    fn is_mortal(&self) -> bool {
+        self.meant_for.as_ref().is_some_and(|(topic, _)| topic == crate::mortal::TOPIC)
+    }
+}
+
 /// The book.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -202,6 +209,8 @@ pub struct Ledger {
     committed: BTreeMap<(u8, Place), (u64, u64)>,
     /// Queues of topics made by request: at least, and at the most.
     made: BTreeMap<Topic, (u32, u32)>,
+    /// Half messages for the mortal topic that were given up.
+    pub mortals_given_up: BTreeSet<u32>,
     /// Lives so far.
     life: u32,
     /// Messages acknowledged.
@@ -468,6 +477,14 @@ impl Ledger {
             if expected != found.offset {
                 return Err(format!("{place}: offset {} follows {expected}", found.offset));
             }
+            if found.is_mortal() {
+                self.check_record(place, found)?;
+                if place.topic == Topic::GivenUp {
+                    let key = key_of(&found.body).ok_or("a body without its key")?;
+                    self.mortals_given_up.insert(key.sequence);
+                }
+                continue;
+            }
             let item = self.sees(place, found)?;
             // The first part of a batch may have gone with its segment.
             is_cut &= self.sent[&item].intent.batch.0 > 0;
@@ -534,7 +551,7 @@ impl Ledger {
     /// Messages with times of their own come in the order of these, but for those that were sent when a
     /// later one had come already: the clock was set back.
     fn check_timers(&self, place: Place, messages: &[Found]) -> Result<(), String> {
-        if place.is_schedule() {
+        if place.is_internal() {
             return Ok(());
         }
         let mut before: Vec<(u64, i64)> = Vec::new();
@@ -622,6 +639,9 @@ impl Ledger {
             let at = format!("{place} offset {}", found.offset);
             if last.replace(found.offset).is_some_and(|last| last >= found.offset) {
                 return Err(format!("{at} comes after a higher one"));
+            }
+            if found.is_mortal() {
+                continue;
             }
             let item = self.item_of(place, found)?;
             let sent = &self.sent[&item];
