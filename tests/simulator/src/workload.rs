@@ -246,6 +246,8 @@ impl World {
             0 if self.plan.retains => LONG_DELAY_MS,
             0 | 1 => self.rng.u64(1..60_000),
             2 => 1,
+            // Several are due at one time, of which one may be called back.
+            3 | 4 => 2_000,
             _ => self.rng.u64(1..3_000),
         }
     }
