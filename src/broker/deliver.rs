@@ -55,7 +55,7 @@ impl Broker {
             return Ok(self.shards[owner].settle(now.wall_ms, due, None)?);
         };
         let fields = *message.fields();
-        let Some((topic, queue)) = self.real_queue(now, owner, &fields)? else {
+        let Some((topic, queue)) = self.real_queue(now, owner, fields.properties)? else {
             tracing::warn!(
                 level = due.level,
                 offset = due.queue_offset,
@@ -89,16 +89,17 @@ impl Broker {
         &mut self,
         now: Now,
         owner: usize,
-        fields: &proto::record::RecordFields<'_>,
+        text: &[u8],
     ) -> Result<Option<(String, QueueKey)>, Stop> {
-        let topic = properties::find(fields.properties, name::REAL_TOPIC).unwrap_or_default();
+        let topic = properties::find(text, name::REAL_TOPIC).unwrap_or_default();
         let Ok(topic) = std::str::from_utf8(topic) else { return Ok(None) };
-        // Its record was lost with the home core's log; elsewhere nobody saw it before it was durable.
+        // Where shard 0 is its record may have been lost with the log's end; on other cores it was durable
+        // before anything went there.
         let is_lost = names::is_retry_topic(topic) && self.catalog.topic(topic).is_none();
         if is_lost && self.router.is_home() {
             self.ensure_group_topic(now, topic, 1)?;
         }
-        let queue_id = properties::find(fields.properties, name::REAL_QID)
+        let queue_id = properties::find(text, name::REAL_QID)
             .and_then(proto::text::parse_i64)
             .and_then(|queue_id| i32::try_from(queue_id).ok())
             .unwrap_or(0);

@@ -107,7 +107,7 @@ impl Broker {
         {
             return Ok(None);
         }
-        let Some((topic, queue)) = self.real_queue(now, owner, fields)? else {
+        let Some((topic, queue)) = self.real_queue(now, owner, fields.properties)? else {
             tracing::warn!(
                 position = timer.payload,
                 "the topic of a message that waited for its time was deleted, it is dropped"
