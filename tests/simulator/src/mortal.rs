@@ -207,7 +207,9 @@ impl Mortal {
                     coming.what = What::Ended { is_known: false };
                 }
             }
-            Act::End { .. } | Act::Read { .. } | Act::Query { .. } => return,
+            // Rolled back or open: it never comes.
+            Act::End { number, .. } => _ = self.coming.remove(&number),
+            Act::Read { .. } | Act::Query { .. } => return,
             Act::Make | Act::Delete | Act::Commit { .. } | Act::Reset { .. } => {
                 assert_eq!(self.doubt, None);
                 self.doubt = Some(act);

@@ -206,6 +206,10 @@ impl World {
         let is_trusted = |hold: &Hold| hold.asked_ms.is_some_and(|it| now_ms < it + TRUSTED_MS);
         let lock = |queues| Asked::Lock { member: number as u8, queues };
         if !is_trusted(&member.holds[queue]) {
+            // Now and then it gives up what it does not have: the other's stays the other's.
+            if self.rng.u8(..6) == 0 {
+                return Asked::Unlock { member: number as u8, queue: queue as u32 };
+            }
             return lock(1 << queue | self.rng.u8(..1 << QUEUES));
         }
         let Some(next) = member.next[queue] else {
