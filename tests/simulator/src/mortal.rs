@@ -140,6 +140,8 @@ pub struct Mortal {
     doubt: Option<Act>,
     /// Its connection broke, and it may still be on its way: nothing more in this life of the broker.
     is_stuck: bool,
+    /// The topic was made: it is there on every core at once.
+    moves: bool,
     asked: Option<(i32, Act)>,
     connection: Option<ConnectionId>,
     received: Vec<u8>,
@@ -150,6 +152,11 @@ pub struct Mortal {
 }
 
 impl Mortal {
+    /// Whether it goes on over another connection at once.
+    pub fn moves(&self) -> bool {
+        self.moves
+    }
+
     /// Whether an answer is waited for.
     pub fn is_waiting(&self) -> bool {
         self.asked.is_some()
@@ -475,7 +482,10 @@ impl Mortal {
         }
         let of = self.topics;
         match (act, &mut self.held) {
-            (Act::Make, _) if is_stored => self.is_there(true),
+            (Act::Make, _) if is_stored => {
+                self.is_there(true);
+                self.moves = true;
+            }
             (Act::Delete, _) if is_stored => self.is_there(false),
             (Act::Send { queue, number }, Some(held)) if is_stored => {
                 let messages = &mut held.messages[queue];
@@ -583,6 +593,15 @@ impl World {
     pub(crate) fn mortal_acts(&mut self, life: &mut Life) -> Result<(), Finding> {
         if self.plan.retains || self.mortal.is_stuck || !life.serves() {
             return Ok(()); // what is removed with its segment is others' to tell
+        }
+        if std::mem::take(&mut self.mortal.moves)
+            && !self.mortal.is_waiting()
+            && let Some(connection) = self.mortal.connection.take()
+        {
+            life.ring(connection).client_closes(connection, None);
+            self.mortal.received.clear();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 998));
+            self.mortal.connection = life.any_ring(&mut self.rng).connect(peer, 1 << 20);
         }
         let Some(connection) = self.mortal.connection else {
             let peer = SocketAddr::from(([127, 0, 0, 1], 998));

@@ -717,7 +717,7 @@ impl World {
             99.. if with_load => self.administer(life)?,
             _ => {}
         }
-        if with_load && self.rng.u8(..10) == 0 {
+        if with_load && (self.mortal.moves() || self.rng.u8(..10) == 0) {
             self.mortal_acts(life)?;
         }
         if with_load && self.rng.u8(..8) == 0 {
