@@ -216,6 +216,9 @@ impl Mortal {
             }
             // Rolled back or open: it never comes.
             Act::End { number, .. } => _ = self.coming.remove(&number),
+            // The group may have heard of a reset, whose answer nobody read.
+            Act::Read { queue, .. }
+                if self.held.as_ref().is_some_and(|held| held.resets[queue].is_some()) => {}
             Act::Read { .. } | Act::Query { .. } => return,
             Act::Make | Act::Delete | Act::Commit { .. } | Act::Reset { .. } => {
                 assert_eq!(self.doubt, None);
