@@ -25,15 +25,7 @@ impl Broker {
                 match self.deliver(now, owner, due, &record) {
                     Ok(()) => {}
                     Err(Stop::Wait) => break,
-                    // A message waits in the shard of its queue, and a topic does not move.
-                    Err(Stop::Elsewhere(core)) => {
-                        tracing::error!(
-                            core,
-                            "a delayed message waits in another shard than its queue's"
-                        );
-                        self.shards[owner].postpone_due(now.wall_ms);
-                        break;
-                    }
+                    Err(Stop::Elsewhere(_)) => unreachable!("is dropped instead"),
                     Err(Stop::Refuse(refusal)) => {
                         tracing::warn!(reason = refusal.remark, "delayed messages wait");
                         self.shards[owner].postpone_due(now.wall_ms);
@@ -61,7 +53,7 @@ impl Broker {
             return Ok(self.shards[owner].settle(now.wall_ms, due, None)?);
         };
         let fields = *message.fields();
-        let Some((topic, queue)) = self.real_queue(now, owner, &fields)? else {
+        let Some((topic, queue)) = self.real_queue(now, owner, fields.properties)? else {
             tracing::warn!(
                 level = due.level,
                 offset = due.queue_offset,
@@ -78,23 +70,30 @@ impl Broker {
         Ok(self.shards[owner].settle(now.wall_ms, due, Some(&delivered))?)
     }
 
-    /// Where a delayed message of this shard belongs; `None`: its topic is no more.
+    /// Where a delayed message of this shard belongs; `None`: its topic is no more, or another one of that
+    /// name whose queue is in another shard. Such a message must not hold up those behind it.
     pub(super) fn real_queue(
         &mut self,
         now: Now,
         owner: usize,
-        fields: &proto::record::RecordFields<'_>,
+        text: &[u8],
     ) -> Result<Option<(String, QueueKey)>, Stop> {
-        let topic = properties::find(fields.properties, name::REAL_TOPIC).unwrap_or_default();
+        let topic = properties::find(text, name::REAL_TOPIC).unwrap_or_default();
         let Ok(topic) = std::str::from_utf8(topic) else { return Ok(None) };
-        if names::is_retry_topic(topic) && self.catalog.topic(topic).is_none() {
+        // Where shard 0 is its record may have been lost with the log's end; on other cores it was durable
+        // before anything went there.
+        let is_lost = names::is_retry_topic(topic) && self.catalog.topic(topic).is_none();
+        if is_lost && self.router.is_home() {
             self.ensure_group_topic(now, topic, 1)?;
         }
-        let queue_id = properties::find(fields.properties, name::REAL_QID)
+        let queue_id = properties::find(text, name::REAL_QID)
             .and_then(proto::text::parse_i64)
             .and_then(|queue_id| i32::try_from(queue_id).ok())
             .unwrap_or(0);
-        let here = self.queue_here(topic, queue_id)?.filter(|(place, _)| *place == owner);
+        let here = match self.queue_here(topic, queue_id) {
+            Err(Stop::Elsewhere(_)) => None,
+            here => here?.filter(|(place, _)| *place == owner),
+        };
         Ok(here.map(|(_, queue)| (topic.to_owned(), queue)))
     }
 }

@@ -81,11 +81,7 @@ impl Broker {
                 return true;
             }
             Err(Stop::Wait) => self.shards[owner].put_back_timers(due),
-            // A message waits in the shard of its queue, and a topic does not move.
-            Err(Stop::Elsewhere(core)) => {
-                tracing::error!(core, "a timer waits in another shard than its queue's");
-                self.shards[owner].postpone_timers(now.wall_ms, due);
-            }
+            Err(Stop::Elsewhere(_)) => unreachable!("is dropped instead"),
             Err(Stop::Refuse(refusal)) => {
                 tracing::warn!(reason = refusal.remark, "messages whose time has come wait");
                 self.shards[owner].postpone_timers(now.wall_ms, due);
@@ -112,7 +108,7 @@ impl Broker {
         {
             return Ok(None);
         }
-        let Some((topic, queue)) = self.real_queue(now, owner, fields)? else {
+        let Some((topic, queue)) = self.real_queue(now, owner, fields.properties)? else {
             tracing::warn!(
                 position = timer.payload,
                 "the topic of a message that waited for its time was deleted, it is dropped"

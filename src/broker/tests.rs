@@ -16,6 +16,7 @@ use proto::code::{request, response};
 use proto::command::Command;
 use proto::frame::{Scan, scan};
 use proto::ids::ShardIndex;
+use proto::properties::{self, name};
 use proto::reply::{RequestHead, write_request};
 use runtime::WriteBuffer;
 
@@ -378,4 +379,24 @@ fn while_it_stops_new_clients_are_sent_away_and_old_ones_hear_nothing() {
     };
     assert_eq!(turned_away(b"476"), Some((response::GO_AWAY, "please go away".to_owned())));
     assert_eq!(turned_away(b"475"), None);
+}
+
+/// Found by the simulator: a topic was deleted while messages waited for their time, and made again in other
+/// shards. The first of them was tried again for ever, and all behind it waited.
+#[test]
+fn what_waits_for_a_topic_that_is_elsewhere_now_goes_nowhere() {
+    let queue_of = |broker: &mut Broker, topic: &str, queue: &str| {
+        let mut text = Vec::new();
+        properties::append(&mut text, name::REAL_TOPIC, topic.as_bytes());
+        properties::append(&mut text, name::REAL_QID, queue.as_bytes());
+        broker.real_queue(NOW, 0, &text).expect("it does not wait").map(|(_, queue)| queue.queue)
+    };
+    let mut home = broker(2, group());
+    assert_eq!(queue_of(&mut home, "topic", "0"), Some(0));
+    assert_eq!(queue_of(&mut home, "topic", "1"), None, "is in the other core's shard");
+    assert_eq!(queue_of(&mut home, "deleted", "0"), None);
+    assert_eq!(queue_of(&mut broker(1, group()), "%RETRY%group", "0"), Some(0), "is made again");
+    let mut other = broker(2, group());
+    other.router = Router::new(1, 2, 2);
+    assert_eq!(queue_of(&mut other, "%RETRY%deleted", "0"), None, "only home makes topics");
 }

@@ -1,23 +1,18 @@
 //! What the auditor does: waits until everybody has an answer, reads everything, compares.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use engine::retention::DiskLook;
 use proto::code::response;
 use proto::frame::Encoding;
-use ringmq::server::messages::ToCore;
 
 use crate::client::{Answer, Answered, Asked, Client};
-use crate::ledger::{Found, Item, MessageKey, key_of};
+use crate::ledger::{Found, Item};
 use crate::place::{MADE_TOPICS, Place, Topic, all_places};
+use crate::search::Seen;
 use crate::world::{Finding, Life, QUIET_STEPS_MAX, World};
 
 /// How often the auditor sends while the broker says that its disk has no space.
 const PROBES_MAX: u32 = 100;
-
-/// Keys that are looked for in an audit: a question each.
-const INDEX_LOOKS: usize = 40;
 
 /// The auditor's own group, which commits nothing.
 const GROUP: u8 = 0;
@@ -28,7 +23,7 @@ impl World {
         self.disk.fill(false);
         life.actors.listen();
         let mut steps = 0;
-        while life.actors.waiting() > 0 || self.mortal.is_waiting() {
+        while life.actors.waiting() > 0 || self.mortal.is_waiting() || self.orderly.is_waiting() {
             if steps == QUIET_STEPS_MAX {
                 let waits = self.ledger.anybody_waits();
                 let asked = life.actors.waited_for();
@@ -73,12 +68,14 @@ impl World {
         Err(format!("{PROBES_MAX} sends were refused after all faults were over"))
     }
 
-    /// All messages of a queue, from its start to its end; `None`: there is no such queue.
+    /// All messages of a queue, or those that a filter takes, from its start to its end; `None`: there is no
+    /// such queue.
     pub(crate) fn read_queue(
         &mut self,
         life: &mut Life,
         place: Place,
         has_gaps: bool,
+        filter: Option<u8>,
     ) -> Result<Option<Vec<Found>>, Finding> {
         let mut client = self.connect_auditor(life)?;
         if self.plan.retains {
@@ -86,7 +83,8 @@ impl World {
         }
         let (mut all, mut from) = (Vec::new(), 0);
         loop {
-            let asked = Asked::Pull { group: GROUP, place, from, commit: None, suspend_ms: 0 };
+            let asked =
+                Asked::Pull { group: GROUP, place, from, commit: None, suspend_ms: 0, filter };
             let answer = self.ask(life, &mut client, asked, &[])?;
             match answer.answered {
                 Answered::Messages { code: 0, messages, next } => {
@@ -134,22 +132,21 @@ impl World {
 
     /// Reads all queues from their start, and the committed offsets.
     pub(crate) fn audit(&mut self, life: &mut Life) -> Result<(), Finding> {
-        let mut seen = BTreeMap::new();
+        let mut read = Vec::new();
         for place in all_places(self.plan.shards) {
             let is_made = matches!(place.topic, Topic::Made(_));
             if is_made && place.queue >= self.ledger.queues_of(place.topic).1 {
                 continue; // nobody ever asked for it
             }
-            let messages = self.read_queue(life, place, false)?;
+            let messages = self.read_queue(life, place, false, None)?;
             let messages = messages.unwrap_or_default();
             self.ledger.audits(place, &messages)?;
-            for found in &messages {
-                let key = key_of(&found.body).ok_or("a body without its key")?;
-                let positions: &mut Vec<i64> = seen.entry((place.topic, key)).or_default();
-                positions.push(found.position);
-            }
+            let messages = messages.iter().map(Seen::of).collect::<Result<Vec<_>, _>>()?;
+            self.audit_filter(life, place, &messages)?;
+            read.push((place, messages));
         }
-        self.audit_index(life, seen)?;
+        self.audit_index(life, &read)?;
+        self.audit_times(life, &read)?;
         let mut client = self.connect_auditor(life)?;
         for (group, place) in self.ledger.commits_known() {
             let asked = Asked::Query { group, place };
@@ -159,54 +156,6 @@ impl World {
         life.ring(client.connection).client_closes(client.connection, None);
         self.audit_mortal(life)?;
         self.audit_catalog(life)
-    }
-
-    /// Messages are found by their unique keys: some of those that were seen, all of their copies in the
-    /// topic, and nothing else.
-    fn audit_index(
-        &mut self,
-        life: &mut Life,
-        seen: BTreeMap<(Topic, MessageKey), Vec<i64>>,
-    ) -> Result<(), Finding> {
-        if life.is_poisoned() {
-            return Ok(());
-        }
-        // What a fault delayed may be done now.
-        let look = DiskLook { used_percent: 10.0, size_bytes: 1 << 40, hour: 0 };
-        life.tell_all(|| ToCore::Disk(look));
-        let mut steps = 0;
-        while life.shards().any(|shard| shard.message_index().unwritten() > 0) {
-            if steps == QUIET_STEPS_MAX {
-                return Err(format!("index files are not made in {steps} steps"));
-            }
-            steps += 1;
-            self.step(life, false)?;
-        }
-        let mut client = self.connect_auditor(life)?;
-        let step = seen.len() / INDEX_LOOKS + 1;
-        for ((topic, key), positions) in seen.into_iter().step_by(step) {
-            let place = Place { topic, queue: 0 };
-            let asked = Asked::Find { key, place };
-            let answer = self.ask(life, &mut client, asked, &[])?;
-            let messages = match answer.answered {
-                Answered::Messages { messages, .. } => messages,
-                Answered::Code { code: response::SYSTEM_ERROR, .. } if life.reads_failed => {
-                    continue;
-                }
-                other => return Err(format!("{asked:?}: {other:?}")),
-            };
-            if let Some(other) = messages.iter().find(|it| key_of(&it.body) != Some(key)) {
-                return Err(format!("{asked:?} finds the message at {}", other.position));
-            }
-            let is_found = |position: &i64| messages.iter().any(|it| it.position == *position);
-            // Segments go, and what waits in them has a copy, which is not looked for.
-            let lost = positions.iter().find(|position| !is_found(position));
-            if let Some(lost) = lost.filter(|_| !self.plan.retains) {
-                return Err(format!("{asked:?} does not find the message at {lost}"));
-            }
-        }
-        life.ring(client.connection).client_closes(client.connection, None);
-        Ok(())
     }
 
     /// Topics that were made are there, with as many queues as were acknowledged.
@@ -264,6 +213,9 @@ impl World {
             self.step(life, false)?;
         }
         self.audit(life)?;
+        if let Some(number) = self.mortal.awaited() {
+            return Err(format!("mortal: {number} waited for its time and never came: lost"));
+        }
         if let Some(item) = self.ledger.awaited() {
             return Err(format!("{item:?} waited for its time and never came: lost"));
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proto::batch::BatchRecord;
+use proto::body::{LockBatchRequestBody, LockBatchResponseBody, MessageQueue};
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::{Encoding, Scan, scan};
@@ -18,7 +19,10 @@ use proto::reply::{
 use runtime::ConnectionId;
 
 use crate::ledger::{Found, Item, MessageKey, Stored, key_of};
-use crate::place::{Place, RETRIES_MAX, Topic, group_name};
+use crate::marks::{self, FILTERS, Wanted, flag_of, unique_key};
+use crate::place::{
+    AUTO_QUEUES, CONFIGURED_GROUP, ORDERLY_GROUP, Place, RETRIES_MAX, Topic, group_name,
+};
 
 /// What a request was for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -81,6 +85,8 @@ pub enum Asked {
         commit: Option<u64>,
         /// May be held so long, ms.
         suspend_ms: u64,
+        /// Those that this filter takes, by its number; `None`: all.
+        filter: Option<u8>,
     },
     /// An offset is to be committed.
     Commit {
@@ -98,12 +104,53 @@ pub enum Asked {
         /// Of this queue.
         place: Place,
     },
-    /// The messages of this place's topic that have a unique key.
+    /// The messages of this place's topic that have a key.
     Find {
-        /// The key.
+        /// A message that has it.
         key: MessageKey,
+        /// Which of its keys.
+        wanted: Wanted,
         /// The topic.
         place: Place,
+        /// Stored from then to then, ms.
+        between: (u64, u64),
+    },
+    /// The message at a position.
+    View {
+        /// Of this topic.
+        place: Place,
+        /// The position.
+        position: i64,
+    },
+    /// The offset of a time.
+    Search {
+        /// In this queue.
+        place: Place,
+        /// The time, ms.
+        time_ms: u64,
+        /// The last one then or before, not the first one then or later.
+        is_upper: bool,
+    },
+    /// A member of the orderly group wants queues of the topic that is made by sends, a bit each …
+    Lock {
+        /// Which member.
+        member: u8,
+        /// Which queues.
+        queues: u8,
+    },
+    /// … and gives one up.
+    Unlock {
+        /// Which member.
+        member: u8,
+        /// Which queue.
+        queue: u32,
+    },
+    /// A group has so many retries.
+    MakeGroup {
+        /// The group.
+        group: u8,
+        /// Its retries.
+        retries: u32,
     },
     /// A topic is to have so many queues.
     MakeTopic {
@@ -137,8 +184,13 @@ pub enum Answered {
         /// The next offset to ask for.
         next: u64,
     },
-    /// To a query.
+    /// To a query, and to a search by time.
     Offset(u64),
+    /// To a lock: the queues that are locked, a bit each.
+    Locked {
+        /// Those.
+        queues: u8,
+    },
     /// Anything else.
     Code {
         /// Response code.
@@ -200,8 +252,12 @@ impl Asked {
             | Asked::Pull { place, .. }
             | Asked::Commit { place, .. }
             | Asked::Find { place, .. }
+            | Asked::View { place, .. }
+            | Asked::Search { place, .. }
             | Asked::Query { place, .. } => Some(place),
-            Asked::MakeTopic { .. } | Asked::End { .. } | Asked::Produce => None,
+            Asked::MakeTopic { .. } | Asked::MakeGroup { .. } => None,
+            Asked::Lock { .. } | Asked::Unlock { .. } => None,
+            Asked::End { .. } | Asked::Produce => None,
         }
     }
 }
@@ -255,6 +311,7 @@ impl Client {
                 };
                 let topic = place.topic.name();
                 let mut request = send_request(&topic, place, &own, count > 1);
+                request.flag = if count > 1 { 0 } else { flag_of(first) };
                 if is_half {
                     request.sys_flag = sys_flag::TRANSACTION_PREPARED;
                 }
@@ -275,11 +332,18 @@ impl Client {
                 let ext = [("producerGroup", "p"), ("topic", &*topic), ("recallHandle", &*handle)];
                 plain(request::RECALL_MESSAGE, &ext);
             }
-            Asked::Pull { group, place, from, commit, suspend_ms } => {
+            Asked::Pull { group, place, from, commit, suspend_ms, filter } => {
                 let (group, topic) = (group_name(group), place.topic.name());
                 let suspends = if suspend_ms > 0 { 2 } else { 0 };
                 // Both take everything: by SQL92 each record is looked at.
-                let (kind, text) = if from % 2 == 0 { ("TAG", "*") } else { ("SQL92", EVERYTHING) };
+                let (kind, text) = match filter {
+                    Some(number) => {
+                        let filter = FILTERS[usize::from(number)];
+                        (filter.kind, filter.text)
+                    }
+                    None if from % 2 == 0 => ("TAG", "*"),
+                    None => ("SQL92", EVERYTHING),
+                };
                 let request = PullRequest {
                     consumer_group: &group,
                     topic: &topic,
@@ -320,16 +384,51 @@ impl Client {
                 ];
                 plain(request::QUERY_CONSUMER_OFFSET, &ext);
             }
-            Asked::Find { key, place } => {
-                let (topic, key) = (place.topic.name(), unique_key(key));
+            Asked::Find { key, wanted, place, between } => {
+                let (topic, key) = (place.topic.name(), wanted.text(key));
+                let is_unique = wanted == Wanted::Unique { is_said: true };
+                let (begin, end) = (between.0.to_string(), between.1.to_string());
                 let ext = [
                     ("topic", &*topic),
                     ("key", &*key),
                     ("maxNum", "64"),
-                    ("beginTimestamp", "0"),
-                    ("endTimestamp", "9223372036854775807"),
+                    ("beginTimestamp", &*begin),
+                    ("endTimestamp", &*end),
+                    ("_UNIQUE_KEY_QUERY", if is_unique { "true" } else { "false" }),
                 ];
                 plain(request::QUERY_MESSAGE, &ext);
+            }
+            Asked::View { place, position } => {
+                let (topic, position) = (place.topic.name(), position.to_string());
+                let ext = [("topic", &*topic), ("offset", &*position)];
+                plain(request::VIEW_MESSAGE_BY_ID, &ext);
+            }
+            Asked::Search { place, time_ms, is_upper } => {
+                let (topic, queue) = (place.topic.name(), place.queue.to_string());
+                let time_ms = time_ms.to_string();
+                let ext = [
+                    ("topic", &*topic),
+                    ("queueId", &*queue),
+                    ("timestamp", &*time_ms),
+                    ("boundaryType", if is_upper { "UPPER" } else { "LOWER" }),
+                ];
+                plain(request::SEARCH_OFFSET_BY_TIMESTAMP, &ext);
+            }
+            Asked::Lock { member, queues } => {
+                let body = lock_body(member, |queue| queues & 1 << queue != 0);
+                let head = head(request::LOCK_BATCH_MQ);
+                write_request(&mut bytes, encoding, &head, Some(&[]), &body);
+            }
+            Asked::Unlock { member, queue } => {
+                let body = lock_body(member, |it| it == queue);
+                let head = head(request::UNLOCK_BATCH_MQ);
+                write_request(&mut bytes, encoding, &head, Some(&[]), &body);
+            }
+            Asked::MakeGroup { group, retries } => {
+                let group = group_name(group);
+                let body = format!(r#"{{"groupName":"{group}","retryMaxTimes":{retries}}}"#);
+                let head = head(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+                write_request(&mut bytes, encoding, &head, Some(&[]), body.as_bytes());
             }
             Asked::SendBack { item, place, position } => {
                 let (group, position) = (group_name(item.group), position.to_string());
@@ -343,7 +442,9 @@ impl Client {
                     ("unitMode", "false"),
                     ("maxReconsumeTimes", &*times),
                 ];
-                plain(request::CONSUMER_SEND_MSG_BACK, &ext);
+                // Others leave it to what their group has.
+                let says = item.group != CONFIGURED_GROUP;
+                plain(request::CONSUMER_SEND_MSG_BACK, &ext[..if says { 5 } else { 4 }]);
             }
             Asked::End { half, is_commit, from_check, .. } => {
                 let (offset, position) = (half.offset.to_string(), half.position.to_string());
@@ -456,9 +557,26 @@ impl Client {
                 let messages = records(place.topic, None, frame.body)?;
                 Answered::Messages { code, messages, next: 0 }
             }
-            (Asked::Query { .. }, response::SUCCESS) => {
+            (Asked::View { place, .. }, code @ response::SUCCESS) => {
+                let messages = records(place.topic, None, frame.body)?;
+                Answered::Messages { code, messages, next: 0 }
+            }
+            (Asked::Query { .. } | Asked::Search { .. }, response::SUCCESS) => {
                 let offset = command.ext.get("offset").and_then(|it| it.parse_i64().ok());
                 Answered::Offset(offset.ok_or("an answer without offset")? as u64)
+            }
+            (Asked::Lock { .. }, response::SUCCESS) => {
+                let locked = LockBatchResponseBody::parse(frame.body);
+                let locked = locked.map_err(|error| format!("what is locked: {error}"))?;
+                let topic = Topic::Auto.name();
+                let is_known = |it: &&MessageQueue| {
+                    it.topic == topic && (0..AUTO_QUEUES as i32).contains(&it.queue_id)
+                };
+                if let Some(other) = locked.lock_ok_mq_set.iter().find(|it| !is_known(it)) {
+                    return Err(format!("{other:?} is locked, which nobody wanted"));
+                }
+                let bits = locked.lock_ok_mq_set.iter().map(|it| 1 << it.queue_id);
+                Answered::Locked { queues: bits.fold(0, |all, bit: u8| all | bit) }
             }
             (_, code) => {
                 let remark = command.remark.as_ref().map(|text| text.to_cow());
@@ -516,7 +634,7 @@ fn properties_of(
     is_half: bool,
 ) -> Vec<u8> {
     let mut text = Vec::new();
-    properties::append(&mut text, name::UNIQ_KEY, unique_key(key).as_bytes());
+    marks::append(&mut text, key);
     if is_half {
         properties::append(&mut text, name::TRAN_MSG, b"true");
         properties::append(&mut text, name::PGROUP, PRODUCER_GROUP.as_bytes());
@@ -532,15 +650,26 @@ fn properties_of(
     text
 }
 
-fn unique_key(key: MessageKey) -> String {
-    format!("{:016X}{:016X}", key.producer, key.sequence)
+fn lock_body(member: u8, has: impl Fn(u32) -> bool) -> Vec<u8> {
+    let topic = Topic::Auto.name();
+    let queue = |queue: u32| MessageQueue::new(&topic, BROKER_NAME, queue as i32);
+    let request = LockBatchRequestBody {
+        client_id: format!("member-{member}"),
+        consumer_group: group_name(ORDERLY_GROUP),
+        mq_set: (0..AUTO_QUEUES).filter(|it| has(*it)).map(queue).collect(),
+        only_this_broker: false,
+    };
+    let mut body = Vec::new();
+    request.write(&mut body);
+    body
 }
 
 fn batch_of(first: MessageKey, bodies: &[&[u8]]) -> Vec<u8> {
     let mut batch = Vec::new();
     for (sequence, body) in (first.sequence..).zip(bodies) {
-        let properties = properties_of(MessageKey { sequence, ..first }, false, None, false);
-        BatchRecord { flag: 0, body, properties: &properties }.encode(&mut batch);
+        let key = MessageKey { sequence, ..first };
+        let properties = properties_of(key, false, None, false);
+        BatchRecord { flag: flag_of(key), body, properties: &properties }.encode(&mut batch);
     }
     batch
 }
@@ -577,6 +706,7 @@ fn records(topic: Topic, queue: Option<u32>, mut body: &[u8]) -> Result<Vec<Foun
             position: fields.physic_offset,
             stored_ms: fields.store_timestamp as u64,
             times: fields.reconsume_times as u32,
+            flag: fields.flag,
             meant_for: if is_internal { meant_for(fields.properties) } else { None },
             checks: checks_of(fields.properties),
             prepared: fields.prepared_transaction_offset,

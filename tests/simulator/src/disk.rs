@@ -220,6 +220,13 @@ impl Disk {
         None
     }
 
+    /// A file is lost at rest.
+    pub fn lose(&self, path: &Path) {
+        let mut state = self.lock();
+        state.entries.remove(path);
+        state.durable_entries.remove(path);
+    }
+
     /// A byte of a small file, changed at rest.
     pub fn corrupt_text(&self, path: &Path, offset: usize, change: impl FnOnce(u8) -> u8) {
         let mut state = self.lock();

@@ -1,6 +1,8 @@
 //! What goes wrong in a life besides its end: stuck operations, reads that fail, a full disk, a control
 //! thread that is late with space, clocks that are set, long pauses. All of it ends before the auditor asks for progress.
 
+use ringmq::broker::locks::LOCK_MS_MAX;
+
 use crate::client::{Answered, Asked};
 use crate::place::{AUTO_QUEUES, Place, Topic};
 use crate::world::{Finding, Life, World};
@@ -10,6 +12,9 @@ const CLOCK_JUMP_MS: i64 = 3_600_000;
 
 /// A pause of the machine: longer than a send may wait for the disk.
 const PAUSE_MS: u64 = 6_000;
+
+/// A pause after which a queue that was locked is free.
+const SILENCE_MS: u64 = LOCK_MS_MAX + 500;
 
 impl World {
     /// Something goes wrong, seldom.
@@ -27,6 +32,11 @@ impl World {
             22..24 => {
                 self.now.wall_ms += PAUSE_MS;
                 self.pass_time(life, PAUSE_MS * 1_000_000);
+            }
+            // Locks run out.
+            56 => {
+                self.now.wall_ms += SILENCE_MS;
+                self.pass_time(life, SILENCE_MS * 1_000_000);
             }
             24..32 if life.actors.is_heavy && !life.is_full => {
                 self.disk.fill(true);
@@ -55,7 +65,8 @@ impl World {
     fn check_pulls_go_on(&mut self, life: &mut Life) -> Result<(), Finding> {
         let place = Place { topic: Topic::Auto, queue: self.rng.u32(..AUTO_QUEUES) };
         let mut client = self.connect_auditor(life)?;
-        let asked = Asked::Pull { group: 0, place, from: 0, commit: None, suspend_ms: 0 };
+        let asked =
+            Asked::Pull { group: 0, place, from: 0, commit: None, suspend_ms: 0, filter: None };
         let answer = self.ask(life, &mut client, asked, &[])?;
         life.ring(client.connection).client_closes(client.connection, None);
         if answer.was_there

@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use proto::ids::Position;
 
+use crate::marks::{FILTERS, flag_of};
 use crate::place::{Place, TRANSACTIONS, Topic};
 
 /// A message by its producer and its number there.
@@ -167,6 +168,8 @@ pub struct Found {
     pub stored_ms: u64,
     /// How often it was sent back.
     pub times: u32,
+    /// What its application says of it.
+    pub flag: i32,
     /// The place it is meant for, if it waits for its time.
     pub meant_for: Option<(String, u32)>,
     /// How often its producer was asked.
@@ -179,6 +182,13 @@ pub struct Found {
     pub fired_ms: Option<u64>,
     /// Its bytes.
     pub body: Vec<u8>,
+}
+
+impl Found {
+    /// It waits for the topic that others tell of.
+    fn is_mortal(&self) -> bool {
+        self.meant_for.as_ref().is_some_and(|(topic, _)| topic == crate::mortal::TOPIC)
+    }
 }
 
 /// The book.
@@ -199,6 +209,8 @@ pub struct Ledger {
     committed: BTreeMap<(u8, Place), (u64, u64)>,
     /// Queues of topics made by request: at least, and at the most.
     made: BTreeMap<Topic, (u32, u32)>,
+    /// Half messages for the mortal topic that were given up.
+    pub mortals_given_up: BTreeSet<u32>,
     /// Lives so far.
     life: u32,
     /// Messages acknowledged.
@@ -355,6 +367,9 @@ impl Ledger {
         if *sent.intent.body != *found.body {
             return Err(format!("{at}: {item:?} has another body than was sent"));
         }
+        if found.flag != flag_of(item.key) {
+            return Err(format!("{at}: {item:?} has the flag {}", found.flag));
+        }
         let meant_for = match &found.meant_for {
             Some((name, queue)) => {
                 Place { topic: Topic::of_name(name).expect("looked up above"), queue: *queue }
@@ -462,6 +477,14 @@ impl Ledger {
             if expected != found.offset {
                 return Err(format!("{place}: offset {} follows {expected}", found.offset));
             }
+            if found.is_mortal() {
+                self.check_record(place, found)?;
+                if place.topic == Topic::GivenUp {
+                    let key = key_of(&found.body).ok_or("a body without its key")?;
+                    self.mortals_given_up.insert(key.sequence);
+                }
+                continue;
+            }
             let item = self.sees(place, found)?;
             // The first part of a batch may have gone with its segment.
             is_cut &= self.sent[&item].intent.batch.0 > 0;
@@ -484,10 +507,51 @@ impl Ledger {
         Ok(())
     }
 
+    /// A pull with a filter was answered: what came is what the filter takes, and nothing that it takes
+    /// was passed over.
+    ///
+    /// # Errors
+    /// The finding.
+    pub fn filtered(
+        &mut self,
+        place: Place,
+        filter: u8,
+        from: u64,
+        next: u64,
+        messages: &[Found],
+    ) -> Result<(), String> {
+        let filter = FILTERS[usize::from(filter)];
+        let mut at = from;
+        for found in messages {
+            if !(at..next).contains(&found.offset) {
+                let finding = format!(
+                    "{place}: {} from {from} to {next} brings offset {}",
+                    filter.text, found.offset
+                );
+                return Err(finding);
+            }
+            at = found.offset + 1;
+            let item = self.sees(place, found)?;
+            if !(filter.takes)(item.key) {
+                return Err(format!("{place}: {} brings {item:?}", filter.text));
+            }
+        }
+        let Some(queue) = self.queues.get(&place) else { return Ok(()) };
+        let known = queue.range(from..next.max(from));
+        let mut taken = known.filter(|(_, item)| (filter.takes)(item.key));
+        let is_found = |offset: u64| messages.iter().any(|found| found.offset == offset);
+        match taken.find(|(offset, _)| !is_found(**offset)) {
+            Some((offset, item)) => {
+                Err(format!("{place}: {} passes over {item:?} at {offset}", filter.text))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Messages with times of their own come in the order of these, but for those that were sent when a
     /// later one had come already: the clock was set back.
     fn check_timers(&self, place: Place, messages: &[Found]) -> Result<(), String> {
-        if place.is_schedule() {
+        if place.is_internal() {
             return Ok(());
         }
         let mut before: Vec<(u64, i64)> = Vec::new();
@@ -532,6 +596,11 @@ impl Ledger {
         }
     }
 
+    /// The broker says that it comes nevertheless.
+    pub fn not_recalled(&mut self, item: Item) {
+        self.sent.get_mut(&item).expect("was sent").recall = Recall::No;
+    }
+
     /// A queue begins at an offset, and the log at `log_start`: what was before must have been below it.
     ///
     /// # Errors
@@ -570,6 +639,9 @@ impl Ledger {
             let at = format!("{place} offset {}", found.offset);
             if last.replace(found.offset).is_some_and(|last| last >= found.offset) {
                 return Err(format!("{at} comes after a higher one"));
+            }
+            if found.is_mortal() {
+                continue;
             }
             let item = self.item_of(place, found)?;
             let sent = &self.sent[&item];
@@ -715,6 +787,11 @@ impl Ledger {
         };
         let mut missed = self.sent.iter().filter(|(_, sent)| is_missed(sent));
         missed.next().map(|(item, _)| *item)
+    }
+
+    /// Where a queue begins whose older messages were removed.
+    pub fn start_of(&self, place: Place) -> u64 {
+        self.starts.get(&place).copied().unwrap_or(0)
     }
 
     /// How many messages of a queue came and went with their segments before anybody saw them.

@@ -33,6 +33,12 @@ pub const TRANSACTIONS: TransactionSettings = TransactionSettings {
 /// Retries after which a message that comes back is dead.
 pub const RETRIES_MAX: u32 = 2;
 
+/// The group whose consumers do not say how many retries there are: an operator has set them.
+pub const CONFIGURED_GROUP: u8 = 1;
+
+/// The group that consumes in order, which sends nothing back.
+pub const ORDERLY_GROUP: u8 = GROUPS;
+
 /// A topic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Topic {

@@ -11,8 +11,10 @@ use proto::frame::Encoding;
 
 use crate::client::{Answer, Answered, Asked, Check, Client};
 use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, Verdict, body_of};
+use crate::marks::FILTERS;
 use crate::place::{
-    AUTO_QUEUES, LONG_DELAY_MS, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX, Topic,
+    AUTO_QUEUES, CONFIGURED_GROUP, LONG_DELAY_MS, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX,
+    Topic,
 };
 use crate::world::{Finding, Life, World};
 
@@ -61,6 +63,8 @@ pub struct Memory {
     recalls: VecDeque<(Item, Place, u64)>,
     /// What was chosen to be sent back, once each.
     chosen: BTreeSet<Item>,
+    /// An operator has set how many retries a group has that does not say so itself.
+    pub is_configured: bool,
 }
 
 /// Clients of a life.
@@ -84,6 +88,7 @@ impl Memory {
             checks: VecDeque::new(),
             recalls: VecDeque::new(),
             chosen: BTreeSet::new(),
+            is_configured: false,
         }
     }
 }
@@ -241,6 +246,8 @@ impl World {
             0 if self.plan.retains => LONG_DELAY_MS,
             0 | 1 => self.rng.u64(1..60_000),
             2 => 1,
+            // Several are due at one time, of which one may be called back.
+            3 | 4 => 2_000,
             _ => self.rng.u64(1..3_000),
         }
     }
@@ -448,11 +455,18 @@ impl World {
                 if let Some(offset) = commit {
                     self.ledger.commits(group, place, offset);
                 }
-                Asked::Pull { group, place, from: next, commit, suspend_ms: 1_000 }
+                Asked::Pull { group, place, from: next, commit, suspend_ms: 1_000, filter: None }
+            }
+            5 | 6 => {
+                // From near its end now and then, so that it waits for what its filter takes.
+                let from = if self.rng.bool() { next } else { self.rng.u64(..=next) };
+                let suspend_ms = if self.rng.bool() { 1_000 } else { 0 };
+                let filter = Some(self.rng.u8(..FILTERS.len() as u8));
+                Asked::Pull { group, place, from, commit: None, suspend_ms, filter }
             }
             _ => {
                 let from = self.rng.u64(..=next);
-                Asked::Pull { group, place, from, commit: None, suspend_ms: 0 }
+                Asked::Pull { group, place, from, commit: None, suspend_ms: 0, filter: None }
             }
         };
         self.ask_from(life, client, asked, &[]);
@@ -488,6 +502,9 @@ impl World {
     /// A consumer saw a message and may not like it.
     fn choose_back(&mut self, number: usize, place: Place, item: Item, found: &Found) {
         let group = CONSUMERS[number].0;
+        if group == CONFIGURED_GROUP && !self.memory.is_configured {
+            return;
+        }
         let back = item.sent_back(group);
         let is_often = matches!(place.topic, Topic::Retry(_));
         if self.rng.u8(..if is_often { 3 } else { 60 }) > 0 || !self.memory.chosen.insert(back) {
@@ -540,7 +557,8 @@ impl World {
         }
         while let Some(answer) = client.next_answer()? {
             self.answered(life, &answer)?;
-            if let (Some(number), Asked::Pull { place, from, .. }) = (consumer, answer.asked)
+            if let (Some(number), Asked::Pull { place, from, filter: None, .. }) =
+                (consumer, answer.asked)
                 && let Answered::Messages { messages, .. } = &answer.answered
             {
                 self.consumed(number, place, from, messages)?;
@@ -592,7 +610,18 @@ impl World {
             (Asked::Recall { item, .. }, Answered::Code { code: 0, .. }) => {
                 self.ledger.recalled(item)
             }
-            (Asked::Recall { .. }, Answered::Code { .. }) => Ok(()),
+            (
+                Asked::Recall { due_ms, .. },
+                Answered::Code { code: response::ILLEGAL_OPERATION, .. },
+            ) if due_ms > self.latest_ms => {
+                Err(format!("{:?} is too late, the clock never was there", answer.asked))
+            }
+            (Asked::Recall { item, .. }, Answered::Code { is_unknown, .. }) => {
+                if !is_unknown {
+                    self.ledger.not_recalled(item);
+                }
+                Ok(())
+            }
             (Asked::Send { first, count, .. }, Answered::Code { .. }) => {
                 let keys = (0..count)
                     .map(|index| MessageKey { sequence: first.sequence + index, ..first });
@@ -613,6 +642,13 @@ impl World {
             ) if !self.plan.retains => {
                 Err(format!("{place}: nothing was removed, and {from} is no offset of it"))
             }
+            (
+                Asked::Pull { place, from, filter: Some(filter), .. },
+                Answered::Messages { code, messages, next },
+            ) => match *code {
+                response::PULL_OFFSET_MOVED => Ok(()),
+                _ => self.ledger.filtered(place, filter, from, *next, messages),
+            },
             (Asked::Pull { place, from, .. }, Answered::Messages { messages, .. }) => {
                 for (expected, found) in (from..).zip(messages) {
                     if found.offset != expected {
@@ -637,17 +673,25 @@ impl World {
             (Asked::Query { group, place }, Answered::Offset(offset)) => {
                 self.ledger.reads_committed(group, place, Some(*offset))
             }
-            (Asked::Query { group, place }, Answered::Code { .. }) => {
-                self.ledger.reads_committed(group, place, None)
-            }
+            (
+                Asked::Query { group, place },
+                Answered::Code {
+                    code: response::QUERY_NOT_FOUND | response::TOPIC_NOT_EXIST, ..
+                },
+            ) => self.ledger.reads_committed(group, place, None),
+            (Asked::Query { .. }, Answered::Code { .. }) => Ok(()), // it is being stopped
             (
                 Asked::Pull { .. }
                 | Asked::Commit { .. }
                 | Asked::MakeTopic { .. }
+                | Asked::MakeGroup { .. }
+                | Asked::Lock { .. }
+                | Asked::Unlock { .. }
                 | Asked::End { .. }
                 | Asked::Produce,
                 Answered::Code { .. },
-            ) => Ok(()),
+            )
+            | (Asked::Lock { .. }, Answered::Locked { .. }) => Ok(()),
             (asked, answered) => Err(format!("{asked:?} is answered {answered:?}")),
         }
     }

@@ -25,11 +25,15 @@ use runtime::eventfd::EventFd;
 use runtime::mesh::{Inbox, Peer, SleepFlag, mesh, pair};
 use runtime::{ConnectionId, DirectBuffer};
 
+use crate::client::{Answered, Asked};
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
 use crate::mortal::Mortal;
 use crate::names::Names;
-use crate::place::{DELAY_MS, LONG_DELAY_MS, TRANSACTIONS, all_places};
+use crate::orderly::Orderly;
+use crate::place::{
+    CONFIGURED_GROUP, DELAY_MS, LONG_DELAY_MS, RETRIES_MAX, TRANSACTIONS, all_places,
+};
 use crate::ring::{Bug, SimRing};
 use crate::workload::{Actors, Memory};
 
@@ -264,6 +268,11 @@ pub struct World {
     pub(crate) memory: Memory,
     pub(crate) names: Names,
     pub(crate) mortal: Mortal,
+    pub(crate) orderly: Orderly,
+    /// The latest time that the wall clock ever showed, ms.
+    pub(crate) latest_ms: u64,
+    /// Index files were lost or damaged: what they had is found a while later.
+    pub(crate) has_lost_indexes: bool,
     pub(crate) summary: Summary,
 }
 
@@ -293,6 +302,9 @@ impl World {
             memory: Memory::new(),
             names: Names::new(),
             mortal: Mortal::default(),
+            orderly: Orderly::default(),
+            latest_ms: 0,
+            has_lost_indexes: false,
             summary: Summary::default(),
         }
     }
@@ -415,7 +427,7 @@ impl World {
         life.reads_failed = flips.derived > 0;
         let (mut gone, mut topics_gone) = (0, BTreeSet::new());
         for place in all_places(self.plan.shards) {
-            match self.read_queue(&mut life, place, true)? {
+            match self.read_queue(&mut life, place, true, None)? {
                 Some(messages) => gone += self.ledger.audits_damaged(place, &messages)?,
                 // The record that made the topic, or gave it this queue.
                 None if self.ledger.must_exist(place) => _ = topics_gone.insert(place.topic),
@@ -494,10 +506,14 @@ impl World {
                 self.summary.crashes += 1;
             }
         }
+        if self.rng.u8(..10) == 0 {
+            self.lose_indexes();
+        }
         let mut life = self.start()?;
         self.audit_open(&life)?;
         self.serve(&mut life)?;
         self.audit(&mut life)?;
+        self.configure_groups(&mut life)?;
         for _ in 0..self.rng.u32(..self.plan.steps_max) {
             self.step(&mut life, true)?;
         }
@@ -514,6 +530,32 @@ impl World {
         }
         self.end(life);
         Ok(())
+    }
+
+    /// Index files are gone when the broker starts, or have a changed byte.
+    fn lose_indexes(&mut self) {
+        let mut files = self.disk.used();
+        files.retain(|(path, _)| FileKind::of(path) == FileKind::Index);
+        let Some((path, places)) = self.rng.choice(files) else { return };
+        self.has_lost_indexes = true;
+        let place = self.rng.choice(places).map(|place| place + self.rng.u64(..4096));
+        match place.filter(|_| self.rng.bool()) {
+            Some(place) => _ = self.disk.corrupt(&path, place, |byte| byte ^ 1),
+            None => self.disk.lose(&path),
+        }
+    }
+
+    /// An operator says how many retries a group has that leaves it to him; once, for all lives.
+    fn configure_groups(&mut self, life: &mut Life) -> Result<(), Finding> {
+        if self.memory.is_configured {
+            return Ok(());
+        }
+        let mut client = self.connect_auditor(life)?;
+        let asked = Asked::MakeGroup { group: CONFIGURED_GROUP, retries: RETRIES_MAX };
+        let answer = self.ask(life, &mut client, asked, &[])?;
+        life.ring(client.connection).client_closes(client.connection, None);
+        self.memory.is_configured = matches!(answer.answered, Answered::Code { code: 0, .. });
+        self.answered(life, &answer)
     }
 
     /// Once more, without faults: everything that waited for its time must come.
@@ -534,6 +576,7 @@ impl World {
             self.forget(client).expect("an outcome that nobody knew");
         }
         self.mortal.ends();
+        self.orderly.ends();
         self.disk.fill(false);
         self.names.broker_ends(self.plan.crash, &mut self.rng);
         for core in &mut life.cores {
@@ -674,11 +717,16 @@ impl World {
             99.. if with_load => self.administer(life)?,
             _ => {}
         }
-        if with_load && self.rng.u8(..10) == 0 {
+        if with_load && (self.mortal.moves() || self.rng.u8(..10) == 0) {
             self.mortal_acts(life)?;
         }
+        if with_load && self.rng.u8(..8) == 0 {
+            self.orderly_acts(life)?;
+        }
+        self.latest_ms = self.latest_ms.max(self.now.wall_ms);
         self.turn(life)?;
         self.mortal_reads(life)?;
+        self.orderly_reads(life)?;
         self.read_answers(life)
     }
 
@@ -804,7 +852,8 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         filter_retries: false,
         check_message_type: false,
         short_polling_ms: 1_000,
-        consumer_expired_ms: 120_000,
+        // Longer than all pauses of a life: who does not say that it lives is disconnected.
+        consumer_expired_ms: 3_600_000,
         notify_consumer_ids_changed: true,
         delay_levels_ms: vec![delay_ms],
         transactions: TRANSACTIONS,
