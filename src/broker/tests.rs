@@ -389,14 +389,17 @@ fn what_waits_for_a_topic_that_is_elsewhere_now_goes_nowhere() {
         let mut text = Vec::new();
         properties::append(&mut text, name::REAL_TOPIC, topic.as_bytes());
         properties::append(&mut text, name::REAL_QID, queue.as_bytes());
-        broker.real_queue(NOW, 0, &text).expect("it does not wait").map(|(_, queue)| queue.queue)
+        broker.real_queue(START, 0, &text).expect("it does not wait").map(|(_, queue)| queue.queue)
     };
-    let mut home = broker(2, group());
+    let broker = |cores| {
+        Core::new(cores, catalog(cores, group(), Catalog::default()), opened(opening(), 0)).broker
+    };
+    let mut home = broker(2);
     assert_eq!(queue_of(&mut home, "topic", "0"), Some(0));
     assert_eq!(queue_of(&mut home, "topic", "1"), None, "is in the other core's shard");
     assert_eq!(queue_of(&mut home, "deleted", "0"), None);
-    assert_eq!(queue_of(&mut broker(1, group()), "%RETRY%group", "0"), Some(0), "is made again");
-    let mut other = broker(2, group());
+    assert_eq!(queue_of(&mut broker(1), "%RETRY%group", "0"), Some(0), "is made again");
+    let mut other = broker(2);
     other.router = Router::new(1, 2, 2);
     assert_eq!(queue_of(&mut other, "%RETRY%deleted", "0"), None, "only home makes topics");
 }

@@ -37,11 +37,11 @@ impl Broker {
         }
         let config = self.catalog.topic(topic).map(|topic| &topic.config);
         let expected = config.and_then(|config| config.attributes.get("message.type"));
-        let (found, expected) = (found.name().to_uppercase(), expected.map(String::as_str));
-        match expected {
+        match expected.map(String::as_str) {
             None | Some("UNSPECIFIED" | "MIXED") => Ok(()),
-            Some(expected) if expected == found => Ok(()),
+            Some(expected) if expected.eq_ignore_ascii_case(found.name()) => Ok(()),
             Some(expected) => {
+                let found = found.name().to_uppercase();
                 let remark = format!(
                     "TopicMessageType validate failed, the expected type is {expected}, but actual type is {found}"
                 );
