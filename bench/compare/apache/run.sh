@@ -54,7 +54,7 @@ alive() {
     local pid_file=$1 pid
     [[ -f $pid_file ]] || return 1
     pid=$(<"$pid_file")
-    [[ -r /proc/$pid/cmdline ]] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q 'org\.apache\.rocketmq\.'
+    [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") == *org.apache.rocketmq.* ]]
 }
 
 # Asks the NameServer for the route of TBW102, the template of all auto-created topics: who finds it can produce.
@@ -140,7 +140,12 @@ launch() {
         -Duser.home="$dir" -Drmq.logback.configurationFile="$dir/conf/rmq.$name.logback.xml" \
         -cp "$lib/*" "$main" -c "$dir/conf/$name.conf" \
         >>"$dir/logs/$name.out" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
-    echo $! >"$dir/$name.pid"
+    local pid=$!
+    echo "$pid" >"$dir/$name.pid"
+    # Until it has become Java it is this script's copy, which alive would take for a stranger.
+    until alive "$dir/$name.pid" || ! kill -0 "$pid" 2>/dev/null; do
+        sleep 0.01
+    done
 }
 
 # Makes the folders of an installation and prints where it is.
