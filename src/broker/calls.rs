@@ -17,7 +17,7 @@ use proto::reply::{RequestHead, ResponseHead, write_request, write_response};
 use runtime::ConnectionId;
 use runtime::clock::Now;
 
-use super::dispatch::{Handled, answer, refuse};
+use super::dispatch::{Handled, answer_body, refuse};
 use super::limits::{CALL_BYTES_MAX, CALLS_MAX};
 use super::{Asker, Broker, Flow, Onward, Refusal};
 use crate::net::outbox::Outboxes;
@@ -267,9 +267,7 @@ impl Broker {
         }
         if status.left == 0 {
             let status = self.calls.statuses.remove(&id).expect("it was there");
-            let mut body = Vec::new();
-            status.table.write(&mut body);
-            answer(&status.asker, response::SUCCESS, None, None, &body, outboxes);
+            answer_body(&status.asker, |body| status.table.write(body), outboxes);
         }
     }
 

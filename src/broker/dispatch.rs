@@ -308,6 +308,17 @@ pub(super) fn refuse(asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) 
     answer(asker, refusal.code, Some(&refusal.remark), ext, &[], outboxes);
 }
 
+/// Answers a request with success and a body, if anybody waits.
+pub(super) fn answer_body(
+    asker: &Asker,
+    write: impl FnOnce(&mut Vec<u8>),
+    outboxes: &mut Outboxes,
+) {
+    let mut body = Vec::new();
+    write(&mut body);
+    answer(asker, response::SUCCESS, None, None, &body, outboxes);
+}
+
 /// Answers a request, if anybody waits.
 pub(super) fn answer(
     asker: &Asker,

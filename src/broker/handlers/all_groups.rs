@@ -54,9 +54,7 @@ impl Broker {
             queues.insert(queue as i32, wire(offset));
             table.group_topic_map.entry(group.to_string()).or_default().insert(topic.to_string());
         }
-        let mut body = Vec::new();
-        table.write(&mut body);
-        answer_table(asker, &body, outboxes)
+        answer_table(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn broker_consume_stats(
@@ -122,9 +120,7 @@ impl Broker {
             all.asked = Some(Arc::clone(&question));
             return self.ask_all(asker, Question::Queues(question), Then::AllStats(all));
         }
-        let mut body = Vec::new();
-        all.told.write(&mut body);
-        answer_table(asker, &body, outboxes)
+        answer_table(asker, |body| all.told.write(body), outboxes)
     }
 
     /// How far one group is, is there.

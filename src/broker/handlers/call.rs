@@ -15,7 +15,7 @@ use proto::version;
 use runtime::clock::Now;
 
 use super::super::calls::{CALL_MS, Called, Calling, STATUS_MS};
-use super::super::dispatch::{Handled, Stop, here};
+use super::super::dispatch::{Handled, Stop, answer_body, here};
 use super::super::limits::PARKED_REQUESTS_MAX;
 use super::super::parked::Request;
 use super::super::{Asker, Broker, Onward, Refusal};
@@ -178,9 +178,11 @@ impl Broker {
         let is_asked = |id: &str| only.as_deref().is_none_or(|only| only == id);
         let members: Vec<_> = members.into_iter().filter(|(_, id, _)| is_asked(id)).collect();
         if members.is_empty() {
-            let mut body = Vec::new();
-            proto::body::GetConsumerStatusBody::default().write(&mut body);
-            super::super::dispatch::answer(asker, response::SUCCESS, None, None, &body, outboxes);
+            answer_body(
+                asker,
+                |body| proto::body::GetConsumerStatusBody::default().write(body),
+                outboxes,
+            );
             return Ok(());
         }
         self.check_calls(members.len())?;

@@ -11,7 +11,7 @@ use proto::code::response;
 use proto::command::Command;
 use proto::header::BrokerStatsHeader;
 
-use super::super::dispatch::{Handled, answer};
+use super::super::dispatch::{Handled, answer, answer_body};
 use super::super::inquiry::{Counted, Part, Question};
 use super::super::{Asker, Broker, Refusal};
 use super::Then;
@@ -80,9 +80,7 @@ impl Broker {
         let item = |index: usize| item(courses.iter().map(|spans| spans[index]), is_size);
         let data =
             BrokerStatsData { stats_minute: item(0), stats_hour: item(1), stats_day: item(2) };
-        let mut body = Vec::new();
-        data.write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(asker, |body| data.write(body), outboxes);
         Ok(())
     }
 

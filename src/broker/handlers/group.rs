@@ -13,7 +13,7 @@ use proto::header::{DeleteGroupHeader, GroupHeader};
 use proto::names;
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop, answer};
+use super::super::dispatch::{Handled, Stop, answer_body};
 use super::super::inquiry::Question;
 use super::super::limits::QUEUES_PER_TOPIC_MAX;
 use super::super::{Asker, Broker, Refusal};
@@ -119,9 +119,7 @@ impl Broker {
             subscription_group_table: groups.collect(),
             forbidden_table: self.forbidden_table(),
         };
-        let mut body = Vec::new();
-        table.write(&mut body);
-        super::answer_table(asker, &body, outboxes)
+        super::answer_table(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn group_config(
@@ -139,9 +137,7 @@ impl Broker {
             let remark = "No group in this broker";
             return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark).into());
         };
-        let mut body = Vec::new();
-        config.write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(asker, |body| config.write(body), outboxes);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use proto::body::{LockBatchRequestBody, LockBatchResponseBody};
 use proto::code::response;
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, answer};
+use super::super::dispatch::{Handled, answer, answer_body};
 use super::super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
 
@@ -25,9 +25,7 @@ impl Broker {
         let held = self.locks.lock(now.monotonic_ms(), group, client, wanted.mq_set.iter());
         let lock_ok_mq_set = held.into_iter().cloned().collect();
         self.copy_locks(group);
-        let mut body = Vec::new();
-        LockBatchResponseBody { lock_ok_mq_set }.write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(asker, |body| LockBatchResponseBody { lock_ok_mq_set }.write(body), outboxes);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use proto::header::{QueryConsumeQueueHeader, QueryMessageHeader, ViewMessageHead
 use proto::ids::{LogOffset, Position};
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop, answer, here};
+use super::super::dispatch::{Handled, Stop, answer, answer_body, here};
 use super::super::limits::{ENTRIES_PER_ANSWER_MAX, QUERY_BYTES_MAX};
 use super::super::membership::Subscription;
 use super::super::parked::Request;
@@ -188,9 +188,7 @@ impl Broker {
             }
         });
         question.body.queue_data = data.collect();
-        let mut body = Vec::new();
-        question.body.write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(asker, |body| question.body.write(body), outboxes);
         Ok(true)
     }
 }

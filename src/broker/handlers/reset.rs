@@ -17,7 +17,7 @@ use proto::reply::{RequestHead, write_request};
 use proto::version;
 use runtime::ConnectionId;
 
-use super::super::dispatch::{Handled, Stop, answer};
+use super::super::dispatch::{Handled, Stop, answer_body};
 use super::super::inquiry::{CloneOffsets, Question, QueueFacts, ResetOffsets, Target};
 use super::super::{Asker, Broker, Refusal};
 use super::Then;
@@ -171,9 +171,7 @@ impl Broker {
                 write_request(outbox.bytes(), Encoding::Json, &head, Some(&ext), &told);
             }
         }
-        let mut body = Vec::new();
-        all.write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(asker, |body| all.write(body), outboxes);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use proto::header::{
 };
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop, answer};
+use super::super::dispatch::{Handled, Stop, answer, answer_body};
 use super::super::inquiry::{
     Part, Question, QueueFacts, QueueQuestion, ResetOffsets, Times, names_in, queues_in,
 };
@@ -246,9 +246,7 @@ impl Broker {
         let topics: Vec<_> = topics.iter().filter_map(count).collect();
         check_count(&topics)?;
         if topics.is_empty() {
-            let mut body = Vec::new();
-            ConsumeStats::default().write(&mut body);
-            answer(asker, response::SUCCESS, None, None, &body, outboxes);
+            answer_body(asker, |body| ConsumeStats::default().write(body), outboxes);
             return Ok(());
         }
         let question = QueueQuestion { group: Arc::clone(group), topics, times: Times::Consumed };
@@ -372,10 +370,14 @@ impl Broker {
             let is_ahead = compare.get(&queue).is_some_and(|offset| lowest > *offset);
             (queue as i32, if is_ahead { i64::MAX } else { wire(lowest) })
         });
-        let mut body = Vec::new();
-        QueryCorrectionOffsetBody { correction_offsets: correction_offsets.collect() }
-            .write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(
+            asker,
+            |body| {
+                QueryCorrectionOffsetBody { correction_offsets: correction_offsets.collect() }
+                    .write(body)
+            },
+            outboxes,
+        );
         Ok(())
     }
 

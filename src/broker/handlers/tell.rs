@@ -16,7 +16,7 @@ use proto::header::{ConsumerHeader, GroupHeader, ProducerHeader, TopicHeader};
 use proto::limits::FRAME_BYTES_MAX;
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, answer};
+use super::super::dispatch::{Handled, answer, answer_body};
 use super::super::membership::Client;
 use super::super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
@@ -38,9 +38,7 @@ impl Broker {
             topic_config_table: topics.collect(),
             ..TopicConfigAndMappingSerializeWrapper::default()
         };
-        let mut body = Vec::new();
-        table.write(&mut body);
-        answer_table(asker, &body, outboxes)
+        answer_table(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn topic_config(
@@ -55,9 +53,11 @@ impl Broker {
             let remark = format!("No topic in this broker. topic: {name}");
             return Err(Refusal::new(response::TOPIC_NOT_EXIST, remark).into());
         };
-        let mut body = Vec::new();
-        TopicConfigAndQueueMapping::from(topic.config.clone()).write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(
+            asker,
+            |body| TopicConfigAndQueueMapping::from(topic.config.clone()).write(body),
+            outboxes,
+        );
         Ok(())
     }
 
@@ -70,9 +70,11 @@ impl Broker {
         let names = self.catalog.topics().map(|it| &*it.config.topic_name);
         let own = names.filter(|name| self.is_system_topic(name));
         let all = own.chain(proto::names::SYSTEM_TOPICS).map(str::to_owned);
-        let mut body = Vec::new();
-        TopicList { broker_addr: None, topic_list: all.collect() }.write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(
+            asker,
+            |body| TopicList { broker_addr: None, topic_list: all.collect() }.write(body),
+            outboxes,
+        );
         Ok(())
     }
 
@@ -100,9 +102,7 @@ impl Broker {
                 .map(|it| (it.data.topic.clone(), it.data.clone()))
                 .collect(),
         };
-        let mut body = Vec::new();
-        found.write(&mut body);
-        answer_table(asker, &body, outboxes)
+        answer_table(asker, |body| found.write(body), outboxes)
     }
 
     pub(in crate::broker) fn producer_connections(
@@ -119,9 +119,7 @@ impl Broker {
             let remark = format!("the producer group[{name}] not exist");
             return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
         }
-        let mut body = Vec::new();
-        ProducerConnection { connection_set }.write(&mut body);
-        answer_table(asker, &body, outboxes)
+        answer_table(asker, |body| ProducerConnection { connection_set }.write(body), outboxes)
     }
 
     pub(in crate::broker) fn all_producers(
@@ -143,9 +141,7 @@ impl Broker {
                 version: client.version,
             });
         }
-        let mut body = Vec::new();
-        table.write(&mut body);
-        answer_table(asker, &body, outboxes)
+        answer_table(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn subscription_of(
@@ -164,9 +160,7 @@ impl Broker {
             group: Some(group),
             topic,
         };
-        let mut body = Vec::new();
-        found.write(&mut body);
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
+        answer_body(asker, |body| found.write(body), outboxes);
         Ok(())
     }
 }
@@ -181,8 +175,14 @@ fn connection_of(client: &Client) -> Connection {
 }
 
 /// Answers with a whole table, if a frame can hold it.
-pub(super) fn answer_table(asker: &Asker, body: &[u8], outboxes: &mut Outboxes) -> Handled {
-    answer_table_with(asker, None, body, outboxes)
+pub(super) fn answer_table(
+    asker: &Asker,
+    write: impl FnOnce(&mut Vec<u8>),
+    outboxes: &mut Outboxes,
+) -> Handled {
+    let mut body = Vec::new();
+    write(&mut body);
+    answer_table_with(asker, None, &body, outboxes)
 }
 
 /// The same with fields, which are few.
