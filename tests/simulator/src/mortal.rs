@@ -172,8 +172,12 @@ impl Mortal {
         }
     }
 
-    /// Something that was stored and neither came nor is dropped with its topic.
+    /// Something that was stored and neither came nor is dropped with its topic. Who reads nothing more in this
+    /// life of the broker has not seen what came.
     pub fn awaited(&self) -> Option<u32> {
+        if self.is_stuck {
+            return None;
+        }
         let is_missed = |coming: &Coming| {
             coming.of == self.topics && coming.what == (What::Timer { is_stored: true })
         };
