@@ -5,8 +5,9 @@
 //! 2 it cannot be read at all.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,13 +17,17 @@ use engine::commitlog::{Kind, LogShape, PREFIX_BYTES, Prefix};
 use proto::ids::{LogOffset, OffsetMessageId, Position, ShardIndex};
 use proto::properties;
 use proto::record::Record;
-use runtime::file::{FileLock, SystemFiles};
+use runtime::file::{FileLock, ReadOnlyFiles};
 
 use crate::server::recovery::Replayed;
-use crate::server::store::{self, Inspected, StoreError, segment_path};
+use crate::server::store::{self, Inspected, StoreError, segment_path, shard_directory};
 
 /// Flags of `ringmq inspect`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if the store is whole, 1 if something in it is damaged or what \
+                        was asked for is not in it, 2 if it cannot be read or the command line is wrong."
+)]
 pub struct InspectFlags {
     /// Directory of the store
     #[arg(long, value_name = "DIR", default_value = "./ringmq-store", global = true)]
@@ -59,6 +64,9 @@ enum What {
     },
 }
 
+/// Damaged bytes that are looked at, whether they were a filler: padding to a block or a segment's end.
+const FILLER_BYTES_MAX: u64 = 64 << 20;
+
 /// Nothing was wrong.
 const WHOLE: u8 = 0;
 /// Something is damaged, or not there.
@@ -79,25 +87,46 @@ pub fn run(flags: &InspectFlags) -> ExitCode {
 }
 
 fn inspect(flags: &InspectFlags) -> Result<u8, String> {
-    let lock_path = flags.store.join("LOCK");
-    if !lock_path.exists() {
+    if !flags.store.join("STORE").exists() && !shard_directory(&flags.store, 0).exists() {
         return Err(format!(
-            "{} is no store: it has no file LOCK; name the directory with --store",
+            "{} is no store: it has no file STORE; name the directory with --store",
             flags.store.display()
         ));
     }
-    let _lock = FileLock::take(&lock_path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => format!(
-            "the store {} is in use by process {error}; stop that process first",
-            flags.store.display()
-        ),
-        _ => format!("lock {}: {error}", lock_path.display()),
-    })?;
+    let _lock = lock(&flags.store)?;
     match &flags.what {
         What::Verify => verify(&flags.store),
         What::Position { position } => explain(&flags.store, position),
         What::Queue { topic, queue } => queue_of(&flags.store, topic, *queue),
         What::Segment { name, shard } => segment(&flags.store, name, *shard),
+    }
+}
+
+/// The store's lock, if it can be had; in a copy it may be missing, or not be writable.
+fn lock(store: &Path) -> Result<Option<FileLock>, String> {
+    let path = store.join("LOCK");
+    // Not made where it is missing: nothing is changed.
+    let missing = || std::io::Error::new(ErrorKind::NotFound, "it is missing");
+    let taken = if path.exists() { FileLock::take(&path) } else { Err(missing()) };
+    let taken = taken.or_else(|error| match error.kind() {
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            FileLock::take_unwritten(&path)
+        }
+        _ => Err(error),
+    });
+    match taken {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(format!(
+            "the store {} is in use by process {error}; stop that process first",
+            store.display()
+        )),
+        Err(error) => {
+            eprintln!(
+                "ringmq: {}: {error}; read without the lock: no process must run on this store meanwhile",
+                path.display()
+            );
+            Ok(None)
+        }
     }
 }
 
@@ -108,7 +137,7 @@ fn read(
 ) -> Result<Inspected, StoreError> {
     let is_watched = std::io::stderr().is_terminal();
     let (begun, mut told) = (Instant::now(), Instant::now());
-    let inspected = store::inspect(&SystemFiles, directory, |shape, shard, found| {
+    let inspected = store::inspect(&ReadOnlyFiles, directory, |shape, shard, found| {
         if is_watched
             && told.elapsed() > Duration::from_millis(200)
             && let Replayed::Record { offset, .. } = &found
@@ -220,7 +249,7 @@ fn verify(directory: &Path) -> Result<u8, String> {
             shard.start, end.end, shard.lives
         );
         counts.remove(&number).unwrap_or_default().print();
-        if end.clean {
+        if end.clean || shard.ended.is_some() {
             println!("  stopped cleanly");
         } else if end.dirty_end > end.end {
             println!(
@@ -234,14 +263,21 @@ fn verify(directory: &Path) -> Result<u8, String> {
     }
     for (shard, range) in &damage {
         let segment = range.start / inspected.shape.segment_bytes * inspected.shape.segment_bytes;
+        let path = segment_path(&inspected.shards[*shard].directory, segment);
         println!(
-            "DAMAGED: shard {shard}, log offsets {}..{} ({} bytes), in {} from byte {}",
+            "DAMAGED: shard {shard}, log offsets {}..{} ({} bytes), in {} from byte {}{}",
             range.start,
             range.end,
             range.end - range.start,
-            segment_path(&inspected.shards[*shard].directory, segment).display(),
-            range.start - segment
+            path.display(),
+            range.start - segment,
+            if is_filler(&path, segment, range) { ": a filler, no message was in it" } else { "" }
         );
+    }
+    let mut short_segments = 0;
+    for file in inspected.shards.iter().flat_map(|shard| &shard.short) {
+        short_segments += 1;
+        println!("DAMAGED: {}: {}", file.path.display(), file.reason);
     }
     let mut damaged_files = 0;
     for file in inspected.shards.iter().flat_map(|shard| &shard.damaged) {
@@ -256,18 +292,41 @@ fn verify(directory: &Path) -> Result<u8, String> {
     for ((topic, queue), state) in &queues {
         // What was before the oldest segment was removed, not lost.
         for gone in state.gone.iter().filter(|gone| gone.start > 0 || log_starts_at_0) {
-            println!("GONE: topic {topic}, queue {queue}, offsets {}..{}", gone.start, gone.end);
+            println!("GONE: topic {topic}, queue {queue}, {}", offsets_of(gone));
         }
     }
-    if damage.is_empty() {
+    if damage.is_empty() && short_segments == 0 {
         println!("{}", if damaged_files == 0 { "whole" } else { "the log is whole" });
         return Ok(if damaged_files == 0 { WHOLE } else { DAMAGED });
     }
     println!(
         "{} damaged places. The broker serves what is whole and leaves these out; to get them back, restore the segment from a copy",
-        damage.len()
+        damage.len() + short_segments
     );
     Ok(DAMAGED)
+}
+
+/// Queue offsets, as an operator reads them.
+fn offsets_of(gone: &Range<u64>) -> String {
+    let count = gone.end - gone.start;
+    let messages = if count == 1 { "message" } else { "messages" };
+    format!("offsets {} to {} ({count} {messages})", gone.start, gone.end - 1)
+}
+
+/// Whether damaged bytes of a segment were a filler: its prefix still says so, and behind it are zeros,
+/// which a message has none of.
+fn is_filler(path: &Path, segment: u64, range: &Range<u64>) -> bool {
+    let size = range.end - range.start;
+    if size > FILLER_BYTES_MAX {
+        return false;
+    }
+    let mut bytes = vec![0; usize::try_from(size).expect("seen above")];
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.read_exact_at(&mut bytes, range.start - segment));
+    let Some((head, rest)) = bytes.split_at_checked(PREFIX_BYTES) else { return false };
+    read.is_ok()
+        && Prefix::read(head).is_some_and(|prefix| prefix.kind == Kind::Filler)
+        && rest.iter().all(|byte| *byte == 0)
 }
 
 fn parse_position(text: &str) -> Result<Position, String> {
@@ -304,8 +363,11 @@ fn explain(directory: &Path, position: &str) -> Result<u8, String> {
     })
     .map_err(|error| error.to_string())?;
     let (code, text) = answer.unwrap_or_else(|| {
-        let end = inspected.shards.get(wanted_shard).map_or(0, |shard| shard.end.end);
-        (DAMAGED, format!("nothing: the log of shard {wanted_shard} ends at {end}"))
+        let text = match inspected.shards.get(wanted_shard) {
+            Some(shard) => format!("the log of shard {wanted_shard} ends at {}", shard.end.end),
+            None => format!("there is no shard {wanted_shard}"),
+        };
+        (DAMAGED, format!("nothing: {text}"))
     });
     println!("{text}");
     Ok(code)
@@ -373,9 +435,33 @@ fn queue_of(directory: &Path, topic: &str, queue: i32) -> Result<u8, String> {
         state.count, state.next
     );
     for gone in &state.gone {
-        println!("GONE: offsets {}..{}", gone.start, gone.end);
+        println!("GONE: {}", offsets_of(gone));
     }
     Ok(if state.gone.is_empty() { WHOLE } else { DAMAGED })
+}
+
+/// Refuses a segment that is not there, before the whole log is read.
+fn check_segment(store: &Path, shard: usize, first: u64) -> Result<(), String> {
+    let is_there = |shard| shard_directory(store, shard).is_dir();
+    let Some(number) = u16::try_from(shard).ok().filter(|shard| is_there(*shard)) else {
+        let count = (0..256).take_while(|shard| is_there(*shard)).count();
+        return Err(format!("there is no shard {shard}; there are {count}, numbered from 0"));
+    };
+    let directory = shard_directory(store, number);
+    if segment_path(&directory, first).is_file() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(&directory);
+    let entries = entries.map_err(|error| format!("list {}: {error}", directory.display()))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_segment = |name: &String| name.len() == 20 && name.parse::<u64>().is_ok();
+    let mut names: Vec<_> = names.filter(is_segment).collect();
+    names.sort_unstable();
+    let there = match (names.first(), names.last()) {
+        (Some(first), Some(last)) => format!("there are {}, {first} to {last}", names.len()),
+        _ => "there is none".to_owned(),
+    };
+    Err(format!("there is no segment {first:020} in shard {shard}; {there}"))
 }
 
 fn segment(directory: &Path, name: &str, wanted_shard: usize) -> Result<u8, String> {
@@ -387,6 +473,7 @@ fn segment(directory: &Path, name: &str, wanted_shard: usize) -> Result<u8, Stri
         .ok_or_else(|| {
             format!("{name} is no segment: its name is the log offset it begins with")
         })?;
+    check_segment(directory, wanted_shard, first)?;
     let mut counts = Counts::default();
     let mut damage = Vec::new();
     let inspected = read(directory, |shape, shard, found| {

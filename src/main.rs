@@ -8,6 +8,9 @@ use ringmq::config::{self, Command, Config, Effective, Flags, Notice, Place, che
 use ringmq::server::name_server_thread;
 use ringmq::{inspect, ping, server};
 
+/// Lines of the log that wait to be written, at the most; more are left out.
+const LOG_LINES_MAX: usize = 16_384;
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let invocation = match flags.command {
@@ -34,9 +37,14 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE, // nobody reads it
         };
     }
+    // Whoever reads stderr may be slow, and a file of it on a disk that others use slower: cores do not wait for it.
+    let (writer, written) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES_MAX)
+        .thread_name("log")
+        .finish(std::io::stderr());
     tracing_subscriber::fmt()
         .with_max_level(config.log_level())
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // Colours in a file or in the journal are noise that no search finds its way through.
         .with_ansi(is_coloured())
         .with_target(false)
@@ -46,6 +54,7 @@ fn main() -> ExitCode {
         Config::Server(config) => server::run(*config),
         Config::Namesrv(config) => name_server_thread::run(config.name_server, config.http_address),
     };
+    drop(written); // all of the log, then the last word
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,8 +9,9 @@ use std::path::Path;
 use proto::ids::Position;
 use support::{Client, Server, records, write_config};
 
-/// Shards and cores.
-const SIZES: [(&str, &str); 4] = [("1", "1"), ("2", "2"), ("5", "2"), ("3", "3")];
+/// Shards, cores, and how long a core without work looks for some before it sleeps, µs.
+const SIZES: [(&str, &str, u32); 5] =
+    [("1", "1", 0), ("2", "2", 0), ("5", "2", 0), ("3", "3", 0), ("3", "2", 200)];
 
 /// Connections, more than there are cores: each is on another core than its neighbour.
 const CONNECTIONS: usize = 6;
@@ -22,8 +23,17 @@ const QUEUES: i32 = 7;
 const MESSAGES: i64 = 20;
 
 fn start(directory: &Path, name: &str, shards: &str, cores: &str) -> Server {
+    start_spinning(directory, name, (shards, cores, 0))
+}
+
+fn start_spinning(
+    directory: &Path,
+    name: &str,
+    (shards, cores, spin_us): (&str, &str, u32),
+) -> Server {
     // A delay that a test can wait for.
-    let config = write_config(directory, 16 << 20, "messageDelayLevel = 1s 1s 1s");
+    let lines = format!("messageDelayLevel = 1s 1s 1s\nringmqSpinMicros = {spin_us}");
+    let config = write_config(directory, 16 << 20, &lines);
     let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
     Server::start(&directory.join(name), &flags)
 }
@@ -175,15 +185,17 @@ fn play(server: &Server) -> String {
 fn any_number_of_cores_answers_like_one() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let mut expected: Option<String> = None;
-    for (shards, cores) in SIZES {
-        let server = start(directory.path(), &format!("store-{shards}-{cores}"), shards, cores);
+    for size in SIZES {
+        let (shards, cores, spin_us) = size;
+        let name = format!("store-{shards}-{cores}-{spin_us}");
+        let server = start_spinning(directory.path(), &name, size);
         let transcript = play(&server);
         server.stop();
         let expected = expected.get_or_insert_with(|| transcript.clone());
         for (found, expected) in transcript.lines().zip(expected.lines()) {
-            assert_eq!(found, expected, "{shards} shards on {cores} cores");
+            assert_eq!(found, expected, "{size:?}");
         }
-        assert_eq!(transcript.len(), expected.len(), "{shards} shards on {cores} cores");
+        assert_eq!(transcript.len(), expected.len(), "{size:?}");
     }
     let transcript = expected.expect("played");
     assert!(transcript.contains(r#"(19, "made 6 19")"#), "the script did something:\n{transcript}");

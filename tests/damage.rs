@@ -54,6 +54,7 @@ struct Stored {
 struct Whole {
     folder: tempfile::TempDir,
     flags: Vec<String>,
+    stop: Stop,
     records: Vec<Stored>,
     end: u64,
 }
@@ -70,7 +71,7 @@ impl Whole {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let config = write_config(folder.path(), SEGMENT_BYTES, "");
         let flags = ["-c", &config, "--log-level", "info"].map(str::to_owned).to_vec();
-        let mut whole = Whole { folder, flags, records: Vec::new(), end: 0 };
+        let mut whole = Whole { folder, flags, stop, records: Vec::new(), end: 0 };
         let store = whole.store();
         let server = whole.start(&store).expect("a new store");
         let mut client = Client::connect(server.broker);
@@ -239,7 +240,7 @@ fn read_all(server: &Server) -> BTreeMap<(i32, i64), Message> {
 enum Expected {
     /// No checksum covers what was changed.
     Unharmed,
-    /// Later records know that the place was durable: these messages are gone, and it is said.
+    /// The place is known to be durable: these messages are gone, and it is said.
     Gone(BTreeSet<(i32, i64)>),
     /// As if it had been in flight: everything from here on may be cut.
     Cut(u64),
@@ -255,11 +256,13 @@ impl Whole {
         let Some(first) = hit.first().map(|it| it.checked.start) else {
             return Expected::Unharmed;
         };
-        let is_known = self.records.iter().any(|it| {
-            it.checked.start > first
-                && it.durable > first
-                && !hit.iter().any(|hit| hit.checked.start == it.checked.start)
-        });
+        // After a clean stop it is known where the log ended.
+        let is_known = self.stop == Stop::Clean
+            || self.records.iter().any(|it| {
+                it.checked.start > first
+                    && it.durable > first
+                    && !hit.iter().any(|hit| hit.checked.start == it.checked.start)
+            });
         match is_known {
             true => Expected::Gone(hit.iter().filter_map(|it| Some(it.message?.0)).collect()),
             false => Expected::Cut(first),
@@ -283,6 +286,9 @@ impl Whole {
             Expected::Unharmed => assert!(code == 0 && text.ends_with("whole\n"), "{what}: {text}"),
             Expected::Gone(_) => {
                 assert_eq!(code, 1, "{what}: {text}");
+                let is_called_whole =
+                    text.contains("never acknowledged") || text.ends_with("whole\n");
+                assert!(self.stop == Stop::Killed || !is_called_whole, "{what}: {text}");
                 assert!(names_a_range_at(&text, changed), "{what} at {changed:?}: {text}");
             }
             Expected::Cut(_) => assert!(code == 0 || code == 1, "{what}: {text}"),
@@ -291,8 +297,11 @@ impl Whole {
             .start(copy)
             .unwrap_or_else(|code| panic!("{what}: refused with {code}: {}", self.said()));
         let served = read_all(&server);
-        let said = self.said();
         self.compare(&expected, &served, what);
+        self.goes_on(&server, &served);
+        // The log is whole when the process has ended.
+        server.stop();
+        let said = self.said();
         match &expected {
             Expected::Unharmed => {}
             Expected::Gone(_) => {
@@ -311,8 +320,6 @@ impl Whole {
                 assert!(is_said, "{what}: {said}");
             }
         }
-        self.goes_on(&server, &served);
-        server.stop();
     }
 
     fn compare(&self, expected: &Expected, served: &BTreeMap<(i32, i64), Message>, what: &str) {
@@ -481,7 +488,7 @@ fn a_missing_segment_refuses_the_start() {
     let whole = Whole::make(Stop::Clean);
     let copy = whole.copy();
     fs::remove_file(segment(&copy, 1)).expect("removed");
-    whole.refuses(&copy, "a segment is missing", &segment(&copy, 2));
+    whole.refuses(&copy, "a segment is missing", &segment(&copy, 1));
 }
 
 #[test]
@@ -623,4 +630,85 @@ fn a_long_hole_costs_only_itself() {
         changed.end += 1 << 20;
     }
     whole.check(&copy, &changed, "30 MiB are zeros");
+}
+
+/// Bytes at the end of a log that was stopped cleanly are gone: no record behind them says so.
+#[test]
+fn a_lost_tail_is_damage_after_a_clean_stop() {
+    let whole = Whole::make(Stop::Clean);
+    let last = (whole.end - 1) / SEGMENT_BYTES;
+    let open = |copy: &Path, number| {
+        let path = segment(copy, number);
+        File::options().read(true).write(true).open(path).expect("a segment")
+    };
+    let still_told = |copy: &Path, what: &str| {
+        let (code, text) = verify(copy);
+        assert!(code == 1 && text.contains("DAMAGED: shard 0, log offsets"), "{what}: {text}");
+    };
+
+    let copy = whole.copy();
+    let at = (whole.end - last * SEGMENT_BYTES) / 2 + 100;
+    open(&copy, last).set_len(at).expect("cut");
+    let (code, text) = verify(&copy);
+    let size = format!("it has {at} bytes, a segment has {SEGMENT_BYTES}");
+    assert!(code == 1 && text.contains(&size), "{text}");
+    whole.check(&copy, &(last * SEGMENT_BYTES + at..whole.end), "the last segment is cut short");
+    still_told(&copy, "the last segment is cut short");
+
+    for lost in [1 << 20, 15 << 20] {
+        let copy = whole.copy();
+        let what = format!("the last {lost} bytes are zeros");
+        let changed = whole.end - lost..whole.end;
+        for number in 0..=last {
+            let first = number * SEGMENT_BYTES;
+            let (from, to) = (changed.start.max(first), changed.end.min(first + SEGMENT_BYTES));
+            if from < to {
+                let zeros = vec![0; (to - from) as usize];
+                open(&copy, number).write_all_at(&zeros, from - first).expect("written");
+            }
+        }
+        whole.check(&copy, &changed, &what);
+        still_told(&copy, &what);
+    }
+
+    let copy = whole.copy();
+    let from = (whole.end - (64 << 10)).max(last * SEGMENT_BYTES);
+    let mut bytes = vec![0; (whole.end - from) as usize];
+    let file = open(&copy, last);
+    file.read_exact_at(&mut bytes, from - last * SEGMENT_BYTES).expect("inside the segment");
+    bytes.iter_mut().for_each(|byte| *byte ^= 0xFF);
+    file.write_all_at(&bytes, from - last * SEGMENT_BYTES).expect("written");
+    whole.check(&copy, &(from..whole.end), "the last 64 KiB are flipped");
+    still_told(&copy, "the last 64 KiB are flipped");
+}
+
+/// What a start can do without is told once.
+#[test]
+fn a_damaged_note_or_snapshot_is_told_once_and_costs_nothing() {
+    let whole = Whole::make(Stop::Clean);
+    let copy = whole.copy();
+    let entries = fs::read_dir(copy.join("shard-000")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").path());
+    let is_snapshot = |path: &PathBuf| path.to_string_lossy().contains("/snapshot-");
+    let snapshot = names.filter(is_snapshot).max().expect("two segments were filled");
+    for (path, said) in [
+        (copy.join("shard-000/CLEAN"), "where the log ended is damaged"),
+        (snapshot, "a snapshot is damaged"),
+    ] {
+        let mut bytes = fs::read(&path).expect("a small file");
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).expect("written");
+        let (code, text) = verify(&copy);
+        assert!(code == 1 && text.contains(path.to_str().expect("text")), "{text}");
+        assert!(text.ends_with("the log is whole\n"), "{text}");
+        let server = whole.start(&copy).expect("it starts");
+        whole.compare(&Expected::Unharmed, &read_all(&server), said);
+        server.stop();
+        assert!(whole.said().contains(said), "{}", whole.said());
+        let (code, text) = verify(&copy);
+        assert!(code == 0 && text.ends_with("whole\n"), "{text}");
+        whole.start(&copy).expect("it starts").stop();
+        assert!(!whole.said().contains("ERROR"), "{}", whole.said());
+    }
 }

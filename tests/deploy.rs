@@ -197,7 +197,7 @@ fn without_io_uring_the_program_ends_with_the_reason_and_the_fix() {
 
 /// Each limit that is too low, what is said, and the line of a unit that mends it.
 const LOW_LIMITS: [(&str, &str, &str); 2] = [
-    ("memlock=65536:65536", "an executor needs 512 KiB", "LimitMEMLOCK=524288"),
+    ("memlock=65536:65536", "an executor needs 512 KiB", "LimitMEMLOCK=infinity"),
     ("nofile=64:64", "make the ring of a thread", "LimitNOFILE=65536"),
 ];
 

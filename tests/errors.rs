@@ -134,6 +134,12 @@ fn changed<'a>(
     usual.iter().filter(|(key, _)| is_kept(key)).chain(changes).copied().collect()
 }
 
+/// Where a message is that was sent.
+fn position_of(reply: &Reply) -> String {
+    let id = reply.field("msgId").expect("an id");
+    i64::from_str_radix(&id[16..], 16).expect("a position").to_string()
+}
+
 fn without<'a>(fields: &[(&'a str, &'a str)], key: &str) -> Vec<(&'a str, &'a str)> {
     fields.iter().filter(|(name, _)| *name != key).copied().collect()
 }
@@ -728,9 +734,32 @@ fn messages_sent_back_are_refused() {
             let remark = format!("look message by offset failed, {offset}");
             talk.refused(36, &back(offset), b"", (1, &remark));
         }
+        // As many properties as there may be: none can be added.
+        let longest = (0..400).find_map(|less| {
+            let text = format!("PADDING\u{1}{}\u{2}", "x".repeat(32_767 - less));
+            let reply = talk.ask(310, &send("Back", &[("i", &text)]), b"x");
+            (reply.code == 0).then(|| position_of(&reply))
+        });
+        let longest = longest.expect("some are taken");
+        talk.refused(36, &changed(&back("0"), &[("offset", &longest)]), b"", (13, "properties of"));
+        // Said to have been consumed so often.
+        for times in ["-3", "-2147483648", "2147483647"] {
+            let reply = talk.ask(310, &send("Back", &[("j", times)]), b"x");
+            let position = position_of(&reply);
+            let ext = [("group", "back"), ("offset", &*position), ("delayLevel", "0")];
+            talk.granted(36, &ext, b"");
+        }
         // A position in shard 200.
         let nowhere = back("7205759403792793600");
         talk.refused(36, &nowhere, b"", (1, "its shard is not in this store"));
+        talk.granted(17, &topic("%RETRY%locked", &[("perm", "4")]), b"");
+        let locked = changed(&back("0"), &[("group", "locked")]);
+        talk.refused(
+            36,
+            &locked,
+            b"",
+            (16, "the topic[%RETRY%locked] sending message is forbidden"),
+        );
         let illegal = changed(&back("0"), &[("group", "a.b")]);
         talk.refused(36, &illegal, b"", (26, "subscription group not exist, a.b"));
     });

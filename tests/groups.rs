@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::Path;
+use std::time::Instant;
 
 use proto::body::{
     ConsumeStats, ConsumerConnection, GetConsumerStatusBody, GroupList, MessageQueue,
@@ -12,67 +13,12 @@ use proto::body::{
     TopicList, TopicStatsTable,
 };
 use proto::frame::Encoding;
+use proto::record::Record;
 use proto::reply::{ResponseHead, write_response};
-use support::{Client, Reply, Server, records, write_config};
-
-/// Shards and cores.
-const SIZES: [(&str, &str); 3] = [("1", "1"), ("3", "2"), ("2", "2")];
-
-const QUEUES: i32 = 5;
-
-const MESSAGES: i64 = 4;
-
-struct Tools {
-    clients: Vec<Client>,
-    asked: usize,
-}
+use support::tools::{MESSAGES, QUEUES, SIZES, Tools};
+use support::{Client, DEADLINE, Reply, Server, records, write_config};
 
 impl Tools {
-    fn new(server: &Server) -> Tools {
-        Tools { clients: (0..4).map(|_| Client::connect(server.broker)).collect(), asked: 0 }
-    }
-
-    /// Each request over another connection, and so through another core.
-    fn next(&mut self) -> &mut Client {
-        self.asked += 1;
-        let count = self.clients.len();
-        &mut self.clients[self.asked % count]
-    }
-
-    fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
-        self.next().ask(code, ext, body)
-    }
-
-    fn granted(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-        let reply = self.ask(code, ext, body);
-        assert_eq!(reply.code, 0, "{code} {ext:?}: {}", reply.remark);
-        reply.body
-    }
-
-    fn fill(&mut self, topic: &str) {
-        self.next().create_topic(topic, QUEUES);
-        for number in 0..MESSAGES {
-            for queue in 0..QUEUES {
-                let client = self.next();
-                client
-                    .write_send(topic, queue, format!("{queue} {number}").as_bytes())
-                    .expect("open");
-                assert_eq!(client.read().expect("an answer").code, 0);
-            }
-        }
-    }
-
-    fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) {
-        let (queue, offset) = (queue.to_string(), offset.to_string());
-        let ext = [
-            ("consumerGroup", group),
-            ("topic", topic),
-            ("queueId", &*queue),
-            ("commitOffset", &*offset),
-        ];
-        self.granted(15, &ext, &[]);
-    }
-
     fn committed(&mut self, group: &str, topic: &str) -> Vec<Option<i64>> {
         let of_queue = |queue: i32| {
             let queue = queue.to_string();
@@ -577,6 +523,13 @@ fn a_reply_is_pushed_to_who_asked_and_stored() {
         let none = tools.ask(325, &reply_fields("A\u{1}b\u{2}", topic), b"none");
         let expect = "reply message properties[REPLY_TO_CLIENT] is null";
         assert_eq!((none.code, &*none.remark), (1, expect));
+        // Delivered, and refused when it is stored: whoever replied has done its part.
+        let unstored = "REPLY_TO_CLIENT\u{1}r0\u{2}DELAY\u{1}soon\u{2}";
+        let asker = tools.next();
+        asker.write(325, &reply_fields(unstored, topic), b"unstored");
+        answer_call(&mut requesters[0], 326, 0, &[], b"");
+        let reply = asker.read().expect("an answer");
+        assert_eq!((reply.code, reply.field("msgId")), (0, Some("0")));
         // Behind what is stored without an answer.
         let asker = tools.next();
         asker.write(325, &reply_fields(text, topic), b"last");
@@ -585,6 +538,44 @@ fn a_reply_is_pushed_to_who_asked_and_stored() {
         let stored = records(&tools.next().pull(topic, 0, 0).body);
         let stored: Vec<_> = stored.iter().map(|(_, body)| String::from_utf8_lossy(body)).collect();
         assert_eq!(stored, ["reply", "reply", "reply", "refused", "gone", "none", "last"]);
+        server.stop();
+    });
+}
+
+#[test]
+fn what_is_sent_back_comes_to_all_retry_queues_of_its_group() {
+    on_each_size("messageDelayLevel = 1s", |_, start| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        tools.fill("again");
+        tools.granted(200, &[], br#"{"groupName":"many","retryQueueNums":4}"#);
+        for queue in 0..QUEUES {
+            let found = tools.next().pull("again", queue, 0).body;
+            let mut rest = &found[..];
+            while !rest.is_empty() {
+                let (record, size) = Record::decode(rest).expect("a record");
+                let position = record.fields().physic_offset.to_string();
+                let ext = [("group", "many"), ("offset", &*position), ("delayLevel", "1")];
+                tools.granted(36, &ext, &[]);
+                rest = &rest[size..];
+            }
+        }
+        let expected = i64::from(QUEUES) * MESSAGES;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let ends: Vec<_> = (0..4)
+                .map(|queue: i32| {
+                    let ext = [("topic", "%RETRY%many"), ("queueId", &*queue.to_string())];
+                    tools.ask(30, &ext, &[]).number("offset")
+                })
+                .collect();
+            if ends.iter().sum::<i64>() == expected {
+                assert!(ends.iter().all(|end| *end > 0), "each gets some: {ends:?}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{expected} are to come back: {ends:?}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         server.stop();
     });
 }

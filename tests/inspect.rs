@@ -64,6 +64,13 @@ fn a_whole_store_is_explained() {
     for arguments in [&["position", "x"][..], &["segment", "x"]] {
         assert_eq!(inspect(&store, arguments).0, 2);
     }
+    let (code, text) = inspect(&store, &["segment", "1"]);
+    let there = "there is no segment 00000000000000000001 in shard 0; there are ";
+    assert!(code == 2 && text.contains(there), "{text}");
+    let (code, text) = inspect(&store, &["segment", "0", "--shard", "7"]);
+    assert!(code == 2 && text.contains("there is no shard 7; there are 1"), "{text}");
+    let (code, text) = inspect(&store, &["--help"]);
+    assert!(code == 0 && text.contains("Exit status: 0"), "{text}");
     let (code, text) = inspect(folder.path(), &["verify"]);
     assert!(code == 2 && text.contains("is no store"), "{text}");
 }
@@ -94,7 +101,10 @@ fn a_damaged_message_is_named_and_costs_no_other() {
     let (code, text) = inspect(&store, &["verify"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("DAMAGED: shard 0, log offsets"), "{text}");
-    assert!(text.contains(&format!("GONE: topic {TOPIC}, queue 0, offsets 10..11")), "{text}");
+    assert!(
+        text.contains(&format!("GONE: topic {TOPIC}, queue 0, offsets 10 to 10 (1 message)")),
+        "{text}"
+    );
     assert!(text.contains("          49 messages"), "{text}");
     let (code, text) = inspect(&store, &["position", &id]);
     assert!(code == 1 && text.contains("damaged bytes"), "{text}");
@@ -118,4 +128,61 @@ fn a_damaged_message_is_named_and_costs_no_other() {
         assert_eq!(*found, body(*offset as u32));
     }
     server.stop();
+}
+
+#[test]
+fn a_copy_without_its_lock_is_read_and_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    fill(&store);
+    fs::remove_file(store.join("LOCK")).expect("removed");
+    let (code, text) = inspect(&store, &["verify"]);
+    assert!(code == 0 && text.contains("read without the lock"), "{text}");
+    assert!(!store.join("LOCK").exists());
+    fs::remove_file(store.join("STORE")).expect("removed");
+    let (code, text) = inspect(&store, &["verify"]);
+    assert!(code == 2 && text.contains("STORE is damaged: it is missing; restore it"), "{text}");
+}
+
+#[test]
+fn damage_of_padding_is_told_from_that_of_a_message() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    fill(&store);
+    let segment = store.join("shard-000/00000000000000000000");
+    let mut bytes = fs::read(&segment).expect("the segment");
+    // Behind the last message: the padding of the block that it ends in.
+    let needle = body(MESSAGES - 1);
+    let at = bytes.windows(needle.len()).rposition(|window| window == needle).expect("stored");
+    let block = (at + needle.len()).next_multiple_of(4096) - 4096;
+    let is_filler = |at: &usize| bytes[at + 8] == 2 && bytes[at + 4..at + 8] != [0; 4];
+    let from = (at + needle.len()).next_multiple_of(8);
+    let filler = (from..block + 4096).step_by(8).find(is_filler).expect("a lone write is padded");
+    bytes[filler + 20] ^= 1;
+    fs::write(&segment, &bytes).expect("written back");
+    let (code, text) = inspect(&store, &["verify"]);
+    assert!(code == 1 && text.contains("a filler, no message was in it"), "{text}");
+    assert!(!text.contains("GONE"), "{text}");
+}
+
+#[test]
+fn a_store_of_apache_rocketmq_is_refused_and_left_alone() {
+    for name in ["commitlog", "consumequeue", "config/topics.json"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("store");
+        fs::create_dir_all(store.join(name)).expect("a folder");
+        fs::create_dir_all(store.join("lost+found")).expect("a folder");
+        let log = folder.path().join("log");
+        let started = Server::start_logged(&store, &[], &log).map(Server::kill);
+        let code = started.map_err(|status| status.code());
+        assert_eq!(code, Err(Some(1)), "{name}");
+        let said = fs::read_to_string(&log).expect("a log");
+        let reason = format!("holds a store of Apache RocketMQ ({name})");
+        assert!(said.contains(&reason), "{said}");
+        assert!(!store.join("STORE").exists() && !store.join("LOCK").exists());
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    fs::create_dir_all(store.join("lost+found")).expect("a folder");
+    Server::start(&store, &[]).stop();
 }

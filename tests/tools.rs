@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proto::body::{
     BrokerStatsData, ConsumeStatsList, ConsumerOffsetSerializeWrapper, DataVersion,
@@ -14,59 +14,14 @@ use proto::body::{
 };
 use proto::frame::Encoding;
 use proto::reply::{RequestHead, SendRequest, write_send_request};
+use support::tools::{MESSAGES, QUEUES, SIZES, Tools};
 use support::{Client, DEADLINE, Reply, Server, write_config};
 
-/// Shards and cores.
-const SIZES: [(&str, &str); 3] = [("1", "1"), ("3", "2"), ("2", "2")];
-
-const QUEUES: i32 = 5;
-
-const MESSAGES: i64 = 4;
-
-struct Tools {
-    clients: Vec<Client>,
-    asked: usize,
-}
-
 impl Tools {
-    fn new(server: &Server) -> Tools {
-        Tools { clients: (0..4).map(|_| Client::connect(server.broker)).collect(), asked: 0 }
-    }
-
-    /// Each request over another connection, and so through another core.
-    fn next(&mut self) -> &mut Client {
-        self.asked += 1;
-        let count = self.clients.len();
-        &mut self.clients[self.asked % count]
-    }
-
-    fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
-        self.next().ask(code, ext, body)
-    }
-
-    fn granted(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-        let reply = self.ask(code, ext, body);
-        assert_eq!(reply.code, 0, "{code} {ext:?}: {}", reply.remark);
-        reply.body
-    }
-
     fn refused(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> (i32, String) {
         let reply = self.ask(code, ext, body);
         assert_ne!(reply.code, 0, "{code} {ext:?}");
         (reply.code, reply.remark)
-    }
-
-    /// Some messages in each queue.
-    fn fill(&mut self, topic: &str) {
-        self.next().create_topic(topic, QUEUES);
-        for number in 0..MESSAGES {
-            for queue in 0..QUEUES {
-                let client = self.next();
-                let body = format!("{queue} {number}");
-                client.write_send(topic, queue, body.as_bytes()).expect("open");
-                assert_eq!(client.read().expect("an answer").code, 0);
-            }
-        }
     }
 
     fn send_with(&mut self, topic: &str, queue_id: i32, properties: &str) -> Reply {
@@ -93,17 +48,6 @@ impl Tools {
         let client = self.next();
         client.write_raw(&frame);
         client.read().expect("an answer")
-    }
-
-    fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) {
-        let (queue, offset) = (queue.to_string(), offset.to_string());
-        let ext = [
-            ("consumerGroup", group),
-            ("topic", topic),
-            ("queueId", &*queue),
-            ("commitOffset", &*offset),
-        ];
-        self.granted(15, &ext, &[]);
     }
 
     fn make_group(&mut self, group: &str) {
@@ -487,6 +431,7 @@ fn changes_that_cannot_be_are_refused_whole() {
             ),
             ("traceOn=false\nlongPollingEnable=maybe", 1, "true or false is expected"),
             ("traceOn=false\nbrokerConfigPath=/x", 16, "Can not update config in black list."),
+            ("rocketmqHome=/x", 16, "Can not update config in black list."),
             ("traceOn=false\n\\u00", 1, "string2Properties error: line 2"),
         ] {
             let refused = tools.refused(25, &[], body.as_bytes());
@@ -553,6 +498,87 @@ fn a_group_that_may_not_read_a_topic_is_refused() {
 }
 
 #[test]
+fn pulls_that_wait_come_again_when_reading_is_forbidden() {
+    /// As long as a pull may be held, and longer than this test waits for its answer.
+    const LONG_MS: &str = "60000";
+    const WAIT: Duration = Duration::from_secs(50);
+    on_each_size("", |_, start, _| {
+        let server = start();
+        let mut tools = Tools::new(&server);
+        tools.fill("waited");
+        tools.make_group("g");
+        let mut member = Client::connect(server.broker);
+        assert_eq!(member.heartbeat("member", &["g"], "waited").code, 0);
+        let group = |is_enabled: bool| {
+            format!(r#"{{"groupName":"g","consumeEnable":{is_enabled}}}"#).into_bytes()
+        };
+        let topic = |perm: &'static str| {
+            [
+                ("topic", "waited"),
+                ("defaultTopic", "TBW102"),
+                ("readQueueNums", "5"),
+                ("writeQueueNums", "5"),
+                ("perm", perm),
+                ("topicFilterType", "SINGLE_TAG"),
+                ("topicSysFlag", "0"),
+                ("order", "false"),
+            ]
+        };
+        let forbid =
+            |readable: &'static str| [("group", "g"), ("topic", "waited"), ("readable", readable)];
+        let reset = [("group", "g"), ("topic", "waited"), ("isForce", "true"), ("timestamp", "0")];
+        let no = (&[][..], &b""[..]);
+        let (enabled, disabled) = (group(true), group(false));
+        // What forbids, what allows again, and what the same pull is answered meanwhile.
+        for (code, forbids, allows, then) in [
+            (200, (no.0, &*disabled), (no.0, &*enabled), 16),
+            (17, (&topic("2")[..], no.1), (&topic("6")[..], no.1), 16),
+            (25, (no.0, &b"brokerPermission=2"[..]), (no.0, &b"brokerPermission=6"[..]), 16),
+            (353, (&forbid("false")[..], no.1), (&forbid("true")[..], no.1), 16),
+            (222, (&reset[..], no.1), no, 21),
+        ] {
+            let mut waiting: Vec<_> = (0..QUEUES)
+                .map(|queue| {
+                    let mut client = Client::connect(server.broker);
+                    client.write(11, &held_pull(&queue.to_string(), LONG_MS), b"");
+                    client
+                })
+                .collect();
+            // They are held when this is answered, or see what it changed when they come.
+            let changed = Instant::now();
+            tools.granted(code, forbids.0, forbids.1);
+            for (queue, client) in waiting.iter_mut().enumerate() {
+                let found = client.read().expect("an answer").code;
+                assert!(found == 19 || found == then, "{code} queue {queue}: {found}");
+                assert!(changed.elapsed() < WAIT, "{code} queue {queue}: it was held on");
+                if found != then {
+                    client.write(11, &held_pull(&queue.to_string(), "0"), b"");
+                    assert_eq!(client.read().expect("an answer").code, then, "{code} {queue}");
+                }
+            }
+            if allows != no {
+                tools.granted(code, allows.0, allows.1);
+            }
+        }
+    });
+}
+
+/// A pull of a member from behind the messages of a queue.
+fn held_pull<'a>(queue: &'a str, suspend_ms: &'a str) -> [(&'a str, &'a str); 9] {
+    [
+        ("consumerGroup", "g"),
+        ("topic", "waited"),
+        ("queueId", queue),
+        ("queueOffset", "4"),
+        ("maxMsgNums", "32"),
+        ("sysFlag", if suspend_ms == "0" { "0" } else { "2" }),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", suspend_ms),
+        ("subVersion", "0"),
+    ]
+}
+
+#[test]
 fn messages_that_are_not_of_their_topics_type_are_refused_where_that_is_asked_for() {
     let make = |tools: &mut Tools, topic: &str, attributes: &str| {
         let ext = [
@@ -573,6 +599,7 @@ fn messages_that_are_not_of_their_topics_type_are_refused_where_that_is_asked_fo
         ("FIFO", "__SHARDINGKEY\u{1}k\u{2}"),
         ("DELAY", "DELAY\u{1}3\u{2}"),
         ("DELAY", "TIMER_DELAY_SEC\u{1}300\u{2}"),
+        ("DELAY", "__SHARDINGKEY\u{1}k\u{2}DELAY\u{1}3\u{2}"),
         ("TRANSACTION", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}p\u{2}"),
     ];
     on_each_size("enableMixedMessageType = true", |_, start, _| {

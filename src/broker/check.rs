@@ -4,11 +4,13 @@
 
 use std::net::SocketAddr;
 
+use engine::limits::CLOCK_SLACK_MS;
 use engine::shard::{Checked, DueCheck, NewMessage, Outcome, Transactions};
 use proto::code::request;
 use proto::command::FLAG_ONEWAY;
 use proto::frame::{self, Encoding, Frame};
 use proto::ids::{OffsetMessageId, Position};
+use proto::limits::PROPERTIES_BYTES_MAX;
 use proto::names;
 use proto::properties::{self, name};
 use proto::record::{Record, RecordFields};
@@ -40,8 +42,8 @@ impl Broker {
                     Ok(()) => {}
                     Err(Stop::Refuse(refusal)) => {
                         tracing::warn!(reason = refusal.remark, "checks of half messages wait");
-                        let retry_ms = now.wall_ms + engine::limits::CHECK_RETRY_MS;
-                        self.shards[owner].postpone_checks(retry_ms);
+                        let retry_ms = engine::limits::CHECK_RETRY_MS;
+                        self.shards[owner].postpone_checks(now.wall_ms, retry_ms);
                         break;
                     }
                     Err(_) => break,
@@ -76,7 +78,10 @@ impl Broker {
         if checks >= rules.checks_max || now.wall_ms.saturating_sub(stored_ms) > rules.reserved_ms {
             return self.give_up(now, owner, due, &fields);
         }
-        let own_ms = own_check_ms(fields.properties, rules.timeout_ms).filter(|_| checks == 0);
+        // Of a store time that is far ahead nothing follows: the shard knows when it was seen.
+        let is_known = stored_ms <= now.wall_ms.saturating_add(CLOCK_SLACK_MS);
+        let own_ms =
+            own_check_ms(fields.properties, rules.timeout_ms).filter(|_| checks == 0 && is_known);
         let first_ms = own_ms.map_or(0, |own_ms| stored_ms.saturating_add(own_ms));
         if first_ms > now.wall_ms {
             self.shards[owner].check_later(queue_offset, first_ms);
@@ -99,8 +104,8 @@ impl Broker {
         due: DueCheck,
         fields: &RecordFields<'_>,
     ) -> Result<(), Stop> {
-        let mut text = fields.properties.to_vec();
-        write_checks(&mut text, due.checks);
+        let mut text = Vec::new();
+        write_checks(&mut text, fields.properties, due.checks);
         let shard = &mut self.shards[owner];
         let queue = Transactions::given_up_queue(shard.index().0);
         let target = (names::TRANS_CHECK_MAX_TIME_TOPIC, queue);
@@ -137,8 +142,8 @@ impl Broker {
 
     fn check_frame(&self, half: &RecordFields<'_>, checks: u32) -> Vec<u8> {
         let text_of = |name| properties::find(half.properties, name).unwrap_or_default();
-        let mut text = half.properties.to_vec();
-        write_checks(&mut text, checks);
+        let mut text = Vec::new();
+        write_checks(&mut text, half.properties, checks);
         let queue_id = proto::text::parse_i64(text_of(name::REAL_QID)).unwrap_or(0);
         let record = RecordFields {
             topic: text_of(name::REAL_TOPIC),
@@ -200,10 +205,16 @@ impl Broker {
     }
 }
 
-/// Says in a half message's properties how often its producer was asked.
-pub(super) fn write_checks(text: &mut Vec<u8>, checks: u32) {
+/// A half message's properties, and in them how often its producer was asked, unless they are as long as they may be.
+pub(super) fn write_checks(out: &mut Vec<u8>, properties: &[u8], checks: u32) {
+    out.clear();
+    out.extend_from_slice(properties);
     if checks > 0 {
-        properties::set(text, name::TRANSACTION_CHECK_TIMES, checks.to_string().as_bytes());
+        properties::set(out, name::TRANSACTION_CHECK_TIMES, checks.to_string().as_bytes());
+    }
+    if out.len() > PROPERTIES_BYTES_MAX {
+        out.clear();
+        out.extend_from_slice(properties);
     }
 }
 

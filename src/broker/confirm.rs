@@ -37,7 +37,7 @@ impl Broker {
                         answers.write(response::SUCCESS, &confirmed);
                     }
                     Confirmed::Done { ticket } if ticket.form == form::RECALL => {
-                        let message_id = self.batch_keys[owner].pop_front().unwrap_or_default();
+                        let message_id = self.recalled_keys[owner].pop_front().unwrap_or_default();
                         answer_recall(&ticket, &message_id, &self.settings.region_id, outboxes);
                     }
                     Confirmed::Sent { ticket, .. } | Confirmed::Done { ticket } => {
@@ -78,9 +78,6 @@ impl Broker {
                     Confirmed::Sent { ticket, .. }
                     | Confirmed::Done { ticket }
                     | Confirmed::Unknown { ticket } => {
-                        if ticket.form == form::RECALL {
-                            self.batch_keys[owner].pop_front();
-                        }
                         let remark = Some("FLUSH_DISK_TIMEOUT");
                         answer_ticket(&ticket, response::SYSTEM_ERROR, remark, outboxes);
                     }

@@ -15,6 +15,7 @@ use engine::catalog::{Placement, is_deletion, is_setting};
 use engine::consumequeue::QueueKey;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use proto::names::perm;
 
 use super::Broker;
 use super::dispatch::Stop;
@@ -41,6 +42,9 @@ pub enum HomeCopy {
     Locked(Arc<str>, u64),
     /// What a group of consumers wants; `None`: it has no members any more.
     Consumers(Arc<str>, Option<GroupWants>),
+    /// Somebody may not read any more, this topic or anything: held pulls are answered, and looked at again when they
+    /// come again.
+    MayNotRead(Option<u32>),
 }
 
 /// See the module's first lines.
@@ -102,10 +106,14 @@ impl Broker {
                 if is_deletion(&payload) {
                     self.topic_is_gone(incarnation);
                 }
+                let was_readable = self.is_readable(incarnation);
                 let applied = self.catalog.replay(incarnation, &payload);
                 applied.expect("the home core encoded it");
                 if is_setting(&payload) {
                     self.settings = self.configured.with(&self.catalog);
+                }
+                if was_readable && !self.is_readable(incarnation) {
+                    self.wake_readers(Some(incarnation));
                 }
             }
             HomeCopy::Question(id, question) => self.inquiries.ask(id, question),
@@ -121,6 +129,23 @@ impl Broker {
                 self.copies.wants.insert(group, wants);
             }
             HomeCopy::Consumers(group, None) => _ = self.copies.wants.remove(&group),
+            HomeCopy::MayNotRead(topic) => self.wake_readers(topic),
+        }
+    }
+
+    /// Whether this is a topic that may be read.
+    pub(super) fn is_readable(&self, topic: u32) -> bool {
+        let found = self.catalog.topic_name(topic).and_then(|name| self.catalog.topic(name));
+        found.is_some_and(|topic| perm::readable(topic.config.perm))
+    }
+
+    /// Held pulls of a topic, or all, are answered.
+    pub(super) fn wake_readers(&mut self, topic: Option<u32>) {
+        for shard in &mut self.shards {
+            match topic {
+                Some(topic) => shard.wake_topic(topic),
+                None => shard.wake_held(),
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use engine::consumequeue::QueueKey;
 use engine::shard::{DueTimer, DueTimers, NewMessage};
+use proto::limits::PROPERTIES_BYTES_MAX;
 use proto::properties::{self, name};
 use proto::record::{Record, RecordFields};
 use runtime::clock::Now;
@@ -139,9 +140,13 @@ impl Broker {
 /// Appends the properties that a message has when its time has come (`TimerMessageStore.convert`, which means
 /// to take REAL_TOPIC and REAL_QID out and does not).
 fn write_fired_properties(fields: &RecordFields<'_>, now: Now, out: &mut Vec<u8>) {
+    let start = out.len();
     out.extend_from_slice(fields.properties);
     properties::terminate(out);
     let enqueued_ms = fields.store_timestamp.to_string();
     properties::append(out, name::TIMER_ENQUEUE_MS, enqueued_ms.as_bytes());
     properties::append(out, name::TIMER_DEQUEUE_MS, now.wall_ms.to_string().as_bytes());
+    if out.len() - start > PROPERTIES_BYTES_MAX {
+        out.truncate(start + fields.properties.len()); // it must come, with or without
+    }
 }

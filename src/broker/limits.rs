@@ -63,10 +63,6 @@ pub const LAGS_LOOKED_AT_MAX: usize = 8192;
 /// Kinds of clients (group, language, version) that figures tell of, at the most.
 pub const CLIENTS_TOLD_MAX: usize = 8192;
 
-/// Bytes of properties that the broker itself may add to a message: UNIQ_KEY, MSG_REGION, TRACE_ON,
-/// CLUSTER, REAL_TOPIC, REAL_QID.
-pub const ADDED_PROPERTIES_BYTES_MAX: usize = 1024;
-
 /// Questions by key that one core asks all shards at a time; others wait for their turn. Each may bring
 /// [`QUERY_BYTES_MAX`] from every core.
 pub const QUERIES_AT_ONCE: usize = 16;

@@ -23,7 +23,6 @@ pub mod membership;
 mod parked;
 mod places;
 mod queries;
-mod rare;
 mod refusal;
 pub mod registration;
 mod settings;
@@ -46,6 +45,7 @@ use proto::body::TopicConfig;
 use proto::frame::Encoding;
 use runtime::ConnectionId;
 use runtime::clock::Now;
+use runtime::rare::RareLine;
 
 pub use copies::HomeCopy;
 pub use refusal::{ForbiddenType, Refusal};
@@ -62,7 +62,6 @@ use locks::QueueLocks;
 use membership::Membership;
 use parked::Parked;
 use queries::Queries;
-use rare::RareLine;
 
 /// Whether the caller may go on with the connection's next frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,6 +142,9 @@ pub struct Broker {
     cold_reads_seen: u64,
     /// For each shard the keys of the batches that wait for confirmation, in the log's order.
     batch_keys: Vec<VecDeque<Vec<u8>>>,
+    /// The same of messages that are called back. Not in one line with the others, which are also answered when they are
+    /// overdue.
+    recalled_keys: Vec<VecDeque<Vec<u8>>>,
     /// Topics created or changed since the control thread was told.
     changed_topics: Vec<TopicConfig>,
     /// One was deleted since, or what the broker permits changed: they are to be told of all.
@@ -192,8 +194,8 @@ impl Broker {
         now: Now,
     ) -> Broker {
         // Producers are not back yet.
-        let first_check_ms = now.wall_ms + settings.transactions.check_interval_ms;
-        shards.iter_mut().for_each(|shard| shard.postpone_checks(first_check_ms));
+        let first_ms = settings.transactions.check_interval_ms;
+        shards.iter_mut().for_each(|shard| shard.postpone_checks(now.wall_ms, first_ms));
         let configured = Box::new(settings);
         let settings = configured.with(&catalog);
         if router.is_home() {
@@ -218,6 +220,7 @@ impl Broker {
             resets: HashMap::default(),
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
+            recalled_keys: shards.iter().map(|_| VecDeque::new()).collect(),
             changed_topics: Vec::new(),
             tells_all_topics: false,
             awaiting_registration: Vec::new(),
@@ -319,7 +322,7 @@ impl Broker {
     /// In how many ms `tick`, `deliver_due`, `fire_timers` or `check_due` have something to do; `None`: not before something
     /// happens.
     pub fn wake_in_ms(&mut self, now: Now) -> Option<u64> {
-        let due = self.shards.iter().filter_map(Shard::due_at_ms).min();
+        let due = self.shards.iter().filter_map(|shard| shard.due_at_ms(now.wall_ms)).min();
         let ticks = self.shards.iter_mut().filter_map(Shard::tick_at_ms).min();
         let silent = self.membership.wake_at_ms();
         let queries = self.queries.wake_at_ms();

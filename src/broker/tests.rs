@@ -53,12 +53,17 @@ fn opening() -> Opening {
 
 /// The shard of what was found, whose log goes on at a block and holds its last MiB in memory.
 fn opened(opening: Opening, start: u64) -> Shard {
+    opened_with(opening, start, 1 << 40)
+}
+
+/// The same, with prepared space up to there.
+fn opened_with(opening: Opening, start: u64, space_end: u64) -> Shard {
     let mut epochs = Epochs::default();
     let life = epochs.raise(start, SHAPE.block_bytes);
     let buffer = WriteBuffer::new(1 << 20, life.first).expect("memory");
     let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
     let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
-    log.space_found(1 << 40);
+    log.space_found(space_end);
     let settings = OpeningSettings {
         delays_ms: Vec::new(),
         transaction_timeout_ms: 6_000,

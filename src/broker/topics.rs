@@ -14,6 +14,7 @@ use proto::code::response;
 use proto::names::{self, perm};
 use runtime::clock::Now;
 
+use super::copies::HomeCopy;
 use super::dispatch::Stop;
 use super::limits::{AWAITING_REGISTRATION_MAX, QUEUES_PER_TOPIC_MAX};
 use super::{Broker, BrokerSettings, Refusal};
@@ -71,6 +72,7 @@ impl Broker {
         let mut payload = std::mem::take(&mut self.scratch.payload);
         let placement = self.router.place(self.catalog.topics().count() as u32);
         let registered = self.as_registered(&config);
+        let is_readable = perm::readable(config.perm);
         let put = self.catalog.put_topic(now.wall_ms, config, placement, reserved, &mut payload);
         let appended = put
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
@@ -80,6 +82,9 @@ impl Broker {
             });
         if let Ok(incarnation) = appended {
             self.copy_catalog(incarnation, &payload);
+            if !is_readable {
+                self.wake_readers(Some(incarnation)); // on other cores: when they know it
+            }
         }
         self.scratch.payload = payload;
         appended?;
@@ -262,6 +267,7 @@ impl Broker {
             let appended = self.shards[0].append_catalog(0, &payload, ticket);
             appended.expect("there was room for more");
             self.copy_catalog(0, &payload);
+            self.share(HomeCopy::MayNotRead(None));
         }
         self.scratch.payload = payload;
         Ok(is_deleted)
@@ -281,12 +287,20 @@ impl Broker {
     ) -> Result<(), Stop> {
         self.shards[0].has_room(CATALOG_BYTES_MAX)?;
         let mut payload = std::mem::take(&mut self.scratch.payload);
+        let before = self.catalog.group(&config.group_name);
+        let is_less = before.is_some_and(|before| {
+            before.consume_enable && !config.consume_enable
+                || before.consume_broadcast_enable && !config.consume_broadcast_enable
+        });
         let put = self.catalog.put_group(now.wall_ms, config, &mut payload);
         let appended = put
             .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
             .and_then(|()| self.shards[0].append_catalog(0, &payload, ticket).map_err(Stop::from));
         if appended.is_ok() {
             self.copy_catalog(0, &payload);
+            if is_less {
+                self.share(HomeCopy::MayNotRead(None));
+            }
         }
         self.scratch.payload = payload;
         appended

@@ -74,7 +74,7 @@ impl Report {
         write_settings(&mut text, "without effect", of_class(without));
         let promises = |class: &Class| matches!(class, Class::Promise(_));
         write_settings(&mut text, "not there, and not asked for", of_class(promises));
-        write_notices(&mut text, notices);
+        write_notices(&mut text, program, notices);
         write_errors(&mut text, errors);
         let verdict = match errors.len() {
             0 => format!("{program} would start with it"),
@@ -110,9 +110,14 @@ fn write_settings<'a>(text: &mut String, title: &str, settings: impl Iterator<It
     }
 }
 
-/// Those without effect stand in the list above.
-fn write_notices(text: &mut String, notices: &[Notice]) {
-    let is_further = |notice: &&Notice| !matches!(notice, Notice::WithoutEffect { .. });
+/// Keys without effect stand in the list above; a value without effect of one that has some does not.
+fn write_notices(text: &mut String, program: Program, notices: &[Notice]) {
+    let is_honoured =
+        |name| keys::find(program, name).is_some_and(|key| key.class == Class::Honoured);
+    let is_further = |notice: &&Notice| match notice {
+        Notice::WithoutEffect { key, .. } => is_honoured(key),
+        _ => true,
+    };
     let mut notices = notices.iter().filter(is_further).peekable();
     if notices.peek().is_some() {
         let _ = writeln!(text, "\nto know:");
@@ -210,6 +215,16 @@ mod tests {
              \n\
              ringmq broker would not start with it: 1 mistake\n",
         );
+    }
+
+    #[test]
+    fn a_value_without_effect_is_told() {
+        let (name, home) = (Some("node-7".to_owned()), Some("/operator".into()));
+        let host = Host { name, home, outward: None, cpus: 4, name_servers: None };
+        let (program, path) = (Program::Server, Path::new("it.conf"));
+        let report = Report::of(program, path, b"metricsExporterType=LOG", &host);
+        let expect = "to know:\n  it.conf:1: metricsExporterType = LOG has no effect: not yet";
+        assert!(report.text.contains(expect), "{}", report.text);
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub enum ConfigError {
         first: Place,
     },
     /// The value is of another type.
-    #[error("{place}: {key} = {found}: expected {expected}")]
+    #[error("{place}: {key} = {found}: expected {expected}{}", comment_advice(found))]
     WrongType {
         /// Where.
         place: Place,
@@ -113,7 +113,7 @@ pub enum ConfigError {
         expected: String,
     },
     /// The value is of the type, but too small, too large or between the steps.
-    #[error("{place}: {key} = {found}: expected {expected}")]
+    #[error("{place}: {key} = {found}: expected {expected}{}", comment_advice(found))]
     OutOfRange {
         /// Where.
         place: Place,
@@ -150,6 +150,10 @@ pub enum ConfigError {
         /// What is in its way, and the fix.
         reason: String,
     },
+}
+
+fn comment_advice(found: &str) -> &'static str {
+    if found.contains(" #") { "; a comment needs a line of its own" } else { "" }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

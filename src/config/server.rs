@@ -212,6 +212,7 @@ impl NamesrvConfig {
     /// Judges the settings together and makes plain data of them.
     pub fn resolve(mut settings: Settings, host: &Host) -> Result<Self, Vec<ConfigError>> {
         place_key_values(&mut settings, host);
+        keep_apart(&mut settings, "listenPort", "ringmqHttpPort", HTTP_PORT);
         if settings.has_errors() {
             return Err(settings.into_errors());
         }
@@ -367,24 +368,59 @@ fn name_server_settings_path(settings: &Settings) -> PathBuf {
 }
 
 fn keep_ports(settings: &mut Settings) {
-    let (broker, namesrv) = ("listenPort", "ringmqNamesrvPort");
-    if !settings.program().has_name_server() || !settings.are_good(&[broker, namesrv]) {
+    let (broker, namesrv, http) = ("listenPort", "ringmqNamesrvPort", "ringmqHttpPort");
+    if settings.program().has_name_server() {
+        keep_apart(settings, broker, namesrv, "broker and NameServer need a port each");
+        keep_apart(settings, namesrv, http, HTTP_PORT);
+    }
+    keep_apart(settings, broker, http, HTTP_PORT);
+    let (kind, host) = ("metricsExporterType", "metricsPromExporterHost");
+    if !settings.are_good(&[kind, host, "bindAddress"]) || text(settings, kind) != "PROM" {
         return;
     }
-    let port = integer(settings, broker);
-    if port == 0 || port != integer(settings, namesrv) {
+    let (exporter, listen) = (address(settings, host), address(settings, "bindAddress"));
+    let is_same = exporter == listen;
+    if !is_same && !exporter.is_unspecified() && !listen.is_unspecified() {
+        return;
+    }
+    let prometheus = "metricsPromExporterPort";
+    if settings.program().has_name_server() {
+        keep_apart(settings, namesrv, prometheus, HTTP_PORT);
+    }
+    keep_apart(settings, broker, prometheus, HTTP_PORT);
+    if !is_same {
+        // On one address it is one port, which answers both.
+        keep_apart(
+            settings,
+            http,
+            prometheus,
+            "one of two addresses holds the other, see bindAddress",
+        );
+    }
+}
+
+/// Why health and metrics cannot have the port of another listener.
+const HTTP_PORT: &str = "health and metrics need a port of their own";
+
+/// Refuses two keys of one port; 0 is any that is free.
+fn keep_apart(settings: &mut Settings, first: &'static str, second: &'static str, why: &str) {
+    if !settings.are_good(&[first, second]) {
+        return;
+    }
+    let port = integer(settings, first);
+    if port == 0 || port != integer(settings, second) {
         return;
     }
     // To be changed is what somebody set, not a default.
-    let (key, other) = match settings.get(broker) {
-        Some(_) => (broker, namesrv),
-        None => (namesrv, broker),
+    let (key, other) = match settings.get(first) {
+        Some(_) => (first, second),
+        None => (second, first),
     };
     settings.refuse(ConfigError::Conflict {
         place: settings.place(key),
         key,
         found: port.to_string(),
-        reason: format!("{other} is the same; broker and NameServer need a port each"),
+        reason: format!("{other} is the same ({}); {why}", settings.place(other)),
     });
 }
 

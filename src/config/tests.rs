@@ -298,15 +298,47 @@ fn an_address_that_clients_can_dial_is_found_or_asked_for() {
 fn ports_have_to_go_together() {
     check(
         "listenPort=9876",
-        &["broker.conf:1: listenPort = 9876: ringmqNamesrvPort is the same; broker and \
+        &["broker.conf:1: listenPort = 9876: ringmqNamesrvPort is the same (default); broker and \
            NameServer need a port each"],
     );
     check(
         "ringmqNamesrvPort=10911",
-        &["broker.conf:1: ringmqNamesrvPort = 10911: listenPort is the same; broker and \
-           NameServer need a port each"],
+        &[
+            "broker.conf:1: ringmqNamesrvPort = 10911: listenPort is the same (default); broker and \
+           NameServer need a port each",
+        ],
     );
     check("listenPort=0\nringmqNamesrvPort=0", &[]);
+    check(
+        "listenPort=8080\nringmqHttpPort=8080",
+        &[
+            "broker.conf:1: listenPort = 8080: ringmqHttpPort is the same (broker.conf:2); health and \
+           metrics need a port of their own",
+        ],
+    );
+    check(
+        "ringmqHttpPort=9876",
+        &[
+            "broker.conf:1: ringmqHttpPort = 9876: ringmqNamesrvPort is the same (default); health and \
+           metrics need a port of their own",
+        ],
+    );
+    check(
+        "metricsExporterType=PROM\nmetricsPromExporterPort=10911",
+        &[
+            "broker.conf:2: metricsPromExporterPort = 10911: listenPort is the same (default); health \
+           and metrics need a port of their own",
+        ],
+    );
+    check("metricsPromExporterPort=10911", &[]);
+    check("metricsExporterType=PROM\nringmqHttpPort=5557", &[]);
+    check(
+        "metricsExporterType=PROM\nringmqHttpPort=5557\nmetricsPromExporterHost=0.0.0.0",
+        &[
+            "broker.conf:2: ringmqHttpPort = 5557: metricsPromExporterPort is the same (default); one of \
+           two addresses holds the other, see bindAddress",
+        ],
+    );
 }
 
 #[test]

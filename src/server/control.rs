@@ -19,11 +19,11 @@ use runtime::eventfd::readable;
 use runtime::file::{SharedFiles, disk_use};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
 
-use super::messages::{ToControl, ToCore};
+use super::messages::{Lack, ToControl, ToCore};
 use super::runs::ShardPlace;
 use super::space::{self, Preparer};
-use super::supervisor;
 use super::upkeep::{self, Upkeep};
+use super::{store, supervisor};
 use crate::broker::registration::{
     BrokerIdentity, Coverage, Outcome, Registering, Registrar, RegistrationError,
     RegistrationFailure,
@@ -139,16 +139,21 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>, observed: Rc<Observed>)
     let (peers, inboxes): (Vec<_>, Vec<_>) = cores.into_iter().unzip();
     let line = |peer| CoreLine { peer: RefCell::new(peer), waiting: RefCell::default() };
     let cores = Rc::new(Cores { lines: peers.into_iter().map(line).collect() });
-    let (spaces, wanted) = local_channel::new_unbounded();
     let is_stopping = Rc::new(Cell::new(false));
-    let space = SpaceTask {
+    let space = Rc::new(SpaceTask {
         files: files.clone(),
         preparer: Preparer::new()?,
         places: parts.places.clone(),
         cores: Rc::clone(&cores),
         is_stopping: Rc::clone(&is_stopping),
-    };
-    let space = glommio::spawn_local(space.run(wanted));
+    });
+    // Each shard's by itself: one that waits for the disk must not keep another from hearing that it waits.
+    let (spaces, preparations): (Vec<_>, Vec<_>) = (0..parts.places.len())
+        .map(|shard| {
+            let (sender, wanted) = local_channel::new_unbounded();
+            (sender, glommio::spawn_local(Rc::clone(&space).run(shard, wanted)))
+        })
+        .unzip();
     let keeper = Rc::new(Keeper {
         files,
         places: parts.places,
@@ -160,7 +165,7 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>, observed: Rc<Observed>)
     let upkeep = glommio::spawn_local(Rc::clone(&keeper).run(due));
     // By itself: what waits for space must not hold back what makes some.
     let (removals, due) = local_channel::new_unbounded();
-    let removal = glommio::spawn_local(keeper.run(due));
+    let removal = glommio::spawn_local(Rc::clone(&keeper).run(due));
     let (registrations, asked) = local_channel::new_unbounded();
     let registrar =
         Registrar::new(parts.identity, parts.name_servers, parts.registration_topics_max);
@@ -177,6 +182,7 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>, observed: Rc<Observed>)
         sleep,
         stop,
         cores,
+        keeper,
         spaces,
         upkeeps,
         removals,
@@ -190,7 +196,9 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>, observed: Rc<Observed>)
     asking.cancel().await;
     // Not cancelled: a blocking call whose task is gone panics in glommio's thread.
     is_stopping.set(true);
-    space.await;
+    for preparation in preparations {
+        preparation.await;
+    }
     upkeep.await;
     removal.await;
     // Its channel is closed now: it unregisters and ends.
@@ -207,13 +215,15 @@ enum CorePhase {
     Stopped,
 }
 
-struct Dispatch<'a, F> {
+struct Dispatch<'a, S: SharedFiles> {
     inboxes: Vec<Inbox<ToControl>>,
     phases: Vec<CorePhase>,
     sleep: SleepFlag,
     stop: StopFlag,
-    cores: Rc<Cores<F>>,
-    spaces: LocalSender<(usize, std::ops::Range<u64>)>,
+    cores: Rc<Cores<S::File>>,
+    keeper: Rc<Keeper<S>>,
+    /// For each shard.
+    spaces: Vec<LocalSender<std::ops::Range<u64>>>,
     upkeeps: LocalSender<(usize, Upkeep)>,
     removals: LocalSender<(usize, Upkeep)>,
     registrations: LocalSender<Registration>,
@@ -222,7 +232,7 @@ struct Dispatch<'a, F> {
 }
 
 /// Hands the cores' requests to the tasks that serve them, until the cores have stopped.
-async fn dispatch<F>(mut this: Dispatch<'_, F>) -> io::Result<()> {
+async fn dispatch<S: SharedFiles>(mut this: Dispatch<'_, S>) -> io::Result<()> {
     loop {
         for core in 0..this.inboxes.len() {
             while let Some(message) = this.inboxes[core].pop() {
@@ -253,11 +263,11 @@ async fn dispatch<F>(mut this: Dispatch<'_, F>) -> io::Result<()> {
     }
 }
 
-impl<F> Dispatch<'_, F> {
+impl<S: SharedFiles> Dispatch<'_, S> {
     fn take(&mut self, core: usize, message: ToControl) {
         match message {
             ToControl::PrepareSpace { shard, range } => {
-                self.spaces.try_send((shard, range)).ok();
+                self.spaces[shard].try_send(range).ok();
             }
             ToControl::WriteRun { shard, slice } => {
                 self.upkeeps.try_send((shard, Upkeep::WriteRun(slice))).ok();
@@ -281,7 +291,14 @@ impl<F> Dispatch<'_, F> {
                 self.reached(core, CorePhase::Serving);
             }
             ToControl::Drained => self.reached(core, CorePhase::Drained),
-            ToControl::Stopped => self.reached(core, CorePhase::Stopped),
+            ToControl::Stopped(ends) => {
+                // Nothing else is to be done: this may block.
+                for (shard, end) in ends {
+                    let Keeper { files, places, .. } = &*self.keeper;
+                    store::mark_clean_end(files, &places[shard].directory, end);
+                }
+                self.reached(core, CorePhase::Stopped);
+            }
         }
     }
 
@@ -301,7 +318,7 @@ impl<F> Dispatch<'_, F> {
     }
 }
 
-/// Prepares space in the order asked for, and tries again while the disk is full.
+/// Prepares a shard's space in the order asked for, and tries again while the disk is full.
 struct SpaceTask<S: SharedFiles> {
     files: S,
     preparer: Preparer,
@@ -311,8 +328,8 @@ struct SpaceTask<S: SharedFiles> {
 }
 
 impl<S: SharedFiles> SpaceTask<S> {
-    async fn run(self, wanted: LocalReceiver<(usize, std::ops::Range<u64>)>) {
-        while let Some((shard, range)) = wanted.recv().await {
+    async fn run(self: Rc<Self>, shard: usize, wanted: LocalReceiver<std::ops::Range<u64>>) {
+        while let Some(range) = wanted.recv().await {
             while !self.is_stopping.get() && !self.prepare(shard, &range).await {
                 space::wait_to_retry().await;
             }
@@ -331,7 +348,8 @@ impl<S: SharedFiles> SpaceTask<S> {
             Err(error) => {
                 let directory = self.places[shard].directory.display();
                 let reason = format!("prepare space in {directory}: {error}");
-                self.cores.of_shard(shard).send(ToCore::SpaceDelayed { shard, reason });
+                let lack = Lack::of(&error);
+                self.cores.of_shard(shard).send(ToCore::SpaceDelayed { shard, lack, reason });
                 false
             }
         }

@@ -20,6 +20,7 @@ use engine::retention::Retention;
 use life::Phase;
 use runtime::clock::{Clock, Now};
 use runtime::mesh::{Inbox, Peer, SleepFlag};
+use runtime::rare::RareLine;
 use runtime::{ConnectionId, Events, ParkingRing, Reactor, ReactorConfig, Ring};
 use sockets::Stalled;
 
@@ -88,6 +89,7 @@ pub struct Core<R: Ring> {
     arrived: Vec<Arrived<R::Socket, HomeCopy>>,
     /// On the accepting core: how many connections each core has.
     connection_counts: Vec<u32>,
+    turned_away: RareLine,
     control: Peer<ToControl>,
     unsent: VecDeque<ToControl>,
     inbox: Inbox<ToCore<R::File>>,
@@ -189,6 +191,7 @@ impl<R: Ring> Core<R> {
             exchange: parts.exchange,
             arrived: Vec::new(),
             connection_counts: vec![0; core_count],
+            turned_away: RareLine::default(),
             control: parts.control,
             unsent: VecDeque::new(),
             inbox: parts.inbox,

@@ -118,7 +118,7 @@ impl<F: StoreFile> Files<F> {
             self.detach_oldest(ring)?;
         }
         let open = self.files.get_mut(&start).expect("found above");
-        let slot = ring.attach_file(open.file.try_clone()?)?.ok_or(io::ErrorKind::OutOfMemory)?;
+        let slot = ring.attach_file(&open.file)?.ok_or(io::ErrorKind::OutOfMemory)?;
         open.attached = Some(Attached { slot, used: self.uses });
         self.slots += 1;
         Ok(Some((slot, offset - start)))

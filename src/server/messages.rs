@@ -1,6 +1,7 @@
 //! What the control thread and a core tell each other, over two bounded rings. A shard goes by its
 //! number in the store.
 
+use std::io;
 use std::ops::Range;
 
 use engine::consumequeue::RunHead;
@@ -8,7 +9,9 @@ use engine::messageindex::{IndexHead, IndexWork};
 use engine::retention::DiskLook;
 use engine::shard::Slice;
 use proto::body::{DataVersion, TopicConfig};
+use runtime::probe;
 
+use super::store::CleanEnd;
 use crate::observe::{Ask, CoreFigures};
 
 /// From a core to the control thread.
@@ -68,8 +71,25 @@ pub enum ToControl {
     Serving,
     /// After a `Stop`: what the core was asked is answered. It goes on for the others' sake.
     Drained,
-    /// The core stopped: everything is on disk and sent.
-    Stopped,
+    /// The core stopped: everything is on disk and sent. By shard where its log ended, but for shards that
+    /// failed.
+    Stopped(Vec<(usize, CleanEnd)>),
+}
+
+/// What a segment cannot be made without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lack {
+    /// Room on the disk, or a disk that does as it is told.
+    Space,
+    /// A descriptor: as many files are open as RLIMIT_NOFILE allows.
+    Descriptors,
+}
+
+impl Lack {
+    /// What was missing when a preparation failed.
+    pub fn of(error: &io::Error) -> Lack {
+        if probe::is_want_of_descriptors(error) { Lack::Descriptors } else { Lack::Space }
+    }
 }
 
 /// From the control thread to a core.
@@ -88,6 +108,8 @@ pub enum ToCore<F> {
     SpaceDelayed {
         /// The shard.
         shard: usize,
+        /// What is missing.
+        lack: Lack,
         /// Why.
         reason: String,
     },
@@ -99,6 +121,13 @@ pub enum ToCore<F> {
         head: RunHead,
         /// Its file.
         file: F,
+    },
+    /// A run that was damaged could not be made again now.
+    RunDelayed {
+        /// The shard.
+        shard: usize,
+        /// Why.
+        reason: String,
     },
     /// An index file is durable.
     IndexWritten {

@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod core;
+pub mod descriptors;
 pub mod files;
 mod index;
 pub mod messages;
@@ -34,6 +35,7 @@ use runtime::{ParkingRing, ReactorConfig, memory_limit, probe, socket};
 
 use self::control::{ControlParts, Ready, StopFlag};
 use self::core::{CoreConfig, CoreParts};
+use self::descriptors::{Connections, FewerConnections};
 use self::files::ShardFiles;
 use self::name_server::files::KeptError;
 use self::name_server_thread::{BoundNameServer, LoadedNameServer, NameServerThread};
@@ -65,7 +67,7 @@ pub enum ServerError {
     #[error(transparent)]
     Kept(#[from] KeptError),
     /// A port cannot be listened on.
-    #[error("listen on {address} for {what}: {source}{}", port_advice(source))]
+    #[error("listen on {address} for {what}: {source}{}", port_advice(what, source))]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -87,17 +89,26 @@ pub enum ServerError {
     },
 }
 
-fn port_advice(source: &std::io::Error) -> &'static str {
+fn port_advice(what: &str, source: &std::io::Error) -> String {
     match source.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "; another program has the port, stop it or choose another with --broker-port and --namesrv-port"
+            let setting = match what {
+                HEALTH => "ringmqHttpPort or metricsPromExporterPort",
+                NAME_SERVER => "--namesrv-port (listenPort of ringmq namesrv)",
+                _ => "--broker-port (listenPort)",
+            };
+            format!("; another program has the port, stop it or choose another with {setting}")
         }
         std::io::ErrorKind::AddrNotAvailable => {
-            "; the address is not one of this machine's, see --listen"
+            "; the address is not one of this machine's, see --listen".to_owned()
         }
-        _ => "",
+        _ => String::new(),
     }
 }
+
+/// What is listened for, in the words of [`ServerError::Listen`].
+const HEALTH: &str = "health and metrics";
+const NAME_SERVER: &str = "the NameServer";
 
 /// Runs the server until SIGINT or SIGTERM.
 ///
@@ -113,7 +124,7 @@ pub fn run(config: ServerConfig) -> Result<(), ServerError> {
 /// # Errors
 /// As of [`run`].
 pub fn run_on<S, R>(
-    config: ServerConfig,
+    mut config: ServerConfig,
     files: S,
     make_ring: impl Fn(ReactorConfig) -> std::io::Result<R> + Clone + Send + 'static,
 ) -> Result<(), ServerError>
@@ -140,7 +151,13 @@ where
     let (control, http_addresses) = start_control(&config)?;
     supervisor::tell_opening(&config.store);
     let (lock, store) = store::open(&files, &store_settings(&config))?;
-    let name_server = name_server.map(|bound| bound.load(files.clone())).transpose()?;
+    let mut name_server = name_server.map(|bound| bound.load(files.clone())).transpose()?;
+    let allowed = limit_connections(Connections {
+        broker: config.connections_max,
+        name_server: name_server.as_ref().map_or(0, LoadedNameServer::connections_max),
+    });
+    config.connections_max = allowed.broker;
+    name_server.iter_mut().for_each(|it| it.limit_connections(allowed.name_server));
     let advertised = SocketAddr::new(config.advertise, broker_address.port());
     let settings = broker_settings(&config, advertised);
     let name_address = name_server.as_ref().map(LoadedNameServer::address);
@@ -152,6 +169,17 @@ where
     let served = serve(config, settings, seam, store, listeners, name_server, control, lines, stop);
     drop(lock);
     served
+}
+
+/// As many of these connections as the limit of open files leaves room for. To be called when the store
+/// is open: its files count.
+fn limit_connections(configured: Connections) -> Connections {
+    let Some(limit) = probe::open_files().soft else { return configured };
+    let allowed = configured.within(limit, probe::descriptors_open());
+    if allowed != configured {
+        tracing::warn!("{}", FewerConnections { limit, configured, allowed });
+    }
+    allowed
 }
 
 fn listen(ip: IpAddr, port: u16, what: &'static str) -> Result<(OwnedFd, SocketAddr), ServerError> {
@@ -169,7 +197,7 @@ fn start_control<S: SharedFiles>(
     let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
     for address in &config.http_addresses {
-        let (listener, address) = listen(address.ip(), address.port(), "health and metrics")?;
+        let (listener, address) = listen(address.ip(), address.port(), HEALTH)?;
         tracing::info!(%address, "/health/live, /health/ready and /metrics are served");
         listeners.push(listener);
         addresses.push(address);

@@ -16,9 +16,10 @@ use runtime::placement::Placement;
 use runtime::probe;
 
 use super::control::StopFlag;
+use super::descriptors::Connections;
 use super::name_server::files::KeptFiles;
 use super::name_server::{self, ConnectionLimits, Parts};
-use super::{ServerError, listen, watch_signals};
+use super::{HEALTH, NAME_SERVER, ServerError, limit_connections, listen, watch_signals};
 use crate::config::NameServerOptions;
 use crate::namesrv::Beginning;
 use crate::observe::{HealthError, HealthThread, Pulse};
@@ -60,7 +61,9 @@ pub fn run(options: NameServerOptions, http: Option<SocketAddr>) -> Result<(), S
     for warning in &report.warnings {
         tracing::warn!("{warning}");
     }
-    let name_server = BoundNameServer::listen(options)?.load(SystemFiles)?;
+    let mut name_server = BoundNameServer::listen(options)?.load(SystemFiles)?;
+    let configured = Connections { broker: 0, name_server: name_server.connections_max() };
+    name_server.limit_connections(limit_connections(configured).name_server);
     let address = name_server.address;
     let (stop, doorbell) = watch_signals()?;
     let pulse = Arc::new(Pulse::default());
@@ -82,7 +85,7 @@ fn start_health(
     doorbell: &EventFd,
 ) -> Result<HealthThread, ServerError> {
     let io_error = |source| ServerError::Io { operation: "make an eventfd", source };
-    let (listener, http) = listen(http.ip(), http.port(), "health and metrics")?;
+    let (listener, http) = listen(http.ip(), http.port(), HEALTH)?;
     tracing::info!(address = %http, "/health/live, /health/ready and /metrics are served");
     let doorbell = doorbell.try_clone().map_err(io_error)?;
     HealthThread::start(listener, address.to_string(), Arc::clone(pulse), doorbell).map_err(
@@ -99,7 +102,7 @@ impl BoundNameServer {
     /// # Errors
     /// [`ServerError::Listen`].
     pub fn listen(options: NameServerOptions) -> Result<BoundNameServer, ServerError> {
-        let (listener, address) = listen(options.listen, options.port, "the NameServer")?;
+        let (listener, address) = listen(options.listen, options.port, NAME_SERVER)?;
         Ok(BoundNameServer { options, listener, address })
     }
 
@@ -149,6 +152,16 @@ impl<S: SharedFiles> LoadedNameServer<S> {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections it takes at the most.
+    pub fn connections_max(&self) -> u32 {
+        self.limits.connections_max
+    }
+
+    /// Takes so many at the most.
+    pub fn limit_connections(&mut self, connections_max: u32) {
+        self.limits.connections_max = connections_max;
     }
 
     /// Starts its thread.

@@ -19,14 +19,15 @@ use engine::messageindex::{IndexDraft, MessageIndex};
 use engine::shard::{OpenError, Opening, OpeningSettings, SealLimits, Shard, Slice, Snapshot};
 use proto::ids::ShardIndex;
 use runtime::file::{FileSystem, OpenMode, StoreFile};
+use runtime::limits::DIRECT_ALIGNMENT;
 use runtime::{DirectBuffer, WriteBuffer};
 
 use super::index;
 use super::runs::{self, ShardPlace};
 use super::space::write_zeros;
 use super::store::{
-    FORMAT, StoreError, StoreSettings, check_segments, io_error, list_segments, read_epochs,
-    segment_path, write_epochs,
+    FORMAT, StoreError, StoreSettings, check_segments, io_error, list_segments, read_clean_end,
+    read_epochs, segment_path, short_segments, write_epochs,
 };
 use super::supervisor;
 
@@ -96,6 +97,14 @@ pub fn open_shard<F: FileSystem>(
     files.create_directory(&directory).map_err(io_error("create directory", &directory))?;
     let epochs_path = directory.join("EPOCHS");
     let mut epochs = read_epochs(files, &epochs_path)?;
+    let damaged_end = read_clean_end(files, &directory, &mut epochs)?;
+    if let Some(damaged) = &damaged_end {
+        tracing::error!(
+            file = %damaged.path.display(),
+            reason = damaged.reason,
+            "the note where the log ended is damaged; the store is opened as after a crash, damage of the log's last records would look like a torn tail"
+        );
+    }
     let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
     let start = epochs.start();
     let gone = segments.iter().take_while(|(first, _)| *first < start).count();
@@ -110,10 +119,21 @@ pub fn open_shard<F: FileSystem>(
     recovery.follow_runs()?;
     let tail = recovery.opening.unsealed_from();
     let end = recovery.replay_tail()?;
-    let Recovery { opening, runs, indexes, unwritten, safe_below, .. } = recovery;
+    for short in short_segments(shape, &segments, end.end)? {
+        let (file, reason) = (short.path.display(), short.reason);
+        tracing::error!(%file, reason, "a segment is too short; what it held is gone, the rest is served");
+    }
+    let Recovery { opening, runs, indexes, unwritten, safe_below, damaged_snapshots, .. } =
+        recovery;
     repair(files, shape, &segments, &directory, tail, &end)?;
+    let was_clean = epochs.ended().is_some() || end.clean || end.end == 0;
     let life = epochs.raise(end.end, shape.block_bytes);
     write_epochs(files, &epochs_path, &epochs)?;
+    // The store is open without them: nobody is to be told of them again.
+    let damaged_snapshots = damaged_snapshots.iter().map(|at| place.snapshot_path(*at));
+    for path in damaged_snapshots.chain(damaged_end.map(|damaged| damaged.path)) {
+        files.remove(&path).map_err(io_error("remove", &path))?;
+    }
     let prepared = prepare_first_space(files, shape, &directory, &mut segments, life.first);
     let buffer_bytes = settings.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN).next_power_of_two();
     let buffer = WriteBuffer::new(buffer_bytes, life.first)
@@ -160,7 +180,7 @@ pub fn open_shard<F: FileSystem>(
         replayed_from = tail,
         replayed_messages = replayed,
         epoch = life.number,
-        clean = end.clean || end.end == 0,
+        clean = was_clean,
         ms = started.elapsed().as_millis() as u64,
         "shard opened"
     );
@@ -181,6 +201,8 @@ struct Recovery<'a, F: FileSystem> {
     unwritten: Vec<EncodedRun>,
     /// Segments below may go.
     safe_below: u64,
+    /// Where snapshots are that are none, and were not needed.
+    damaged_snapshots: Vec<u64>,
 }
 
 impl<'a, F: FileSystem> Recovery<'a, F> {
@@ -197,7 +219,8 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
         for path in &found.unfinished {
             files.remove(path).map_err(io_error("remove", path))?;
         }
-        let (snapshot, safe_below) = newest_snapshot(files, place, &found.snapshots);
+        let (snapshot, safe_below, damaged_snapshots) =
+            newest_snapshot(files, place, &found.snapshots);
         let snapshot = snapshot.filter(|snapshot| snapshot.at() >= start);
         if snapshot.is_none() && start > 0 {
             return Err(StoreError::SnapshotMissing { path: directory.clone(), start });
@@ -218,6 +241,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             indexes: Vec::new(),
             unwritten: Vec::new(),
             safe_below,
+            damaged_snapshots,
         };
         for (head, file) in index::open_all(files, place, &found.indexes, start)? {
             let address = recovery.opening.index_file(&head);
@@ -434,26 +458,29 @@ fn unusable(place: &ShardPlace, source: OpenError) -> StoreError {
     StoreError::Open { path: place.directory.clone(), source }
 }
 
-/// The newest snapshot that is whole, and where the one before it is (0 without one).
+/// The newest snapshot that is whole, where the one before it is (0 without one), and where damaged ones are.
 fn newest_snapshot(
     files: &impl FileSystem,
     place: &ShardPlace,
     ats: &[u64],
-) -> (Option<Snapshot>, u64) {
-    let (mut newest, mut before) = (None, 0);
+) -> (Option<Snapshot>, u64, Vec<u64>) {
+    let (mut newest, mut before, mut damaged) = (None, 0, Vec::new());
     for at in ats {
         match runs::read_snapshot(files, place, *at) {
             Ok(snapshot) => {
                 before = newest.replace(snapshot).map_or(0, |older| older.at());
             }
-            Err(error) => tracing::error!(
-                snapshot = %place.snapshot_path(*at).display(),
-                error,
-                "a snapshot is damaged; the one before it and the log are used instead"
-            ),
+            Err(error) => {
+                tracing::error!(
+                    snapshot = %place.snapshot_path(*at).display(),
+                    error,
+                    "a snapshot is damaged; the one before it and the log are used instead"
+                );
+                damaged.push(*at);
+            }
         }
     }
-    (newest, before)
+    (newest, before, damaged)
 }
 
 /// Reads the log from `start` to its end, or until `apply` stops it.
@@ -494,11 +521,12 @@ pub(super) fn replay(
                 }
             }
             ReplayStep::Damaged(range) => {
+                let first = range.start / shape.segment_bytes * shape.segment_bytes;
                 tracing::error!(
-                    directory = %directory.display(),
+                    file = %segment_path(directory, first).display(),
                     from = range.start,
                     to = range.end,
-                    "bytes of the log that were durable are damaged; their messages are gone, the others are served"
+                    "bytes of the log that were durable are damaged; their messages are gone, the others are served; if there is a copy of the store, stop, and restore the segment from it before anything new is sent"
                 );
                 apply(Replayed::Damage(range)).map_err(unusable)?;
             }
@@ -530,7 +558,10 @@ fn read_log(
     let left = usize::try_from(first + shape.segment_bytes - offset).unwrap_or(usize::MAX);
     let is_last = segments.last().is_some_and(|(start, _)| *start == first);
     if is_last {
-        return Ok(got.min(left));
+        // A file that was cut within a block: the next read begins at the block behind.
+        let whole = got.next_multiple_of(DIRECT_ALIGNMENT);
+        buffer.bytes_mut()[got..whole].fill(0);
+        return Ok(whole.min(left));
     }
     // The log goes on in the next segment: what a file lacks that was cut short is damage, not its end.
     buffer.bytes_mut()[got..].fill(0);
@@ -586,6 +617,11 @@ fn prepare_first_space<F: FileSystem>(
         segments.push((first, create_segment(files, directory, first, shape.segment_bytes)?));
     }
     let (_, file) = segments.iter().find(|(start, _)| *start == first).expect("pushed above");
+    if file.size_bytes().map_err(io_error("look at", file.path()))? < shape.segment_bytes {
+        // A crash came before that, or it was cut short.
+        file.allocate(shape.segment_bytes)
+            .map_err(io_error("reserve the space of", file.path()))?;
+    }
     zero(file, from - first, end - first)?;
     Ok(end)
 }

@@ -16,6 +16,7 @@ use engine::shard::{OpenError, SealLimits};
 use runtime::file::{
     FileLock, FileSystem, OpenMode, StoreFile, direct_io_block_bytes, replace_file,
 };
+use runtime::probe;
 use serde::{Deserialize, Serialize};
 
 /// Version of the formats of docs/decisions/0001-store-format.md.
@@ -23,6 +24,9 @@ pub(super) const FORMAT: u32 = 1;
 
 /// Unit of writes of a new store; a disk that wants more gets more.
 const BLOCK_BYTES: u64 = 4096;
+
+/// A shard's file that says where its log ended, if it was stopped cleanly.
+pub(super) const CLEAN: &str = "CLEAN";
 
 /// A file whose space is given up when the disk is full, so that a store can still be opened.
 const SPARE: &str = "SPARE";
@@ -34,7 +38,7 @@ const SPARE_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// An operation on a file failed.
-    #[error("{operation} {}: {source}", path.display())]
+    #[error("{operation} {}: {source}{}", path.display(), file_advice(path, source))]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -65,6 +69,14 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// It is not RingMQ's.
+    #[error("{} holds a store of Apache RocketMQ ({found}), which RingMQ does not read: its own is another one; choose another directory with --store, and let consumers read the old one from Apache's broker first (docs/operating.md)", path.display())]
+    OfApache {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it that is Apache's.
+        found: &'static str,
+    },
     /// Another version made it.
     #[error("the store {} has format {found}, this program reads format {FORMAT}; use the version that made it", path.display())]
     OtherFormat {
@@ -93,13 +105,13 @@ pub enum StoreError {
         /// How many are asked for.
         asked: u16,
     },
-    /// A segment is not where its name should be.
-    #[error("the segment {} is missing or misplaced: expected log offset {expected}; restore it from a copy", path.display())]
+    /// A segment is not there.
+    #[error("the segment {} is missing{}; restore it from a copy", path.display(), found_instead(found.as_deref()))]
     SegmentMissing {
-        /// The segment found instead, or the directory.
+        /// Where it should be.
         path: PathBuf,
-        /// Where one should begin.
-        expected: u64,
+        /// What is there instead, if anything comes behind it.
+        found: Option<PathBuf>,
     },
     /// The log's first segments are gone, and nothing says what they held.
     #[error("the log in {} begins at {start}, and no snapshot says what was before; restore its snapshot files (snapshot-…) or its first segments from a copy", path.display())]
@@ -117,6 +129,23 @@ pub enum StoreError {
         /// Why.
         source: OpenError,
     },
+}
+
+fn file_advice(path: &Path, source: &io::Error) -> String {
+    if probe::is_want_of_descriptors(source) {
+        return format!("; {}", probe::OPEN_FILES_ADVICE);
+    }
+    let is_denied = source.kind() == io::ErrorKind::PermissionDenied;
+    match probe::other_owner(path).filter(|_| is_denied) {
+        Some((owner, own)) => format!(
+            "; it belongs to uid {owner}, this runs as uid {own}: chown -R {own} the store, or start as its owner"
+        ),
+        None => String::new(),
+    }
+}
+
+fn found_instead(found: Option<&Path>) -> String {
+    found.map_or_else(String::new, |found| format!(" (found {} instead)", found.display()))
 }
 
 /// What the configuration says of the store.
@@ -201,6 +230,15 @@ struct EpochEntry {
     first: u64,
 }
 
+/// Where the log of a life ended that was stopped cleanly: the file CLEAN of a shard.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CleanEnd {
+    /// The life's number. The next one has another, so that nothing needs to be removed then.
+    pub epoch: u32,
+    /// Log offset. Everything below is durable.
+    pub end: u64,
+}
+
 /// A document with a checksum over its own text.
 #[derive(Serialize, Deserialize, Debug)]
 struct Checked<T> {
@@ -224,6 +262,9 @@ pub fn open<F: FileSystem>(
     settings: &StoreSettings,
 ) -> Result<(FileLock, Store<F::File>), StoreError> {
     let directory = &settings.directory;
+    if let Some(found) = found_of_apache(directory) {
+        return Err(StoreError::OfApache { path: directory.clone(), found });
+    }
     std::fs::create_dir_all(directory).map_err(io_error("create directory", directory))?;
     let lock_path = directory.join("LOCK");
     let lock = FileLock::take(&lock_path).map_err(|error| match error.kind() {
@@ -242,6 +283,13 @@ pub fn open<F: FileSystem>(
     })?;
     let store = open_files(files, settings, disk_bytes, draw_random)?;
     Ok((lock, store))
+}
+
+/// What says that a directory without a store of ours has one of Apache RocketMQ's.
+fn found_of_apache(directory: &Path) -> Option<&'static str> {
+    let is_there = |name: &str| directory.join(name).exists();
+    let names = ["commitlog", "consumequeue", "config/topics.json"];
+    names.into_iter().find(|name| is_there(name) && !is_there("STORE"))
 }
 
 /// Opens the store in these files, or makes it; replays its logs and repairs their tails. `random`
@@ -307,7 +355,8 @@ fn read_about(files: &impl FileSystem, directory: &Path) -> Result<Option<About>
     Ok(Some(about))
 }
 
-fn shard_directory(store: &Path, shard: u16) -> PathBuf {
+/// A shard's directory.
+pub fn shard_directory(store: &Path, shard: u16) -> PathBuf {
     store.join(format!("shard-{shard:03}"))
 }
 
@@ -389,9 +438,11 @@ pub(super) fn list_segments<F: FileSystem>(
     let mut segments: Vec<(u64, F::File)> = Vec::new();
     for first in firsts {
         let path = segment_path(directory, first);
-        let expected = segments.last().map_or(first, |(last, _)| last + segment_bytes);
-        if first != expected || !first.is_multiple_of(segment_bytes) {
-            return Err(StoreError::SegmentMissing { path, expected });
+        let aligned = first / segment_bytes * segment_bytes;
+        let expected = segments.last().map_or(aligned, |(last, _)| last + segment_bytes);
+        if first != expected {
+            let missing = segment_path(directory, expected);
+            return Err(StoreError::SegmentMissing { path: missing, found: Some(path) });
         }
         let file = files.open(&path, OpenMode::Existing).map_err(io_error("open", &path))?;
         segments.push((first, file));
@@ -414,16 +465,18 @@ pub(super) fn check_segments<F>(
         let path = directory.join("EPOCHS");
         return Err(StoreError::Damaged { path, reason: "it is missing".to_owned() });
     };
-    let missing = |expected| {
-        Err(StoreError::SegmentMissing { path: segment_path(directory, expected), expected })
+    let missing = |expected, found: Option<u64>| {
+        let found = found.map(|first| segment_path(directory, first));
+        Err(StoreError::SegmentMissing { path: segment_path(directory, expected), found })
     };
+    let needed = newest.first.max(epochs.durable());
     match (segments.first(), segments.last()) {
         // The first one is made after the epoch began.
-        (None, _) if newest.first == epochs.start() => Ok(()),
-        (None, _) => missing(epochs.start()),
-        (Some((first, _)), _) if *first > epochs.start() => missing(epochs.start()),
-        (_, Some((last, _))) if last + segment_bytes < newest.first => {
-            missing(last + segment_bytes)
+        (None, _) if needed == epochs.start() => Ok(()),
+        (None, _) => missing(epochs.start(), None),
+        (Some((first, _)), _) if *first > epochs.start() => missing(epochs.start(), Some(*first)),
+        (_, Some((last, _))) if last + segment_bytes < needed => {
+            missing(last + segment_bytes, None)
         }
         _ => Ok(()),
     }
@@ -456,8 +509,12 @@ pub struct InspectedShard {
     pub lives: usize,
     /// Where its log begins.
     pub start: u64,
-    /// Runs and snapshots that are damaged.
+    /// Files that are damaged and can be done without: runs, index files, snapshots, CLEAN.
     pub damaged: Vec<DamagedFile>,
+    /// Segments whose files do not have a segment's size.
+    pub short: Vec<DamagedFile>,
+    /// Where its log ended, if its last stop was a clean one.
+    pub ended: Option<u64>,
     /// Where its log ends, and how.
     pub end: ReplayEnd,
 }
@@ -471,14 +528,16 @@ pub fn inspect<F: FileSystem>(
     directory: &Path,
     mut visit: impl FnMut(&LogShape, usize, Replayed<'_>),
 ) -> Result<Inspected, StoreError> {
-    let about = read_about(files, directory)?.ok_or_else(|| {
-        io_error("read", &directory.join("STORE"))(io::ErrorKind::NotFound.into())
+    let about = read_about(files, directory)?.ok_or_else(|| StoreError::Damaged {
+        path: directory.join("STORE"),
+        reason: "it is missing".to_owned(),
     })?;
     let shape = about.shape();
     let mut shards = Vec::new();
     for shard in 0..usize::from(about.shards) {
         let directory = shard_directory(directory, shard as u16);
-        let epochs = read_epochs(files, &directory.join("EPOCHS"))?;
+        let mut epochs = read_epochs(files, &directory.join("EPOCHS"))?;
+        let damaged_end = read_clean_end(files, &directory, &mut epochs)?;
         let mut segments = list_segments(files, &directory, shape.segment_bytes)?;
         let start = epochs.start();
         segments.retain(|(first, _)| *first >= start);
@@ -494,11 +553,64 @@ pub fn inspect<F: FileSystem>(
             visit(&shape, shard, found);
             Ok(Go::On)
         })?;
-        let damaged = comparison.finish();
-        let lives = epochs.lives().len();
-        shards.push(InspectedShard { directory: place.directory, lives, start, damaged, end });
+        let mut damaged = comparison.finish();
+        damaged.extend(damaged_end);
+        let short = short_segments(shape, &segments, end.end)?;
+        let (lives, ended) = (epochs.lives().len(), epochs.ended());
+        let directory = place.directory;
+        shards.push(InspectedShard { directory, lives, start, damaged, short, ended, end });
     }
     Ok(Inspected { format: about.format, store_id: about.store_id, shape, shards })
+}
+
+/// Segments that the log up to `end` needs and whose files do not hold all of a segment.
+pub(super) fn short_segments(
+    shape: LogShape,
+    segments: &[(u64, impl StoreFile)],
+    end: u64,
+) -> Result<Vec<DamagedFile>, StoreError> {
+    let mut short = Vec::new();
+    // One behind the end may have been on its way to be made.
+    for (_, file) in segments.iter().filter(|(first, _)| *first < end) {
+        let found = file.size_bytes().map_err(io_error("look at", file.path()))?;
+        if found != shape.segment_bytes {
+            let reason = format!("it has {found} bytes, a segment has {}", shape.segment_bytes);
+            short.push(DamagedFile { path: file.path().to_owned(), reason });
+        }
+    }
+    Ok(short)
+}
+
+/// Adds to `epochs` where the log ended, if its last stop was a clean one. What is wrong with the file that
+/// says so: a store without it is taken as after a crash.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn read_clean_end(
+    files: &impl FileSystem,
+    directory: &Path,
+    epochs: &mut Epochs,
+) -> Result<Option<DamagedFile>, StoreError> {
+    match read_checked::<CleanEnd>(files, &directory.join(CLEAN)) {
+        Ok(Some(CleanEnd { epoch, end })) => {
+            epochs.stopped(epoch, end);
+            Ok(None)
+        }
+        Ok(None) => Ok(None),
+        Err(StoreError::Damaged { path, reason }) => Ok(Some(DamagedFile { path, reason })),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes where the log of a shard ended, when it was stopped cleanly: a start that finds less knows that the
+/// rest was durable.
+pub fn mark_clean_end(files: &impl FileSystem, directory: &Path, end: CleanEnd) {
+    if let Err(error) = write_checked(files, &directory.join(CLEAN), &end) {
+        tracing::warn!(
+            %error,
+            "where the log ended could not be noted; the next start takes this stop for a crash"
+        );
+    }
 }
 
 pub(super) fn read_epochs(files: &impl FileSystem, path: &Path) -> Result<Epochs, StoreError> {

@@ -111,9 +111,8 @@ pub fn perform<F: FileSystem>(
         },
         Upkeep::RemakeRun(range) => match runs::remake_run(files, place, &range) {
             Ok((head, file)) => Done::with(ToCore::RunWritten { shard, head, file }),
-            Err(error) => {
-                Done::failed(Upkeep::RemakeRun(range), "queue entries cannot be made again", &error)
-            }
+            // Not tried again from here: other runs wait behind it.
+            Err(error) => Done::with(ToCore::RunDelayed { shard, reason: error.to_string() }),
         },
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub mod load;
+pub mod tools;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

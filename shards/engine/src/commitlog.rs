@@ -145,6 +145,10 @@ pub struct CommitLog {
     // Ends of records, never in the middle of one, unlike the watermarks above.
     confirmed_records: u64,
     durable_records: u64,
+    // In memory mode records are confirmed before they are written: the newest end that is known to be written, and the
+    // next that will be.
+    written_records: u64,
+    next_records: u64,
     writes: VecDeque<WriteInFlight>,
     sync: Option<SyncInFlight>,
     depth: usize,
@@ -208,6 +212,8 @@ impl CommitLog {
             durable: start,
             confirmed_records: start,
             durable_records: start,
+            written_records: start,
+            next_records: start,
             writes: VecDeque::with_capacity(depth),
             sync: None,
             depth,
@@ -414,6 +420,10 @@ impl CommitLog {
         if self.mode == FlushMode::Sync {
             self.durable = self.written;
         }
+        if self.next_records <= self.written {
+            self.written_records = self.next_records;
+            self.next_records = self.confirmed_records;
+        }
     }
 
     /// Records up to `end` are confirmed: what later records say of the durable part of the log, so
@@ -433,7 +443,9 @@ impl CommitLog {
         if self.poison.is_some() || self.sync.is_some() || self.written == self.durable {
             return None;
         }
-        self.sync = Some(SyncInFlight { end: self.written, records: self.confirmed_records });
+        let is_written = self.confirmed_records <= self.written;
+        let records = if is_written { self.confirmed_records } else { self.written_records };
+        self.sync = Some(SyncInFlight { end: self.written, records });
         Some(LogSync { range: self.durable..self.written })
     }
 
@@ -443,7 +455,8 @@ impl CommitLog {
         match result {
             Ok(()) => {
                 self.durable = sync.end;
-                self.durable_records = sync.records.min(sync.end);
+                // Never the watermark itself, which may lie inside a record; and what was durable stays so.
+                self.durable_records = self.durable_records.max(sync.records);
             }
             Err(reason) => self.poison("sync", self.durable, reason),
         }
@@ -523,7 +536,7 @@ impl CommitLog {
         self.prepared
     }
 
-    /// Everything below may be acknowledged and shown: the one place that reads the flush mode so.
+    /// Everything below may be acknowledged and shown: the one place that says so from the flush mode.
     pub fn confirmed(&self) -> u64 {
         match self.mode {
             FlushMode::Sync => self.durable,

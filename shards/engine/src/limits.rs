@@ -127,6 +127,9 @@ pub const OFFSETS_DELAY_MS: u64 = 500;
 /// Consumer offsets in one record of the log.
 pub const OFFSETS_PER_RECORD_MAX: usize = 512;
 
+/// Bytes of such a record's payload: each has the name of its group.
+pub const OFFSETS_RECORD_BYTES_MAX: usize = OFFSETS_PER_RECORD_MAX * 300;
+
 /// Held pulls per shard. Above it a pull is answered at once instead of held.
 pub const HELD_PULLS_MAX: usize = 1 << 20;
 
@@ -135,7 +138,7 @@ pub const READ_BLOCK_BYTES: usize = 256 * 1024;
 
 /// Damaged messages that are told one by one in a second; of more only the number: a segment that is
 /// lost has a million.
-pub const DAMAGES_TOLD_PER_SECOND: u32 = 16;
+pub const DAMAGES_TOLD_PER_SECOND: u64 = 16;
 
 /// Cold reads in flight per shard.
 pub const COLD_READS_IN_FLIGHT_MAX: usize = 16;
@@ -147,9 +150,32 @@ pub const COLD_PULLS_MAX: usize = 1 << 16;
 /// takes nothing) waits until it is tried again, ms.
 pub const DELAY_RETRY_MS: u64 = 1000;
 
+/// A store time further ahead of the clock than this is no time: a clock was ahead, and store times never
+/// fall. What waits since then counts as stored when it was seen first. Less is waited for, ms.
+pub const CLOCK_SLACK_MS: u64 = 60_000;
+
+/// Half messages with such store times that are given another time in a turn: some 0.3 ms.
+pub const SEEN_PER_TURN_MAX: usize = 1024;
+
+/// How long a message that waits and that the disk does not give is stepped over until it is tried again,
+/// ms: a try is a read of a device that may take seconds to say no.
+pub const UNREADABLE_RETRY_MS: u64 = 60_000;
+
+/// How often a timer cannot be read in a row, [`DELAY_RETRY_MS`] apart, until it is stepped over: a read that
+/// fails once changes no order.
+pub const UNREADABLE_TRIES: u32 = 3;
+
+/// Timers that are stepped over at the same time, at the most: each adds 48 bytes to every record that
+/// says what fired. One more holds up those behind it.
+pub const TIMERS_ASIDE_MAX: usize = 64;
+
 /// Delayed messages that are carried out of segments that are to go, at the most: 32 MiB of memory. With
 /// more of them segments are kept.
 pub const CARRIED_MAX: usize = 1 << 18;
+
+/// How long a segment is kept in which too much waits until it is looked at again, ms: each time half a
+/// segment may be copied.
+pub const KEPT_RETRY_MS: u64 = 3_600_000;
 
 /// Delayed messages that are looked at in a turn, carried or not.
 pub const CARRIED_LOOKS_PER_TURN: usize = 256;

@@ -122,6 +122,7 @@ pub struct Shard {
     window: Vec<QueueEntry>,
     /// A run that was found damaged: to be made again.
     damaged_run: Option<std::ops::Range<u64>>,
+    is_remake_delayed: bool,
     is_damage_told: bool,
     damages: Damages,
     line: VecDeque<InLine>,
@@ -266,7 +267,7 @@ impl Shard {
         self.cold_runs.connection_closed(connection);
     }
 
-    /// The shard is about to stop: every held pull is woken.
+    /// Every held pull is woken: the shard is about to stop, or some of them are not to read.
     pub fn wake_held(&mut self) {
         self.held.wake_all();
     }

@@ -4,8 +4,10 @@
 //! Lives on: every shard
 //! Kind: machine
 //! Invariants:
-//!   timers fire in the order of their keys (due, position)
-//!   every timer that is not settled is in `fresh` or `near`, or in a run at its barrier or behind it
+//!   timers fire in the order of their keys (due, position), those aside that the disk did not give
+//!   every timer that is not settled is in `fresh`, `near` or `aside`, or in a run at its barrier or
+//!     behind it
+//!   what is in `aside` is held in the cursors
 //!   `fresh` has what no run on disk holds; `unsealed` has what no run was cut for, fired or not
 
 mod cursors;
@@ -19,7 +21,10 @@ pub use cursors::Cursors;
 pub use recalls::{Recalls, read_recalled, write_recalled};
 
 use crate::consumequeue::{QueueEntry, QueueKey};
-use crate::limits::{DELAY_RETRY_MS, TIMER_AHEAD_MS, TIMERS_NEAR_MAX};
+use crate::limits::{
+    DELAY_RETRY_MS, TIMER_AHEAD_MS, TIMERS_ASIDE_MAX, TIMERS_NEAR_MAX, UNREADABLE_RETRY_MS,
+    UNREADABLE_TRIES,
+};
 use crate::page::PAGE_BYTES;
 
 /// The incarnation of rmq_sys_wheel_timer: it exists once per shard, always.
@@ -147,6 +152,14 @@ pub struct Timers {
     fresh: BinaryHeap<Reverse<Timer>>,
     near: BinaryHeap<Reverse<Timer>>,
     unsealed: VecDeque<Timer>,
+    /// The disk did not give them: the others pass, and they are tried again …
+    aside: Vec<Timer>,
+    /// … at this time, ms.
+    aside_until_ms: u64,
+    /// Log offsets of those that were aside and are tried again.
+    suspects: Vec<u64>,
+    /// The timer that could not be read last, and how often in a row.
+    failed: (u64, u32),
     runs: BTreeMap<u64, Known>,
     /// For each run that is not in memory to its end: its barrier, and where its slice begins.
     barriers: BTreeSet<(TimerKey, u64)>,
@@ -226,6 +239,7 @@ impl Timers {
             }
         }
         self.cursors.expire(start);
+        self.aside.retain(|timer| timer.key.payload >= start);
     }
 
     /// The first run with timers that are not settled, from a position on: its slice.
@@ -388,23 +402,66 @@ impl Timers {
         heap.push(Reverse(timer));
     }
 
+    /// A timer that was taken cannot be read: the others pass it. `false`: too many are aside, or it is to
+    /// be tried again first.
+    pub fn set_aside(&mut self, timer: Timer, now_ms: u64) -> bool {
+        let payload = timer.key.payload;
+        let before = if self.failed.0 == payload { self.failed.1 } else { 0 };
+        self.failed = (payload, before.saturating_add(1));
+        let is_known = !self.aside.is_empty() || self.suspects.contains(&payload);
+        if !is_known && self.failed.1 < UNREADABLE_TRIES || self.aside.len() == TIMERS_ASIDE_MAX {
+            return false;
+        }
+        if self.aside.is_empty() {
+            self.aside_until_ms = now_ms + UNREADABLE_RETRY_MS;
+        }
+        self.cursors.hold(payload);
+        self.aside.push(timer);
+        true
+    }
+
+    /// Those that were set aside a while ago are the next again.
+    pub fn try_aside(&mut self, now_ms: u64) {
+        if self.aside.is_empty() || self.waits_aside(now_ms) {
+            return;
+        }
+        self.cursors.release();
+        self.suspects.clear();
+        for timer in std::mem::take(&mut self.aside) {
+            self.suspects.push(timer.key.payload);
+            self.put_back(timer);
+        }
+    }
+
+    /// Whether those aside have to wait still; a clock that was set back ends it.
+    fn waits_aside(&self, now_ms: u64) -> bool {
+        let left_ms = self.aside_until_ms.saturating_sub(now_ms);
+        (1..=UNREADABLE_RETRY_MS).contains(&left_ms)
+    }
+
     /// Whether anything may be due, as far as is known without looking further.
     pub fn is_quiet(&self, now_ms: u64) -> bool {
-        self.wake_at_ms().is_none_or(|at_ms| at_ms > now_ms)
+        self.wake_at_ms(now_ms).is_none_or(|at_ms| at_ms > now_ms)
     }
 
     /// When there is something to do: a timer is due, or a page is to be read.
-    pub fn wake_at_ms(&self) -> Option<u64> {
+    pub fn wake_at_ms(&self, now_ms: u64) -> Option<u64> {
         let first = self.first().map(|timer| timer.key.due_ms);
         let barrier =
             self.barriers.first().map(|(key, _)| key.due_ms - TIMER_AHEAD_MS.min(key.due_ms));
-        let at_ms = first.into_iter().chain(barrier).min()?;
-        Some(at_ms.max(self.postponed_until_ms))
+        let is_aside = !self.aside.is_empty();
+        let aside =
+            is_aside.then(|| if self.waits_aside(now_ms) { self.aside_until_ms } else { now_ms });
+        let at_ms = first.into_iter().chain(barrier).chain(aside).min()?;
+        let is_postponed = self.is_postponed(now_ms);
+        Some(if is_postponed { at_ms.max(self.postponed_until_ms) } else { at_ms })
     }
 
     /// Nothing that is not settled is due before this time, ms: neither in memory nor in a run.
     pub fn pending_from_ms(&self) -> u64 {
-        let first = self.first().map_or(u64::MAX, |timer| timer.key.due_ms);
+        let aside = self.aside.iter().map(|timer| timer.key.due_ms);
+        let first = self.first().map(|timer| timer.key.due_ms);
+        let first = aside.chain(first).min().unwrap_or(u64::MAX);
         self.barriers.first().map_or(first, |(barrier, _)| barrier.due_ms.min(first))
     }
 
@@ -421,7 +478,7 @@ impl Timers {
 
     /// Timers in memory.
     pub fn in_memory(&self) -> usize {
-        self.fresh.len() + self.near.len()
+        self.fresh.len() + self.near.len() + self.aside.len()
     }
 
     /// Timers that wait: in memory exactly, in each run to within a page.

@@ -3,6 +3,9 @@
 //! Owns: which of them are open, how often the producer was asked and when it is asked next.
 //! Lives on: every shard
 //! Kind: machine
+//!
+//! A clock that was ahead leaves store times that it reaches much later: one like this counts as stored when
+//! it was seen first.
 //! Invariants:
 //!   one is closed only with a record in the log that says so, together with the message it became
 //!   whoever has a time of its own is in `due` with it, and nobody else is
@@ -11,8 +14,10 @@
 mod endings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use crate::consumequeue::QueueKey;
+use crate::limits::CLOCK_SLACK_MS;
 pub use endings::{Checked, Endings, Outcome, write_checked, write_ended};
 
 /// The incarnation of RMQ_SYS_TRANS_HALF_TOPIC: a queue of it exists in each shard, always.
@@ -33,13 +38,13 @@ pub struct Transactions {
     cursor: u64,
     /// The first that has no time of its own, as far as it was looked for.
     head: Option<(u64, Head)>,
-    /// Half messages on their way to being confirmed that have a time of their own: queue offset and how
-    /// long after they were stored, ms.
+    /// Half messages on their way to being confirmed that have a time of their own: queue offset and
+    /// when it is, ms.
     expected: VecDeque<(u64, u64)>,
     /// Settled, and not confirmed yet: log offset behind the record that says so, queue offset.
     ending: VecDeque<(u64, u64)>,
-    /// No check before this time.
-    postponed_until_ms: u64,
+    /// No check in this time; a clock that is set back ends it.
+    postponed: Range<u64>,
 }
 
 /// Of an open half message.
@@ -72,7 +77,7 @@ impl Transactions {
             head: None,
             expected: VecDeque::new(),
             ending: VecDeque::new(),
-            postponed_until_ms: 0,
+            postponed: 0..0,
         }
     }
 
@@ -98,17 +103,17 @@ impl Transactions {
         }
     }
 
-    /// The half message that is appended next wants to be checked so long after it was stored, ms.
-    pub fn expect(&mut self, queue_offset: u64, after_ms: u64) {
-        self.expected.push_back((queue_offset, after_ms));
+    /// The half message that is appended next wants to be checked at this time first, ms.
+    pub fn expect(&mut self, queue_offset: u64, due_ms: u64) {
+        self.expected.push_back((queue_offset, due_ms));
     }
 
     /// A half message is confirmed.
     pub fn arrive(&mut self, queue_offset: u64, stored_ms: u64) {
         let mut due_ms = 0;
-        while let Some((of, after_ms)) = self.expected.pop_front_if(|(of, _)| *of <= queue_offset) {
+        while let Some((of, own_ms)) = self.expected.pop_front_if(|(of, _)| *of <= queue_offset) {
             if of == queue_offset {
-                due_ms = stored_ms.saturating_add(after_ms).max(1);
+                due_ms = own_ms.max(1);
                 self.due.insert((due_ms, queue_offset));
             }
         }
@@ -172,7 +177,7 @@ impl Transactions {
 
     /// The half message that is to be checked next, if one is due.
     pub fn due(&self, now_ms: u64) -> Option<u64> {
-        if now_ms < self.postponed_until_ms {
+        if self.postponed.contains(&now_ms) {
             return None;
         }
         let (due_ms, queue_offset) = self.first_due()?;
@@ -180,8 +185,29 @@ impl Transactions {
     }
 
     /// When the first one is due, ms.
-    pub fn wake_at_ms(&self) -> Option<u64> {
-        Some(self.first_due()?.0.max(self.postponed_until_ms))
+    pub fn wake_at_ms(&self, now_ms: u64) -> Option<u64> {
+        let due_ms = match self.stored_ahead(now_ms) {
+            Some(_) => now_ms,
+            None => self.first_due()?.0,
+        };
+        let is_postponed = self.postponed.contains(&now_ms);
+        Some(if is_postponed { due_ms.max(self.postponed.end) } else { due_ms })
+    }
+
+    /// A half message that has no time of its own, and a store time far ahead: it is to get one.
+    pub fn stored_ahead(&self, now_ms: u64) -> Option<u64> {
+        let ahead_ms = now_ms.saturating_add(CLOCK_SLACK_MS);
+        match self.head {
+            Some((queue_offset, Head::Stored(stored_ms))) if stored_ms > ahead_ms => {
+                Some(queue_offset)
+            }
+            _ => None,
+        }
+    }
+
+    /// When the producer is asked for the first time that sends a half message now.
+    pub fn first_check_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_add(self.timeout_ms)
     }
 
     /// What is due was looked up: when it was stored. Whether that is news, so that another one may be
@@ -217,9 +243,9 @@ impl Transactions {
         }
     }
 
-    /// Nothing is checked before this time (wall clock, ms).
-    pub fn postpone(&mut self, until_ms: u64) {
-        self.postponed_until_ms = until_ms;
+    /// Nothing is checked from now for so long, ms, unless the clock is set back.
+    pub fn postpone(&mut self, now_ms: u64, for_ms: u64) {
+        self.postponed = now_ms..now_ms.saturating_add(for_ms);
     }
 
     fn first_due(&self) -> Option<(u64, u64)> {
@@ -236,6 +262,10 @@ impl Transactions {
         let mut rest = self.open.range(self.cursor..);
         let Some((queue_offset, _)) = rest.find(|(_, open)| open.due_ms == 0) else {
             self.head = None;
+            // What comes has greater offsets.
+            if let Some((last, _)) = self.open.last_key_value() {
+                self.cursor = self.cursor.max(last + 1);
+            }
             return;
         };
         self.cursor = *queue_offset;
@@ -259,12 +289,12 @@ mod tests {
     #[test]
     fn the_oldest_is_asked_first_and_again_after_its_own_time() {
         let mut halves = Transactions::new(TIMEOUT_MS);
-        assert_eq!((halves.wake_at_ms(), halves.due(u64::MAX)), (None, None));
+        assert_eq!((halves.wake_at_ms(0), halves.due(u64::MAX)), (None, None));
         halves.arrive(0, 100);
-        halves.expect(1, 1_000);
+        halves.expect(1, 1_150);
         halves.arrive(1, 150);
         halves.arrive(2, 200);
-        assert_eq!(halves.wake_at_ms(), Some(1_150), "its own time is shorter");
+        assert_eq!(halves.wake_at_ms(0), Some(1_150), "its own time is shorter");
         assert_eq!(halves.due(1_149), None);
         assert_eq!(halves.due(1_150), Some(1));
         halves.schedule(1, Checked { due_ms: 31_150, checks: 1 }, unknown);
@@ -272,9 +302,12 @@ mod tests {
         halves.end(0, 5_000, |queue_offset| (queue_offset == 2).then_some(200));
         assert_eq!((halves.due(6_199), halves.due(6_200)), (None, Some(2)));
         halves.end(2, 6_000, unknown);
-        assert_eq!((halves.wake_at_ms(), halves.checks(1)), (Some(31_150), Some(1)));
-        halves.postpone(40_000);
-        assert_eq!((halves.wake_at_ms(), halves.due(39_999)), (Some(40_000), None));
+        assert_eq!((halves.wake_at_ms(0), halves.checks(1)), (Some(31_150), Some(1)));
+        halves.postpone(32_000, 8_000);
+        assert_eq!((halves.wake_at_ms(32_000), halves.due(39_999)), (Some(40_000), None));
+        assert_eq!(halves.due(40_000), Some(1));
+        let set_back = (halves.wake_at_ms(31_999), halves.due(31_999));
+        assert_eq!(set_back, (Some(31_150), Some(1)), "a clock that was set back ends it");
         assert!(halves.is_ending(2) && !halves.is_open(2));
         halves.confirmed(5_999);
         assert!(!halves.is_ending(0) && halves.is_ending(2));
@@ -294,6 +327,22 @@ mod tests {
             (Some(2), Some(0), None)
         );
         assert_eq!((halves.first_open(4), halves.len()), (Some(7), 3));
+    }
+
+    #[test]
+    fn those_with_a_time_of_their_own_are_gone_through_once() {
+        let mut halves = Transactions::new(TIMEOUT_MS);
+        for queue_offset in 0..100 {
+            halves.expect(queue_offset, 50_000);
+            halves.arrive(queue_offset, 100);
+        }
+        halves.arrive(100, 100);
+        halves.end(100, 5_000, unknown);
+        assert_eq!((halves.head, halves.cursor), (None, 100), "not again from the first");
+        halves.arrive(101, 200);
+        halves.arrive(102, 300);
+        halves.end(101, 6_000, |_| Some(300));
+        assert_eq!((halves.head, halves.cursor), (Some((102, Head::Stored(300))), 102));
     }
 
     /// What a half message is, kept without any order.
@@ -334,7 +383,7 @@ mod tests {
                 match step {
                     Step::Arrive(own_ms) => {
                         if let Some(after_ms) = own_ms {
-                            halves.expect(next, after_ms);
+                            halves.expect(next, now_ms + after_ms);
                         }
                         halves.arrive(next, now_ms);
                         let due_ms = now_ms + own_ms.unwrap_or(TIMEOUT_MS);
@@ -386,7 +435,7 @@ mod tests {
                 let first = naive.iter().map(|it| it.queue_offset).min();
                 prop_assert_eq!(halves.first_open(0), first);
                 if let Some(first_ms) = naive.iter().map(|it| it.due_ms).min() {
-                    let wake_ms = halves.wake_at_ms().expect("one is open");
+                    let wake_ms = halves.wake_at_ms(now_ms).expect("one is open");
                     prop_assert!(wake_ms <= first_ms, "{wake_ms} is too late for {first_ms}");
                 }
             }

@@ -24,16 +24,20 @@ pub enum OpenMode {
     Existing,
     /// It is created when it does not exist.
     OrCreate,
+    /// It must exist, and is not written.
+    ReadOnly,
 }
 
 impl DirectFile {
     /// # Errors
     /// What open says; EINVAL means that the file system knows no O_DIRECT.
     pub fn open(path: &Path, mode: OpenMode) -> io::Result<DirectFile> {
-        let mut flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
-        if mode == OpenMode::OrCreate {
-            flags |= OFlags::CREATE;
-        }
+        let access = match mode {
+            OpenMode::Existing => OFlags::RDWR,
+            OpenMode::OrCreate => OFlags::RDWR | OFlags::CREATE,
+            OpenMode::ReadOnly => OFlags::RDONLY,
+        };
+        let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
         Ok(DirectFile { fd, path: path.to_owned() })
     }
@@ -189,6 +193,11 @@ impl<S: FileSystem<File: Send> + Clone + Send + 'static> SharedFiles for S {}
 pub trait StoreFile: Sized {
     /// See [`DirectFile::path`].
     fn path(&self) -> &Path;
+    /// See [`DirectFile::size_bytes`].
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn size_bytes(&self) -> io::Result<u64>;
     /// See [`DirectFile::allocate`].
     ///
     /// # Errors
@@ -209,16 +218,15 @@ pub trait StoreFile: Sized {
     /// # Errors
     /// What was written since the last sync may be lost, for good.
     fn sync_data(&self) -> io::Result<()>;
-    /// See [`DirectFile::try_clone`].
-    ///
-    /// # Errors
-    /// EMFILE above the limit of open files.
-    fn try_clone(&self) -> io::Result<Self>;
 }
 
 impl StoreFile for DirectFile {
     fn path(&self) -> &Path {
         DirectFile::path(self)
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        DirectFile::size_bytes(self)
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
@@ -235,10 +243,6 @@ impl StoreFile for DirectFile {
 
     fn sync_data(&self) -> io::Result<()> {
         DirectFile::sync_data(self)
-    }
-
-    fn try_clone(&self) -> io::Result<DirectFile> {
-        DirectFile::try_clone(self)
     }
 }
 
@@ -287,6 +291,51 @@ impl FileSystem for SystemFiles {
     }
 }
 
+/// The kernel's file system for those who only look, also at a file system that is read-only: whatever would
+/// change something fails.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOnlyFiles;
+
+impl FileSystem for ReadOnlyFiles {
+    type File = DirectFile;
+
+    fn create_directory(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        SystemFiles.list(directory)
+    }
+
+    fn open(&self, path: &Path, _mode: OpenMode) -> io::Result<DirectFile> {
+        DirectFile::open(path, OpenMode::ReadOnly)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        SystemFiles.read(path)
+    }
+
+    fn write(&self, _path: &Path, _content: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_directory(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
 /// Writes a small file aside, syncs it, renames it into place and syncs the directory.
 ///
 /// # Errors
@@ -325,6 +374,27 @@ impl FileLock {
             // The lock counts; a full disk must not keep a store from being read.
             Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
             _ => Ok(FileLock { _file: file }),
+        }
+    }
+}
+
+impl FileLock {
+    /// Keeps writers away from what can only be read: the lock of a file that may not be written. No process
+    /// id can be left in it.
+    ///
+    /// # Errors
+    /// WouldBlock as of [`FileLock::take`], else what open and flock say.
+    pub fn take_unwritten(path: &Path) -> io::Result<FileLock> {
+        use std::io::Read;
+        let mut file = File::open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(FileLock { _file: file }),
+            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder)?;
+                Err(io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_owned()))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -382,6 +452,35 @@ mod tests {
         assert_eq!(refused.to_string(), std::process::id().to_string());
         drop(held);
         FileLock::take(&path).expect("after release");
+    }
+
+    #[test]
+    fn lock_that_cannot_be_written_keeps_writers_away() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("LOCK");
+        std::fs::write(&path, "1").expect("written");
+        let held = FileLock::take_unwritten(&path).expect("first");
+        let also = FileLock::take_unwritten(&path).expect("who only looks, too");
+        assert!(FileLock::take(&path).is_err());
+        drop((held, also));
+        let _writes = FileLock::take(&path).expect("after release");
+        let refused = FileLock::take_unwritten(&path).expect_err("it is written");
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(refused.to_string(), std::process::id().to_string());
+    }
+
+    #[test]
+    fn who_only_looks_changes_nothing() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("file");
+        std::fs::write(&path, [7; 4096]).expect("written");
+        let file = ReadOnlyFiles.open(&path, OpenMode::OrCreate).expect("it is there");
+        let mut buffer = DirectBuffer::new(4096).expect("memory");
+        assert_eq!(file.read_at(&mut buffer, 0).expect("read"), 4096);
+        assert!(file.write_at(&buffer, 4096, 0).is_err());
+        assert!(ReadOnlyFiles.remove(&path).is_err() && path.exists());
+        let none = ReadOnlyFiles.open(&directory.path().join("none"), OpenMode::OrCreate);
+        assert_eq!(none.expect_err("not made").kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

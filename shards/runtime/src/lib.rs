@@ -14,6 +14,7 @@ pub mod memory_limit;
 pub mod mesh;
 pub mod placement;
 pub mod probe;
+pub mod rare;
 pub mod reactor;
 mod receive;
 pub mod ring;

@@ -1,5 +1,7 @@
 //! Limits of a core, each with its unit and reason.
 
+use std::time::Duration;
+
 /// Bytes of one receive buffer. Larger ones waste memory, 16 KiB cost 30 % more CPU per frame.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -21,6 +23,15 @@ pub const FILE_OPERATIONS_MAX: usize = 1024;
 
 /// Slots of the ring's file table: open segments of all shards of a core.
 pub const FILE_SLOTS: u32 = 256;
+
+/// One descriptor of so many is for files and nothing else: while a socket has a number in the last
+/// quarter of RLIMIT_NOFILE it is closed at once, so that connections never keep a segment from being
+/// made. A log needs one more for each segment, a run or an index file now and then.
+pub const FILES_PART: u64 = 4;
+
+/// How long nobody is accepted after that failed for want of descriptors or memory: short enough for
+/// clients that wait, long enough to cost nothing.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A log write neither crosses a boundary of this many bytes nor is larger: one registered buffer.
 /// Between 64 KiB and 1 MiB the disk is at its best.

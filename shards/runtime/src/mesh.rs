@@ -12,7 +12,7 @@
 //!     sleep.prepare_to_sleep()      flag up, full fence
 //!     enter the ring, look at completions, inboxes and blocked peers (has_work) once more
 //!         something there:  sleep.wake_up(), go on
-//!         nothing:          readable(event).await, sleep.wake_up(), go on
+//!         nothing:          wait in the ring, which reads the doorbell too, sleep.wake_up(), go on
 //! ```
 //!
 //! The order of memory accesses is checked by loom (about a minute):

@@ -29,6 +29,10 @@ pub const EXECUTOR_MEMLOCK_BYTES: u64 = 512 << 10;
 /// runs, and refuses connections early.
 pub const OPEN_FILES_WANTED: u64 = 65_536;
 
+/// How to raise RLIMIT_NOFILE.
+pub const OPEN_FILES_ADVICE: &str =
+    "raise the limit of open files: systemd LimitNOFILE=65536, docker --ulimit nofile=65536";
+
 /// CAP_IPC_LOCK: with it no memory is charged to RLIMIT_MEMLOCK (linux/capability.h).
 const CAP_IPC_LOCK: u32 = 14;
 
@@ -115,7 +119,7 @@ pub fn probe_for(needs: &Needs<'_>) -> Result<Report, ProbeError> {
         kernel: kernel_release(),
         memlock: limit(Resource::Memlock),
         ipc_lock: has_capability(&status, CAP_IPC_LOCK),
-        open_files: limit(Resource::Nofile),
+        open_files: open_files(),
         store: None,
         warnings: Vec::new(),
     };
@@ -227,6 +231,30 @@ fn explain_io_uring(
     }
 }
 
+/// RLIMIT_NOFILE: descriptors this process may have open.
+pub fn open_files() -> Limit {
+    limit(Resource::Nofile)
+}
+
+/// Whether something failed because as many files are open as the process or the system may have.
+pub fn is_want_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whose a file is, and who this process is, when permission is denied for that (uids). Of a file that is
+/// not there, its directory counts.
+pub fn other_owner(path: &Path) -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+    let found = path.ancestors().find_map(|it| std::fs::metadata(it).ok())?;
+    let own = rustix::process::geteuid().as_raw();
+    (found.uid() != own).then_some((found.uid(), own))
+}
+
+/// Descriptors that this process has open now; none where there is no /proc.
+pub fn descriptors_open() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
+}
+
 fn limit(resource: Resource) -> Limit {
     let Rlimit { current, maximum } = rustix::process::getrlimit(resource);
     Limit { soft: current, hard: maximum }
@@ -307,8 +335,8 @@ mod tests {
         let limit = |bytes| Limit { soft: bytes, hard: None };
         let message = check_executor_memlock(limit(Some(65_536))).unwrap_err().to_string();
         assert!(message.contains("is 64 KiB, an executor needs 512 KiB"), "{message}");
-        assert!(message.contains("LimitMEMLOCK=524288,"), "{message}");
-        assert!(message.contains("\"* - memlock 512\""), "{message}");
+        assert!(message.contains("LimitMEMLOCK=infinity,"), "{message}");
+        assert!(message.contains("\"* - memlock unlimited\""), "{message}");
         assert!(check_executor_memlock(limit(Some(EXECUTOR_MEMLOCK_BYTES))).is_ok());
         assert!(check_executor_memlock(limit(None)).is_ok());
 

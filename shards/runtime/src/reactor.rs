@@ -18,13 +18,16 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use io_uring::types::{Fd, Fixed, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
+use crate::clock::Clock;
 use crate::eventfd::EventFd;
 use crate::file::DirectFile;
 use crate::limits::{
-    COMPLETION_ENTRIES, FILE_OPERATIONS_MAX, FILE_SLOTS, REGION_SLOTS, RING_ENTRIES,
-    SLICES_PER_SEND_MAX, WRITE_REGION_BYTES,
+    ACCEPT_PAUSE, COMPLETION_ENTRIES, FILE_OPERATIONS_MAX, FILE_SLOTS, FILES_PART, REGION_SLOTS,
+    RING_ENTRIES, SLICES_PER_SEND_MAX, WRITE_REGION_BYTES,
 };
 use crate::memory::DirectBuffer;
+use crate::probe::OPEN_FILES_ADVICE;
+use crate::rare::RareLine;
 use crate::receive::{ReceiveBuffers, Received};
 use crate::socket;
 use crate::write_buffer::{Frozen, Registration, WriteBuffer};
@@ -223,6 +226,7 @@ const KIND_FILE: u64 = 4;
 const KIND_DEADLINE: u64 = 5;
 const KIND_CANCEL: u64 = 6;
 const KIND_WAKE: u64 = 7;
+const KIND_ACCEPT_PAUSE: u64 = 8;
 
 const ENTER_GETEVENTS: u32 = 1; // IORING_ENTER_GETEVENTS
 const ENTER_NO_IOWAIT: u32 = 1 << 7; // IORING_ENTER_NO_IOWAIT, Linux 6.15
@@ -242,7 +246,8 @@ pub struct Reactor {
     free_connections: Vec<u32>,
     starved: Vec<ConnectionId>,
     listeners: Vec<OwnedFd>,
-    files: Vec<Option<DirectFile>>,
+    /// For each slot of the ring's table, whether it has a file.
+    files: Vec<bool>,
     operations: Vec<Option<Operation>>,
     free_operations: Vec<u32>,
     regions_used: u32,
@@ -254,6 +259,10 @@ pub struct Reactor {
     fallbacks: Fallbacks,
     config: ReactorConfig,
     open_connections: u32,
+    /// Sockets with this number or a higher one are closed, see [`FILES_PART`].
+    descriptors_end: i32,
+    turned_away: RareLine,
+    accept_failed: RareLine,
     doorbell: Option<EventFd>,
     doorbell_armed: bool,
     enter_flags: u32,
@@ -293,7 +302,7 @@ impl Reactor {
             free_connections: Vec::new(),
             starved: Vec::new(),
             listeners: Vec::new(),
-            files: (0..FILE_SLOTS).map(|_| None).collect(),
+            files: vec![false; FILE_SLOTS as usize],
             operations: (0..FILE_OPERATIONS_MAX).map(|_| None).collect(),
             free_operations: (0..FILE_OPERATIONS_MAX as u32).rev().collect(),
             regions_used: 0,
@@ -303,6 +312,9 @@ impl Reactor {
             fallbacks,
             config,
             open_connections: 0,
+            descriptors_end: descriptors_end(),
+            turned_away: RareLine::default(),
+            accept_failed: RareLine::default(),
             doorbell: None,
             doorbell_armed: false,
             enter_flags: ENTER_GETEVENTS | ENTER_NO_IOWAIT,
@@ -451,6 +463,7 @@ impl Reactor {
                 self.doorbell_armed = false;
                 self.doorbell.as_ref().map(EventFd::drain);
             }
+            KIND_ACCEPT_PAUSE => self.arm_accept(index),
             KIND_DEADLINE => {
                 self.deadline = None;
                 events.net.push(NetEvent::Deadline);
@@ -489,25 +502,75 @@ impl Reactor {
     }
 
     fn accepted(&mut self, listener: u32, entry: &cqueue::Entry, events: &mut Events) {
+        let mut has_failed = false;
         if entry.result() >= 0 {
             // SAFETY: a successful accept gives a new descriptor that nobody else owns.
             let socket = unsafe { OwnedFd::from_raw_fd(entry.result()) };
-            if self.open_connections >= self.config.connections_max {
-                tracing::warn!(
-                    connections_max = self.config.connections_max,
-                    "connection closed: as many as allowed are open (ringmqConnectionsMax)"
-                );
-            } else if let Ok(peer) = socket::peer_address(&socket) {
+            if self.has_room_for(&socket)
+                && let Ok(peer) = socket::peer_address(&socket)
+            {
                 let connection = self.adopt(socket, peer);
                 events.net.push(NetEvent::Accepted { listener, connection, peer });
             }
-        } else if entry.result() != -libc::ECANCELED {
-            let error = io::Error::from_raw_os_error(-entry.result());
-            tracing::warn!(%error, "accept failed");
+        } else {
+            has_failed = self.failed_to_accept(-entry.result());
         }
-        if !cqueue::more(entry.flags()) {
-            self.arm_accept(listener);
+        match cqueue::more(entry.flags()) {
+            true => {}
+            false if has_failed => self.arm_accept_later(listener),
+            false => self.arm_accept(listener),
         }
+    }
+
+    /// Whether one connection more may be taken; a line says why not.
+    fn has_room_for(&mut self, socket: &OwnedFd) -> bool {
+        let connections_max = self.config.connections_max;
+        let is_full = self.open_connections >= connections_max;
+        // Descriptors are given out from below: all lower ones are taken.
+        let is_short = socket.as_raw_fd() >= self.descriptors_end;
+        if (is_full || is_short)
+            && let Some(left_out) = self.turned_away.take(Clock.now().monotonic_ms())
+        {
+            if is_full {
+                tracing::warn!(
+                    connections_max,
+                    left_out,
+                    "connection closed: as many as allowed are open (ringmqConnectionsMax)"
+                );
+            } else {
+                tracing::warn!(
+                    left_out,
+                    "connection closed: what is left of the limit of open files (RLIMIT_NOFILE) is for files; {OPEN_FILES_ADVICE}"
+                );
+            }
+        }
+        !is_full && !is_short
+    }
+
+    /// Whether it is to be tried again later only: the machine lacks something. At once it would find the
+    /// same connection, and fail again.
+    fn failed_to_accept(&mut self, errno: i32) -> bool {
+        if matches!(errno, libc::ECANCELED | libc::ECONNABORTED | libc::EINTR | libc::EAGAIN) {
+            return false;
+        }
+        if let Some(left_out) = self.accept_failed.take(Clock.now().monotonic_ms()) {
+            let error = io::Error::from_raw_os_error(errno);
+            let advice = if matches!(errno, libc::EMFILE | libc::ENFILE) {
+                OPEN_FILES_ADVICE
+            } else {
+                "those that are open are served"
+            };
+            tracing::warn!(%error, left_out, "accept failed, it is tried again: {advice}");
+        }
+        true
+    }
+
+    fn arm_accept_later(&mut self, listener: u32) {
+        let pause = Box::new(Timespec::from(ACCEPT_PAUSE));
+        let entry = opcode::Timeout::new(&raw const *pause).build();
+        // Kept until the entry was submitted: the kernel copies the time then.
+        self.timespecs.push(pause);
+        self.push(&entry.user_data(user_data(KIND_ACCEPT_PAUSE, 0, listener)));
     }
 
     /// Takes over a connected socket; reading begins with the next poll.
@@ -767,16 +830,17 @@ impl Reactor {
 
     // ---- files ----------------------------------------------------------------------------------
 
-    /// Puts a file into the ring's table. `None`: the table is full.
+    /// Puts a file into the ring's table, which has a reference of its own to it and takes no
+    /// descriptor. `None`: the table is full.
     ///
     /// # Errors
     /// What the registration says.
-    pub fn attach_file(&mut self, file: DirectFile) -> io::Result<Option<FileSlot>> {
+    pub fn attach_file(&mut self, file: &DirectFile) -> io::Result<Option<FileSlot>> {
         use std::os::fd::AsFd;
-        let Some(index) = self.files.iter().position(Option::is_none) else { return Ok(None) };
+        let Some(index) = self.files.iter().position(|used| !used) else { return Ok(None) };
         let descriptor = file.as_fd().as_raw_fd();
         self.ring.submitter().register_files_update(index as u32, &[descriptor])?;
-        self.files[index] = Some(file);
+        self.files[index] = true;
         Ok(Some(FileSlot(index as u32)))
     }
 
@@ -784,10 +848,10 @@ impl Reactor {
     ///
     /// # Errors
     /// What the registration says.
-    pub fn detach_file(&mut self, slot: FileSlot) -> io::Result<DirectFile> {
-        let file = self.files[slot.0 as usize].take().expect("an attached file");
+    pub fn detach_file(&mut self, slot: FileSlot) -> io::Result<()> {
+        assert!(std::mem::take(&mut self.files[slot.0 as usize]), "an attached file");
         self.ring.submitter().register_files_update(slot.0, &[-1])?;
-        Ok(file)
+        Ok(())
     }
 
     /// Starts to write `range` of the log at `file_offset`. The range lies in one region, is aligned
@@ -941,6 +1005,12 @@ impl Drop for Reactor {
     }
 }
 
+/// Where the descriptors that connections may take end.
+fn descriptors_end() -> i32 {
+    let limit = crate::probe::open_files().soft.unwrap_or(u64::MAX);
+    i32::try_from(limit - limit / FILES_PART).unwrap_or(i32::MAX)
+}
+
 fn send_slices(socket: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     // SAFETY: a msghdr of zeros is a valid empty one.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -967,9 +1037,7 @@ fn with_advice(error: io::Error) -> io::Error {
         Some(libc::ENOMEM) => {
             "raise the limit of locked memory: systemd LimitMEMLOCK=infinity, docker --ulimit memlock=-1"
         }
-        Some(libc::EMFILE) => {
-            "raise the limit of open files: systemd LimitNOFILE=65536, docker --ulimit nofile=65536"
-        }
+        Some(libc::EMFILE) => OPEN_FILES_ADVICE,
         _ => return error,
     };
     io::Error::new(error.kind(), format!("make the ring of a thread: {error}; {advice}"))
@@ -1067,7 +1135,7 @@ mod tests {
         let file = DirectFile::open(&path, OpenMode::OrCreate).expect("O_DIRECT");
         file.allocate(WRITE_REGION_BYTES).expect("space");
         let mut reactor = reactor();
-        let slot = reactor.attach_file(file).expect("register").expect("room");
+        let slot = reactor.attach_file(&file).expect("register").expect("room");
         let mut buffer = WriteBuffer::new(WRITE_REGION_BYTES, 0).expect("memory");
         buffer.append(8192, |memory| memory.fill(9));
         reactor.write_log(slot, 0, &mut buffer, 0..8192, WriteSync::Durable, 5);

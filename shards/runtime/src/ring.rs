@@ -63,12 +63,12 @@ pub trait Ring {
     ///
     /// # Errors
     /// What the registration says.
-    fn attach_file(&mut self, file: Self::File) -> io::Result<Option<FileSlot>>;
+    fn attach_file(&mut self, file: &Self::File) -> io::Result<Option<FileSlot>>;
     /// See [`Reactor::detach_file`].
     ///
     /// # Errors
     /// What the registration says.
-    fn detach_file(&mut self, slot: FileSlot) -> io::Result<Self::File>;
+    fn detach_file(&mut self, slot: FileSlot) -> io::Result<()>;
     /// See [`Reactor::write_log`].
     fn write_log(
         &mut self,
@@ -167,11 +167,11 @@ impl Ring for Reactor {
         Reactor::close(self, connection);
     }
 
-    fn attach_file(&mut self, file: DirectFile) -> io::Result<Option<FileSlot>> {
+    fn attach_file(&mut self, file: &DirectFile) -> io::Result<Option<FileSlot>> {
         Reactor::attach_file(self, file)
     }
 
-    fn detach_file(&mut self, slot: FileSlot) -> io::Result<DirectFile> {
+    fn detach_file(&mut self, slot: FileSlot) -> io::Result<()> {
         Reactor::detach_file(self, slot)
     }
 

@@ -13,6 +13,7 @@ use proto::header::GroupForbiddenHeader;
 use proto::names;
 use runtime::clock::Now;
 
+use super::super::copies::HomeCopy;
 use super::super::dispatch::{Handled, Stop, answer};
 use super::super::inquiry::Question;
 use super::super::{Asker, Broker, Refusal};
@@ -87,6 +88,9 @@ impl Broker {
             let appended = self.shards[0].append_catalog(0, &payload, None);
             appended.expect("there was room for more");
             self.copy_catalog(0, &payload);
+            if let Some(topic) = self.catalog.topic(topic).filter(|_| !is_readable) {
+                self.share(HomeCopy::MayNotRead(Some(topic.incarnation)));
+            }
             tracing::info!(group, topic, is_readable, peer = %asker.peer, "what a group may read changed");
         }
         self.scratch.payload = payload;

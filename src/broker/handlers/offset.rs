@@ -111,7 +111,7 @@ impl Broker {
             return self.commit(now, place, &group, queue, offset);
         }
         // Who waits for the answer gets it when the offset is as safe as a message.
-        self.shards[place].has_room(0)?;
+        self.shards[place].has_room_for_offsets()?;
         self.commit(now, place, &group, queue, offset)?;
         self.shards[place].offsets_mut().await_written(&group, queue);
         self.shards[place].append_offsets(Some(asker.ticket(form::PLAIN)))?;

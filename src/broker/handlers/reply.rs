@@ -3,7 +3,8 @@
 //! Kind: machine
 //!
 //! Source: ReplyMessageProcessor of 5.3.3. The home core knows which connection the requester has, calls it,
-//! and answers when it has answered. Then the reply is stored like any message, in the queue's shard.
+//! and answers when it has answered. Then the reply is stored like any message, in the queue's shard; if that
+//! is refused, it was delivered all the same.
 
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
@@ -30,10 +31,16 @@ impl Broker {
         body: &[u8],
         outboxes: &mut Outboxes,
     ) -> Flow {
-        if asker.has_record {
-            return self.send(now, asker, header, body, outboxes); // it was pushed
-        }
         let header = header.map_err(|error| Stop::from(error.clone()));
+        if asker.has_record {
+            let stored = header.and_then(|header| self.try_send(now, asker, header, body));
+            return flow_of(asker, stored).unwrap_or_else(|refusal| {
+                // It was pushed. Whoever replied would push it again if told of a full disk.
+                self.tally.refused(refusal.code);
+                self.answer_unstored(asker, outboxes);
+                Flow::Done
+            });
+        }
         let handled = header.and_then(|header| self.try_reply(now, asker, header, body, outboxes));
         flow_of(asker, handled).unwrap_or_else(|refusal| {
             self.refuse_send(asker, &refusal, outboxes);

@@ -9,6 +9,7 @@ use proto::code::response;
 use proto::command::Command;
 use proto::header::ResumeCheckHeader;
 use proto::ids::{OffsetMessageId, Position};
+use proto::limits::PROPERTIES_BYTES_MAX;
 use proto::names;
 use proto::properties::{self, name};
 use proto::record::Record;
@@ -75,6 +76,9 @@ impl Broker {
         };
         let mut text = fields.properties.to_vec();
         properties::set(&mut text, name::TRANSACTION_CHECK_TIMES, b"0");
+        if text.len() > PROPERTIES_BYTES_MAX {
+            return Err(self.too_large(&format!("properties of {} bytes", text.len())));
+        }
         let shard = &mut self.shards[owner];
         let queue = Transactions::half_queue(shard.index().0);
         let target = (names::TRANS_HALF_TOPIC, queue);

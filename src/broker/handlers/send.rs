@@ -70,7 +70,7 @@ impl Broker {
         write_send_response(outbox.bytes(), asker.encoding, &reply);
     }
 
-    fn try_send(
+    pub(super) fn try_send(
         &mut self,
         now: Now,
         asker: &Asker,
@@ -193,7 +193,10 @@ impl Broker {
         text.clear();
         let made = self.make_properties(now, header, topic, (queue_id, is_dead_letter), &mut text);
         let stored = made.and_then(|made| {
-            self.check_message_type(topic, made.kind)?;
+            // A type is what the proxy takes it for: a delay comes before a key of order.
+            let is_late = made.delay_level.is_some() || made.timed.is_some();
+            let expected = if is_late { MessageType::Delay } else { made.kind };
+            self.check_message_type(topic, expected)?;
             let form = if made.timed.is_some() { form::SEND_TIMER } else { form::SEND };
             let ticket = Ticket { queue_id, ..asker.ticket(form) };
             let ticket = (!asker.is_oneway).then_some(ticket);
@@ -283,7 +286,7 @@ impl Broker {
         Ok(())
     }
 
-    fn too_large(&self, what: &str) -> Stop {
+    pub(super) fn too_large(&self, what: &str) -> Stop {
         illegal(format!(
             "the message is illegal, maybe msg body or properties length not matched. msg body length limit {}B, msg properties length limit 32KB. ({what})",
             self.settings.message_bytes_max

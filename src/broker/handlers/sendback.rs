@@ -10,6 +10,7 @@ use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::header::SendBackHeader;
 use proto::ids::{OffsetMessageId, Position};
+use proto::limits::PROPERTIES_BYTES_MAX;
 use proto::names::{self, perm};
 use proto::properties::{self, name};
 use proto::record::Record;
@@ -33,6 +34,8 @@ pub(in crate::broker) struct SendBack {
     group: String,
     delay_level: i32,
     max_reconsume_times: i32,
+    /// `retryQueueNums` of the group, from 1 on.
+    retry_queues: i32,
 }
 
 impl Broker {
@@ -66,6 +69,11 @@ impl Broker {
         }
         let retry_topic = names::retry_topic(&group);
         self.ensure_group_topic(now, &retry_topic, rules.retry_queue_nums)?;
+        let made = self.catalog.topic(&retry_topic);
+        if made.is_some_and(|topic| !perm::writable(topic.config.perm)) {
+            let remark = format!("the topic[{retry_topic}] sending message is forbidden");
+            return Err(Refusal::new(response::NO_PERMISSION, remark).into());
+        }
         let asked_max = header.max_reconsume_times.filter(|_| asker.version >= version::V3_4_9);
         let Some(position) = Position::from_i64(header.offset) else {
             return Err(not_found(header.offset));
@@ -75,6 +83,7 @@ impl Broker {
             group,
             delay_level: header.delay_level,
             max_reconsume_times: asked_max.unwrap_or(rules.retry_max_times),
+            retry_queues: rules.retry_queue_nums,
         };
         if asker.has_record {
             // The owner of the message read it; here is the queue that it comes to.
@@ -182,20 +191,24 @@ impl Broker {
             properties::set(&mut text, name::DELAY, b"0");
             self.dead_letter_queue(now, &retry_topic)?
         } else {
-            let place = self.place_of_retries(&retry_topic)?;
+            let (queue_id, place) = self.retry_queue(&retry_topic, send_back)?;
             let level = match send_back.delay_level {
                 0 => 3 + i64::from(fields.reconsume_times),
                 level => i64::from(level),
             };
             let levels = self.settings.delay_levels_ms.len();
-            let level = usize::try_from(level).map_or(levels, |level| level.min(levels));
+            // A producer may have said any number of times, one below 0 among them.
+            let level = usize::try_from(level.max(1)).map_or(levels, |level| level.min(levels));
             properties::set(&mut text, name::DELAY, level.to_string().as_bytes());
-            delay_properties(&mut text, level, level as i64, &retry_topic, 0);
+            delay_properties(&mut text, level, level as i64, &retry_topic, queue_id);
             let queue = QueueKey { topic: SCHEDULE_TOPIC_INCARNATION, queue: level as u32 - 1 };
             (names::SCHEDULE_TOPIC.to_owned(), queue, place)
         };
+        if text.len() > PROPERTIES_BYTES_MAX {
+            return Err(self.too_large(&format!("properties of {} bytes", text.len())));
+        }
         let again = NewMessage {
-            reconsume_times: fields.reconsume_times + 1,
+            reconsume_times: fields.reconsume_times.saturating_add(1),
             ..NewMessage::again(&fields, (&topic, queue), self.settings.advertised, &text)
         };
         let ticket = (!asker.is_oneway).then(|| asker.ticket(super::form::PLAIN));
@@ -203,13 +216,23 @@ impl Broker {
         Ok(())
     }
 
-    /// The place of the shard whose queue a message sent back comes to when its time has come.
-    fn place_of_retries(&mut self, retry_topic: &str) -> Result<usize, Stop> {
+    /// The queue of the group's retry topic that a message sent back comes to when its time has come, and the
+    /// place of its shard. RocketMQ takes any; here every core takes the same for the same message, and none
+    /// that the topic does not have.
+    fn retry_queue(
+        &mut self,
+        retry_topic: &str,
+        send_back: &SendBack,
+    ) -> Result<(i32, usize), Stop> {
         let Some(topic) = self.catalog.topic(retry_topic) else {
             return Err(Refusal::no_topic(retry_topic, self.settings.advertised).into());
         };
-        let (queue, placement) = (QueueKey { topic: topic.incarnation, queue: 0 }, topic.placement);
-        self.place_to_append(queue, placement)
+        let queues = send_back.retry_queues.min(topic.config.write_queue_nums).max(1);
+        // Positions are multiples of eight, and equal messages are equally far from each other.
+        let mixed = (send_back.position.to_i64() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let queue = (mixed % queues as u64) as u32;
+        let (key, placement) = (QueueKey { topic: topic.incarnation, queue }, topic.placement);
+        Ok((queue as i32, self.place_to_append(key, placement)?))
     }
 }
 

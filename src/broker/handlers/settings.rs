@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 
 use proto::code::response;
+use proto::names::perm;
 use runtime::clock::Now;
 
+use super::super::copies::HomeCopy;
 use super::super::dispatch::{Handled, Stop, answer};
 use super::super::settings::SettingRefused;
 use super::super::{Asker, Broker, Refusal};
@@ -19,7 +21,7 @@ use crate::net::outbox::Outboxes;
 
 /// Keys that nobody may change over the wire (`BrokerConfig.configBlackList` and what
 /// `AdminBrokerProcessor.initConfigBlackList` adds).
-const FORBIDDEN: [&str; 2] = ["brokerConfigPath", "configBlackList"];
+const FORBIDDEN: [&str; 3] = ["brokerConfigPath", "configBlackList", "rocketmqHome"];
 
 impl Broker {
     pub(in crate::broker) fn broker_config(
@@ -124,6 +126,9 @@ impl Broker {
         let appended = self.shards[0].append_catalog(0, &payload, ticket);
         appended.expect("there was room for more");
         self.copy_catalog(0, &payload);
+        if is_told && !perm::readable(self.settings.permission) {
+            self.share(HomeCopy::MayNotRead(None));
+        }
         self.scratch.payload = payload;
         Ok(())
     }

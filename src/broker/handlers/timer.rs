@@ -118,7 +118,7 @@ impl Broker {
         let ticket = (!asker.is_oneway).then(|| asker.ticket(form::RECALL));
         match self.shards[place].recall(due_ms, recalled.as_bytes(), ticket)? {
             Recalled::Appended if ticket.is_some() => {
-                self.batch_keys[place].push_back(handle.unique_key.into_bytes());
+                self.recalled_keys[place].push_back(handle.unique_key.into_bytes());
                 Ok(())
             }
             Recalled::Appended => Ok(()),

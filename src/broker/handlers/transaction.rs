@@ -148,9 +148,7 @@ impl Broker {
             return Ok(shard.end_half(now.wall_ms, queue_offset, outcome, None, ticket)?);
         };
         let mut text = std::mem::take(&mut self.scratch.properties);
-        text.clear();
-        text.extend_from_slice(half.properties);
-        write_checks(&mut text, checks);
+        write_checks(&mut text, half.properties, checks);
         let message = NewMessage {
             sys_flag: half.sys_flag & !sys_flag::TRANSACTION_MASK | sys_flag::TRANSACTION_COMMIT,
             prepared_transaction_offset: end.position.to_i64(),

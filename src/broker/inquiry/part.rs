@@ -107,17 +107,20 @@ impl Broker {
                 if !reset.is_done {
                     return Ok(Part::Queues(std::mem::take(&mut asked.facts)));
                 }
+                self.check_room_for_offsets()?;
                 asked.stage = Stage::Appending(self.reset_offsets(now, &reset, &asked.facts)?);
             }
             Question::Clone(clone) if matches!(asked.stage, Stage::Looking) => {
                 let clone = Arc::clone(clone);
+                self.check_room_for_offsets()?;
                 asked.stage = Stage::Appending(self.clone_offsets(now, &clone)?);
             }
             Question::RemoveGroup(group) if matches!(asked.stage, Stage::Looking) => {
-                let now_ms = now.monotonic_ms();
-                self.resets.retain(|(of, _), _| of != group);
+                let (now_ms, group) = (now.monotonic_ms(), Arc::clone(group));
+                self.check_room_for_offsets()?;
+                self.resets.retain(|(of, _), _| *of != group);
                 for shard in &mut self.shards {
-                    shard.offsets_mut().remove_group(now_ms, group);
+                    shard.offsets_mut().remove_group(now_ms, &group);
                 }
                 asked.stage = Stage::Appending((0..self.shards.len()).collect());
             }
@@ -305,6 +308,12 @@ impl Broker {
         })
     }
 
+    /// Refuses before anything is changed that could not be written now.
+    fn check_room_for_offsets(&mut self) -> Result<(), Later> {
+        let mut shards = self.shards.iter_mut();
+        shards.try_for_each(|shard| shard.has_room_for_offsets().map_err(|it| later(it.into())))
+    }
+
     /// Sets the offsets, and notes that the group has to hear so. The places of the shards that changed.
     fn reset_offsets(
         &mut self,
@@ -322,6 +331,8 @@ impl Broker {
             let Ok(Some((place, queue))) = self.queue_here(&reset.topic, id) else { continue };
             self.commit(now, place, &reset.group, queue, facts.target).map_err(later)?;
             self.resets.insert((Arc::clone(&reset.group), queue), facts.target);
+            // Pulls that wait there come again, and are told.
+            self.shards[place].wake_topic(queue.topic);
             places.push(place);
         }
         places.sort_unstable();

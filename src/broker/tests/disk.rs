@@ -92,7 +92,7 @@ impl Cold {
 }
 
 /// The position that a message id ends with.
-fn position_in(id: &str) -> String {
+pub(super) fn position_in(id: &str) -> String {
     i64::from_str_radix(&id[id.len() - 16..], 16).expect("a position").to_string()
 }
 

@@ -6,6 +6,7 @@ use engine::limits::{FORBIDDEN_MAX, OPEN_TRANSACTIONS_MAX, RECALLS_MAX};
 use engine::offsets::ConsumerOffsets;
 use engine::timer::write_recalled;
 use engine::transaction::Transactions;
+use proto::limits::PROPERTIES_BYTES_MAX;
 use proto::record::{RecordFields, body_crc};
 
 use super::*;
@@ -76,6 +77,80 @@ fn one_offset_more_than_a_shard_keeps_is_refused() {
     let expect = (response::SYSTEM_ERROR, "consumer offsets are kept for 1 queues at most");
     core.check(request::UPDATE_CONSUMER_OFFSET, &commit("1", "1"), b"", expect);
     core.granted(request::UPDATE_CONSUMER_OFFSET, &commit("0", "2"), b"");
+}
+
+#[test]
+fn an_offset_that_finds_no_room_is_not_changed() {
+    let mut core = Core::of(opened_with(opening(), 0, 256 << 10));
+    let place = [("consumerGroup", "group"), ("topic", "topic"), ("queueId", "0")];
+    let commit = |offset| [&place[..], &[("commitOffset", offset)]].concat();
+    core.granted(request::UPDATE_CONSUMER_OFFSET, &commit("1"), b"");
+    core.broker.shards[0].log_mut().space_delayed("No space left on device".to_owned());
+    // What is left takes messages, and no whole record of offsets.
+    core.granted(request::SEND_MESSAGE_V2, &send("0", ""), &vec![b'x'; 120 << 10]);
+    let remark = "service not available now: the disk has no space: No space left on device";
+    let expect = (response::SERVICE_NOT_AVAILABLE, remark);
+    core.check(request::UPDATE_CONSUMER_OFFSET, &commit("2"), b"", expect);
+    core.check(request::UPDATE_CONSUMER_OFFSET, &commit("3"), b"", expect);
+    core.granted(request::SEND_MESSAGE_V2, &send("0", ""), b"another");
+    let asked = core.granted(request::QUERY_CONSUMER_OFFSET, &place, b"");
+    assert_eq!(core.field(asked, "offset"), "1");
+}
+
+/// A send with these properties and as many bytes of another one as are taken.
+fn send_longest(core: &mut Core, text: &str) -> ConnectionId {
+    let (mut taken, mut refused) = (0, PROPERTIES_BYTES_MAX);
+    let mut longest = None;
+    while taken + 1 < refused {
+        let bytes = (taken + refused) / 2;
+        let padded = format!("{text}PADDING\u{1}{}\u{2}", "x".repeat(bytes));
+        let connection = core.ask(request::SEND_MESSAGE_V2, &send("0", &padded), b"long");
+        core.turn();
+        core.turn();
+        let (code, remark) = core.answer(connection).expect("an answer");
+        match code {
+            response::SUCCESS => (taken, longest) = (bytes, Some(connection)),
+            response::MESSAGE_ILLEGAL => refused = bytes,
+            _ => panic!("{code} {remark}"),
+        }
+    }
+    longest.expect("some are taken")
+}
+
+#[test]
+fn what_waits_with_as_many_properties_as_there_may_be_comes_all_the_same() {
+    let mut core = Core::alone();
+    core.granted(request::HEART_BEAT, &[], HEARTBEAT);
+    let topic = core.broker.catalog.topic("topic").expect("it is there").incarnation;
+    let queue = QueueKey { topic, queue: 0 };
+    let end = |core: &Core| core.broker.shards[0].queues().bounds(queue).map_or(0, |it| it.1);
+
+    let due_ms = START.wall_ms + 1_000;
+    send_longest(&mut core, &format!("TIMER_DELIVER_MS\u{1}{due_ms}\u{2}"));
+    assert_eq!(end(&core), 0);
+    core.wait_ms(1_000);
+    core.turn();
+    core.turn();
+    let fired = end(&core);
+    assert!(fired > 0, "they have come");
+
+    let half = send_longest(&mut core, "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}group\u{2}");
+    let position = super::disk::position_in(&core.field(half, "msgId"));
+    let offset = core.field(half, "queueOffset");
+    core.wait_ms(60_000);
+    let Core { broker, outboxes, now, .. } = &mut core;
+    while broker.check_due(*now, outboxes) {}
+    core.turn();
+    let word = [
+        ("producerGroup", "group"),
+        ("tranStateTableOffset", &*offset),
+        ("commitLogOffset", &*position),
+        ("commitOrRollback", "8"),
+        ("fromTransactionCheck", "true"),
+        ("msgId", "unique"),
+    ];
+    core.granted(request::END_TRANSACTION, &word, b"");
+    assert_eq!(end(&core), fired + 1);
 }
 
 /// A record as a start finds it.

@@ -112,6 +112,31 @@ fn what_waits_too_long_for_the_disk_is_told_so() {
 }
 
 #[test]
+fn what_is_overdue_and_what_is_called_back_keep_their_own_keys() {
+    let mut core = Core::alone();
+    core.broker.shards[0].set_flush_timeout(5_000);
+    let due_ms = START.wall_ms + 1_000_000;
+    let handle = recall_handle(due_ms);
+    let recall = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
+    let text = format!("TIMER_DELIVER_MS\u{1}{due_ms}\u{2}UNIQ_KEY\u{1}another\u{2}");
+    core.writes = Writes::Hang;
+    let recalled = core.ask(request::RECALL_MESSAGE, &recall, b"");
+    let timer = core.ask(request::SEND_MESSAGE_V2, &send("0", &text), b"timer");
+    core.turn();
+    core.wait_ms(5_000);
+    core.turn();
+    assert_eq!(core.answer(timer), Some((response::FLUSH_DISK_TIMEOUT, String::new())));
+    let told = RecallHandle::decode(&core.field(timer, "recallHandle")).expect("a handle");
+    assert_eq!(told.unique_key, "another");
+    assert_eq!(core.answer(recalled), None);
+    core.writes = Writes::Done;
+    core.turn();
+    core.turn();
+    assert_eq!(core.answer(recalled).expect("an answer").0, response::SUCCESS);
+    assert_eq!(core.field(recalled, "msgId"), "unique");
+}
+
+#[test]
 fn a_reply_that_its_requester_does_not_take_in_time_is_told_so() {
     let mut core = Core::alone();
     let refused = (response::SYSTEM_ERROR, "push reply message to memberfail.".to_owned());

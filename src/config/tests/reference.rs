@@ -14,6 +14,7 @@ const BROKER_HEAD: &str = "\
 # out. The syntax is that of Java properties, as in RocketMQ's broker.conf; values have no units,
 # the line above says which is meant. `ringmq check-config FILE` says what a file means and what is
 # wrong with it, `ringmq broker -p -c FILE` what holds in the end. A flag wins over its key.
+# A key without a value here wants one when its # is taken away: to leave it empty is a mistake.
 #
 # A test compares this file with the program; it is written from the table of keys.
 ";

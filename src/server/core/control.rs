@@ -4,11 +4,12 @@
 use engine::retention::DiskLook;
 use runtime::Ring;
 use runtime::clock::Now;
+use runtime::probe::OPEN_FILES_ADVICE;
 
 use super::Core;
 use super::life::{DRAIN_MS_MAX, Phase};
 use crate::observe::{Ask, CoreFigures};
-use crate::server::messages::{ToControl, ToCore};
+use crate::server::messages::{Lack, ToControl, ToCore};
 
 impl<R: Ring> Core<R> {
     pub(super) fn take_messages(&mut self, now: Now) -> bool {
@@ -30,21 +31,37 @@ impl<R: Ring> Core<R> {
                     }
                     log.space_prepared(range.end);
                 }
-                ToCore::SpaceDelayed { shard: number, reason } => {
+                ToCore::SpaceDelayed { shard: number, lack, reason } => {
                     let log = self.broker.shards[place_of(number)].log_mut();
-                    if log.no_space().is_none() {
-                        tracing::error!(
+                    match lack {
+                        _ if log.no_space().is_some() => {}
+                        Lack::Space => tracing::error!(
                             shard = number,
                             reason,
                             "no space for the log: sends are refused (code 14) until there is, pulls go on"
-                        );
+                        ),
+                        Lack::Descriptors => tracing::error!(
+                            shard = number,
+                            reason,
+                            "too many files are open for a segment more: sends are refused (code 14) until some are closed, pulls go on; {OPEN_FILES_ADVICE}"
+                        ),
                     }
                     log.space_delayed(reason);
                 }
                 ToCore::RunWritten { shard, head, file } => {
                     let shard = place_of(shard);
-                    let address = self.broker.shards[shard].run_written(&head);
-                    self.files[shard].runs.add(address, head.file_bytes(), file);
+                    if let Some(address) = self.broker.shards[shard].run_written(&head) {
+                        self.files[shard].runs.add(address, head.file_bytes(), file);
+                    }
+                }
+                ToCore::RunDelayed { shard, reason } => {
+                    if self.broker.shards[place_of(shard)].run_delayed() {
+                        tracing::warn!(
+                            shard,
+                            reason,
+                            "queue entries cannot be made again now; nothing is lost by it, it is tried again"
+                        );
+                    }
                 }
                 ToCore::IndexWritten { shard, head, file } => {
                     let shard = place_of(shard);
@@ -130,7 +147,7 @@ impl<R: Ring> Core<R> {
         let router = *self.broker.router();
         for (index, shard) in self.broker.shards.iter_mut().enumerate() {
             shard.look_at_disk(&self.config.retention, look);
-            shard.try_index_again();
+            shard.try_again();
             let before = shard.start();
             let Some(start) = shard.expire(now.wall_ms, &self.config.retention, look) else {
                 continue;

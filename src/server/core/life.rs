@@ -7,6 +7,7 @@ use runtime::clock::Now;
 
 use super::Core;
 use crate::server::messages::ToControl;
+use crate::server::store::CleanEnd;
 
 /// At a clean stop, how long clients may take to read their last answers, ms.
 pub(super) const DRAIN_MS_MAX: u64 = 3_000;
@@ -87,7 +88,7 @@ impl<R: Ring> Core<R> {
             }
             Phase::Ending => {
                 if self.is_durable() {
-                    self.unsent.push_back(ToControl::Stopped);
+                    self.unsent.push_back(ToControl::Stopped(self.clean_ends()));
                     self.control.push_batch(&mut self.unsent);
                     self.control.flush();
                     self.phase = Phase::Stopped;
@@ -105,6 +106,14 @@ impl<R: Ring> Core<R> {
                 || shard.log().poisoned().is_some()
         };
         self.broker.shards.iter().all(is_done)
+    }
+
+    /// Where the logs end that are durable as a whole.
+    fn clean_ends(&self) -> Vec<(usize, CleanEnd)> {
+        let whole = self.broker.shards.iter().filter(|shard| shard.log().poisoned().is_none());
+        let end =
+            |shard: &Shard| CleanEnd { epoch: shard.log().epoch(), end: shard.log().durable() };
+        whole.map(|shard| (usize::from(shard.index().0), end(shard))).collect()
     }
 
     /// Appends to each shard. `false`: no room yet. A shard that takes nothing any more (poisoned, disk

@@ -61,11 +61,14 @@ impl<R: Ring> Core<R> {
         self.connection_counts[own] = self.ring.open_connections().saturating_sub(1);
         let open: u32 = self.connection_counts.iter().sum();
         if open >= self.config.connections_max {
-            tracing::warn!(
-                connections_max = self.config.connections_max,
-                %peer,
-                "connection closed: as many as allowed are open (ringmqConnectionsMax)"
-            );
+            if let Some(left_out) = self.turned_away.take(now.monotonic_ms()) {
+                tracing::warn!(
+                    connections_max = self.config.connections_max,
+                    %peer,
+                    left_out,
+                    "connection closed: as many as allowed are open (ringmqConnectionsMax)"
+                );
+            }
             drop(self.ring.take_socket(connection));
             return;
         }

@@ -220,12 +220,16 @@ func transactionsSurvive(t *testing.T, awaitKill func()) {
 		}
 		return true
 	})
-	texts := inbox.texts("")
-	equal(t, "each once", distinct(texts), texts)
-	for _, text := range texts {
-		if (byText{}).state(text) != primitive.CommitMessageState {
-			t.Fatal("rolled back and delivered: ", text)
+	// This client may hand the same place of a queue to its listener twice. A second place would be the server's.
+	placed := make(map[string]received)
+	for _, one := range inbox.messages() {
+		if (byText{}).state(one.text) != primitive.CommitMessageState {
+			t.Fatal("rolled back and delivered: ", one)
 		}
+		if other, isThere := placed[one.text]; isThere && other != one {
+			t.Fatal("committed twice: ", other, " and ", one)
+		}
+		placed[one.text] = one
 	}
 }
 

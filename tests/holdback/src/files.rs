@@ -102,14 +102,17 @@ pub struct HeldFile {
 }
 
 impl HeldFile {
-    /// The kernel's file, and what is held of it.
-    pub fn into_parts(self) -> (DirectFile, Arc<Mutex<Pages>>) {
-        (self.file, self.pages)
+    /// The kernel's file.
+    pub fn direct(&self) -> &DirectFile {
+        &self.file
     }
 
-    /// The inverse of [`HeldFile::into_parts`].
-    pub fn from_parts(file: DirectFile, pages: Arc<Mutex<Pages>>) -> HeldFile {
-        HeldFile { file, pages }
+    /// A second handle of the same open file.
+    ///
+    /// # Errors
+    /// EMFILE above the limit of open files.
+    pub fn try_clone(&self) -> io::Result<HeldFile> {
+        Ok(HeldFile { file: self.file.try_clone()?, pages: Arc::clone(&self.pages) })
     }
 
     /// What is held, and not by another thread now.
@@ -121,6 +124,10 @@ impl HeldFile {
 impl StoreFile for HeldFile {
     fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.size_bytes()?.max(self.pages().end()))
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
@@ -143,10 +150,6 @@ impl StoreFile for HeldFile {
     /// is not what is tested here.
     fn sync_data(&self) -> io::Result<()> {
         self.pages().flush(&self.file)
-    }
-
-    fn try_clone(&self) -> io::Result<HeldFile> {
-        Ok(HeldFile { file: self.file.try_clone()?, pages: Arc::clone(&self.pages) })
     }
 }
 

@@ -139,9 +139,9 @@ impl Ring for HeldRing {
         self.reactor.close(connection);
     }
 
-    fn attach_file(&mut self, file: HeldFile) -> io::Result<Option<FileSlot>> {
+    fn attach_file(&mut self, file: &HeldFile) -> io::Result<Option<FileSlot>> {
         let kept = file.try_clone()?;
-        let Some(slot) = self.reactor.attach_file(file.into_parts().0)? else { return Ok(None) };
+        let Some(slot) = self.reactor.attach_file(file.direct())? else { return Ok(None) };
         let index = slot.index() as usize;
         if self.files.len() <= index {
             self.files.resize_with(index + 1, || None);
@@ -150,10 +150,9 @@ impl Ring for HeldRing {
         Ok(Some(slot))
     }
 
-    fn detach_file(&mut self, slot: FileSlot) -> io::Result<HeldFile> {
-        let file = self.reactor.detach_file(slot)?;
-        let kept = self.files[slot.index() as usize].take().expect("an attached file");
-        Ok(HeldFile::from_parts(file, kept.into_parts().1))
+    fn detach_file(&mut self, slot: FileSlot) -> io::Result<()> {
+        self.files[slot.index() as usize] = None;
+        self.reactor.detach_file(slot)
     }
 
     fn write_log(

@@ -199,7 +199,8 @@ impl World {
     pub(crate) fn deliver_all(&mut self, life: &mut Life) -> Result<(), Finding> {
         let mut steps = 0;
         loop {
-            let due_ms = life.shards().filter_map(|it| it.due_at_ms()).min();
+            let now_ms = self.now.wall_ms;
+            let due_ms = life.shards().filter_map(|it| it.due_at_ms(now_ms)).min();
             let is_settled = life.shards().all(|it| it.is_settled());
             match due_ms {
                 None if is_settled => break,

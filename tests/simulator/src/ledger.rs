@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
+use engine::limits::CLOCK_SLACK_MS;
 use proto::ids::Position;
 
 use crate::marks::{FILTERS, flag_of};
@@ -203,6 +204,9 @@ pub struct Ledger {
     known: BTreeMap<Place, BTreeSet<u64>>,
     /// How long messages wait that are to.
     delay_ms: u64,
+    /// Store times that were far ahead of the clock when it had been set back: above, and up to. Of a message
+    /// stored then nobody knows when that was.
+    ahead: Vec<(u64, u64)>,
     /// Every record seen: where it belongs, and when it was stored.
     positions: BTreeMap<i64, (Place, u64, u64)>,
     /// For each group and queue the committed offset: at least, and at the most.
@@ -253,6 +257,18 @@ impl Ledger {
     /// Nothing was sent yet; messages that are to wait do so for so long.
     pub fn new(delay_ms: u64) -> Ledger {
         Ledger { delay_ms, ..Ledger::default() }
+    }
+
+    /// The clock as it is, and the latest time that it ever showed.
+    pub fn clock(&mut self, now_ms: u64, latest_ms: u64) {
+        let above = now_ms + CLOCK_SLACK_MS;
+        if above >= latest_ms {
+            return;
+        }
+        match self.ahead.last_mut() {
+            Some(last) if last.1 == latest_ms => last.0 = last.0.min(above),
+            _ => self.ahead.push((above, latest_ms)),
+        }
     }
 
     /// A message leaves its client.
@@ -427,6 +443,7 @@ impl Ledger {
             if let Some((_, scheduled_ms)) =
                 sent.scheduled.filter(|_| sent.intent.half.is_none() && !sent.intent.is_timer)
                 && found.stored_ms < scheduled_ms + self.delay_ms
+                && !self.ahead.iter().any(|it| (it.0 + 1..=it.1).contains(&scheduled_ms))
             {
                 return Err(format!(
                     "{at}: {item:?} came {} ms after it was stored, not {}",

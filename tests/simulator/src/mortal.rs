@@ -467,7 +467,10 @@ impl Mortal {
         let is_refused = match said.code {
             response::SERVICE_NOT_AVAILABLE => life.was_full() || life.is_poisoned(),
             response::GO_AWAY => true,
-            response::SYSTEM_ERROR => matches!(act, Act::Read { .. }) && life.has_failed_reads(),
+            // A half message is read when it ends.
+            response::SYSTEM_ERROR => {
+                matches!(act, Act::Read { .. } | Act::End { .. }) && life.has_failed_reads()
+            }
             response::SUBSCRIPTION_GROUP_NOT_EXIST => {
                 matches!(act, Act::Commit { .. } | Act::Reset { .. })
             }

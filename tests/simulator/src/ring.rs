@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use fastrand::Rng;
-use runtime::file::StoreFile as _;
 use runtime::{
     ConnectionId, DirectBuffer, Events, FileEvent, FileSlot, NetEvent, Received, Ring, WriteBuffer,
     WriteSync,
@@ -442,13 +441,13 @@ impl Ring for SimRing {
         self.end(connection);
     }
 
-    fn attach_file(&mut self, file: DiskFile) -> io::Result<Option<FileSlot>> {
-        self.files.push(Some(file));
+    fn attach_file(&mut self, file: &DiskFile) -> io::Result<Option<FileSlot>> {
+        self.files.push(Some(file.clone()));
         Ok(Some(FileSlot::new(self.files.len() as u32 - 1)))
     }
 
-    fn detach_file(&mut self, slot: FileSlot) -> io::Result<DiskFile> {
-        self.file(slot).try_clone()
+    fn detach_file(&mut self, _slot: FileSlot) -> io::Result<()> {
+        Ok(())
     }
 
     fn write_log(

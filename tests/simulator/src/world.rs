@@ -14,11 +14,14 @@ use ringmq::router::Router;
 use ringmq::router::exchange::Exchange;
 use ringmq::server::SplitShards;
 use ringmq::server::core::{Core, CoreConfig, CoreParts};
-use ringmq::server::messages::{ToControl, ToCore};
+use ringmq::server::messages::{Lack, ToControl, ToCore};
 use ringmq::server::recovery::Replayed;
-use ringmq::server::runs::ShardPlace;
+use ringmq::server::runs::{DamagedFile, ShardPlace};
 use ringmq::server::space::zero_range;
-use ringmq::server::store::{StoreSettings, inspect, open_files};
+use ringmq::server::store::{
+    InspectedShard, StoreSettings, inspect, mark_clean_end, open_files, segment_path,
+    shard_directory,
+};
 use ringmq::server::upkeep::{Upkeep, perform};
 use runtime::clock::Now;
 use runtime::eventfd::EventFd;
@@ -88,7 +91,17 @@ struct Flips {
     derived: usize,
     /// Bytes of STORE and EPOCHS.
     documents: usize,
+    /// Bytes of CLEAN.
+    ends: usize,
     places: Vec<(PathBuf, u64)>,
+}
+
+impl Flips {
+    /// Files of a kind that were changed.
+    fn files(&self, kind: FileKind) -> usize {
+        let files: BTreeSet<_> = self.places.iter().map(|(path, _)| path).collect();
+        files.into_iter().filter(|path| FileKind::of(path) == kind).count()
+    }
 }
 
 /// Kinds of files, by their names.
@@ -99,6 +112,7 @@ enum FileKind {
     Index,
     Snapshot,
     Document,
+    End,
 }
 
 impl FileKind {
@@ -108,6 +122,7 @@ impl FileKind {
             name if name.starts_with("queues-") => FileKind::Run,
             name if name.starts_with("index-") => FileKind::Index,
             name if name.starts_with("snapshot-") => FileKind::Snapshot,
+            "CLEAN" => FileKind::End,
             _ => FileKind::Document,
         }
     }
@@ -147,6 +162,9 @@ fn is_used(used: &[Vec<Range<u64>>], path: &Path, place: u64) -> bool {
 
 /// The store's directory.
 const STORE: &str = "/store";
+
+/// Bytes of a segment.
+const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// Bytes of a disk block, and of what the log is padded to.
 const BLOCK_BYTES: u64 = 4096;
@@ -352,14 +370,12 @@ impl World {
         Ok(done)
     }
 
-    /// For each shard the log offsets that hold what a record says: all but padding, what fillers skip
-    /// and the mark of the clean stop, behind which nothing says that it was durable.
+    /// For each shard the log offsets that hold what a record says: all but padding and what fillers skip.
     fn used_by_records(&self, disk: &Disk) -> Result<Vec<Vec<Range<u64>>>, Finding> {
         let mut used = vec![Vec::new(); usize::from(self.plan.shards)];
         let inspected = inspect(disk, Path::new(STORE), |_, shard, found| {
             let Replayed::Record { offset, prefix, .. } = found else { return };
             let bytes = match prefix.kind {
-                Kind::End => 0,
                 Kind::Filler => PREFIX_BYTES as u64,
                 _ => PREFIX_BYTES as u64 + u64::from(prefix.len),
             };
@@ -381,7 +397,8 @@ impl World {
                 0..5 => FileKind::Segment,
                 5 => FileKind::Run,
                 6 => FileKind::Index,
-                7..9 => FileKind::Snapshot,
+                7 => FileKind::Snapshot,
+                8 => FileKind::End,
                 _ => FileKind::Document,
             };
             let files: Vec<_> =
@@ -389,6 +406,13 @@ impl World {
             let Some((path, places)) = self.rng.choice(files) else { continue };
             let Some(place) = self.rng.choice(places) else { continue };
             let place = place + if wanted.has_pages() { self.rng.u64(..4096) } else { 0 };
+            // Now and then the log's end, of which nothing behind it tells.
+            let is_end = wanted == FileKind::Segment && self.rng.u8(..6) == 0;
+            let (path, place) = match is_end {
+                true => self.near_the_end(used),
+                false => (path.clone(), place),
+            };
+            let path = &path;
             if flips.places.iter().any(|(other, at)| other == path && *at == place) {
                 continue; // the same bit twice would change nothing
             }
@@ -403,10 +427,21 @@ impl World {
                 FileKind::Segment => flips.free += 1,
                 FileKind::Run | FileKind::Index | FileKind::Snapshot => flips.derived += 1,
                 FileKind::Document => flips.documents += 1,
+                FileKind::End => flips.ends += 1,
             }
             flips.places.push((path.clone(), place));
         }
         flips
+    }
+
+    /// A byte of one of the last two records of a log: the mark of its end, and the padding behind it.
+    fn near_the_end(&mut self, used: &[Vec<Range<u64>>]) -> (PathBuf, u64) {
+        let shard = self.rng.usize(..used.len());
+        let last = used[shard].iter().rev().nth(self.rng.usize(..2)).expect("a log of records");
+        let at = self.rng.u64(last.clone());
+        let first = at / SEGMENT_BYTES * SEGMENT_BYTES;
+        let directory = shard_directory(Path::new(STORE), shard as u16);
+        (segment_path(&directory, first), at - first)
     }
 
     fn corrupted(&mut self, flips: &Flips, done: &mut Corruptions) -> Result<(), Finding> {
@@ -463,14 +498,21 @@ impl World {
             Err(error) => return Err(error.to_string()),
         };
         let damaged_files = inspected.shards.iter().map(|shard| shard.damaged.len()).sum::<usize>();
-        if (damaged_records > 0) != (flips.records > 0) {
+        let is_end = |file: &DamagedFile| FileKind::of(&file.path) == FileKind::End;
+        let all_damaged = inspected.shards.iter().flat_map(|shard| &shard.damaged);
+        if all_damaged.filter(|file| is_end(file)).count() != flips.files(FileKind::End) {
+            return Err("a note where the log ended is damaged and not reported".to_owned());
+        }
+        // Without that note, damage of the log's last record is a torn tail.
+        let may_be_torn = flips.ends > 0 && flips.records > 0;
+        if (damaged_records > 0) != (flips.records > 0) && !may_be_torn {
             return Err(format!(
                 "{} bytes of records were changed, {damaged_records} places are reported",
                 flips.records
             ));
         }
         // Padding within them is nobody's, but nothing else is reported.
-        if damaged_files > 0 && flips.derived == 0 && flips.records == 0 {
+        if damaged_files > flips.files(FileKind::End) && flips.derived == 0 && flips.records == 0 {
             return Err(format!("{damaged_files} whole files are called damaged"));
         }
         Ok(())
@@ -483,6 +525,7 @@ impl World {
         for _ in 0..QUIET_STEPS_MAX {
             self.step(life, false)?;
             if life.cores.iter().all(Core::is_stopped) {
+                self.control(life); // notes where the logs ended
                 return Ok(());
             }
         }
@@ -567,7 +610,26 @@ impl World {
         self.deliver_all(&mut life)?;
         self.stop(&mut life)?;
         self.end(life);
-        Ok(())
+        self.audit_stopped()
+    }
+
+    /// A store that was stopped cleanly is whole, and says where it ended.
+    fn audit_stopped(&self) -> Result<(), Finding> {
+        let mut damage = Vec::new();
+        let inspected = inspect(&self.disk, Path::new(STORE), |_, shard, found| {
+            if let Replayed::Damage(range) = found {
+                damage.push((shard, range));
+            }
+        });
+        let inspected = inspected.map_err(|error| error.to_string())?;
+        if !damage.is_empty() {
+            return Err(format!("a whole log is called damaged: {damage:?}"));
+        }
+        let is_right = |shard: &InspectedShard| shard.ended == Some(shard.end.end);
+        match inspected.shards.iter().find(|shard| !is_right(shard)) {
+            Some(shard) => Err(format!("{:?}, noted as {:?}", shard.end, shard.ended)),
+            None => Ok(()),
+        }
     }
 
     /// The crash: requests without an answer have an unknown outcome.
@@ -595,7 +657,7 @@ impl World {
         let directory = PathBuf::from(STORE);
         let settings = StoreSettings {
             directory: directory.clone(),
-            segment_bytes: 16 << 20,
+            segment_bytes: SEGMENT_BYTES,
             shard_count: Some(self.plan.shards),
             new_shard_count: self.plan.shards,
             flush: self.plan.flush,
@@ -724,6 +786,7 @@ impl World {
             self.orderly_acts(life)?;
         }
         self.latest_ms = self.latest_ms.max(self.now.wall_ms);
+        self.ledger.clock(self.now.wall_ms, self.latest_ms);
         self.turn(life)?;
         self.mortal_reads(life)?;
         self.orderly_reads(life)?;
@@ -771,7 +834,12 @@ impl World {
                         life.tell_all(|| ToCore::End);
                     }
                 }
-                ToControl::RegisterTopics { .. } | ToControl::Figures(_) | ToControl::Stopped => {}
+                ToControl::Stopped(ends) => {
+                    for (shard, end) in ends {
+                        mark_clean_end(&self.disk, &life.places[shard].directory, end);
+                    }
+                }
+                ToControl::RegisterTopics { .. } | ToControl::Figures(_) => {}
             }
         }
         // Space is zeroed no earlier than it will soon be needed: the rest would only cost time.
@@ -785,7 +853,11 @@ impl World {
                 Ok(segment) => ToCore::SpacePrepared { shard, range, segment },
                 Err(error) => {
                     life.wanted.push_front((shard, range));
-                    ToCore::SpaceDelayed { shard, reason: error.to_string() }
+                    ToCore::SpaceDelayed {
+                        shard,
+                        lack: Lack::of(&error),
+                        reason: error.to_string(),
+                    }
                 }
             };
             life.tell(shard, message);

@@ -19,6 +19,8 @@ pub struct Epoch {
 pub struct Epochs {
     lives: Vec<Epoch>,
     start: u64,
+    /// Where the newest one ended, if that is known: it was stopped cleanly.
+    ended: Option<u64>,
 }
 
 /// Why a table of epochs is none.
@@ -48,7 +50,7 @@ impl Epochs {
                 return Err(EpochsError::OutOfOrder { number: after.number });
             }
         }
-        Ok(Epochs { lives, start })
+        Ok(Epochs { lives, start, ended: None })
     }
 
     /// Where the log begins: what was before was removed.
@@ -64,6 +66,28 @@ impl Epochs {
     /// The newest, if the log was ever open.
     pub fn newest(&self) -> Option<Epoch> {
         self.lives.last().copied()
+    }
+
+    /// The life of this number was stopped cleanly, with the log up to `end`. Whether it is the newest one:
+    /// of an earlier one that says nothing any more.
+    pub fn stopped(&mut self, number: u32, end: u64) -> bool {
+        let is_newest = self.newest().is_some_and(|newest| newest.number == number);
+        if is_newest {
+            self.ended = Some(end);
+        }
+        is_newest
+    }
+
+    /// Where the log ended when it was stopped cleanly, if that was its last stop.
+    pub fn ended(&self) -> Option<u64> {
+        self.ended
+    }
+
+    /// Everything below is durable, whatever records say: an earlier life's part was made so before the
+    /// next one began, and the newest one's before its clean stop was marked.
+    pub fn durable(&self) -> u64 {
+        let previous_end = self.newest().map_or(0, |newest| newest.previous_end);
+        previous_end.max(self.ended.unwrap_or(0))
     }
 
     /// The epoch that records at `offset` must carry.
@@ -97,6 +121,7 @@ impl Epochs {
         let life = Epoch { number, previous_end, first };
         self.lives.retain(|other| other.first < first);
         self.lives.push(life);
+        self.ended = None;
         life
     }
 }
@@ -152,6 +177,18 @@ mod tests {
         let again = epochs.raise(8192, 4096);
         assert_eq!(again, Epoch { number: 3, previous_end: 5000, first: 8192 });
         assert_eq!(epochs.jump(5000), Some(8192));
+    }
+
+    #[test]
+    fn a_clean_stop_says_something_of_the_newest_life_only() {
+        let mut epochs = Epochs::default();
+        assert!(!epochs.stopped(1, 100));
+        epochs.raise(0, 4096);
+        assert!(epochs.stopped(1, 9000) && !epochs.stopped(2, 1 << 30));
+        assert_eq!((epochs.ended(), epochs.durable()), (Some(9000), 9000));
+        epochs.raise(9000, 4096);
+        assert!(!epochs.stopped(1, 1 << 30));
+        assert_eq!((epochs.ended(), epochs.durable()), (None, 9000));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!   a record is given out only if its checksum, its body's checksum and its epoch are right
 //!   the end lies before an unfinished group; its records are given out before that is known, and whoever
 //!   takes them keeps them until the group is whole (see `ReplayEnd::end`, `Opening::record`)
-//!   damage (a valid later record that knows the place to be durable) is told from a torn tail
+//!   damage (a valid later record, or `Epochs`, knows the place to be durable) is told from a torn tail
 
 use std::ops::Range;
 
@@ -91,6 +91,8 @@ struct Search {
 pub struct Replay {
     shape: LogShape,
     epochs: Epochs,
+    /// Below there is no torn tail.
+    durable: u64,
     phase: Phase,
     at: u64,
     group_start: Option<u64>,
@@ -105,6 +107,7 @@ impl Replay {
     pub fn new(shape: LogShape, epochs: Epochs, start: u64) -> Replay {
         Replay {
             shape,
+            durable: epochs.durable(),
             epochs,
             phase: Phase::Records,
             at: start,
@@ -246,7 +249,8 @@ impl Replay {
     /// No record at `at`: the end, a torn tail or damage.
     fn nothing_here(&mut self) {
         let (from, dirty_end) = (self.at, self.at);
-        let search = Search { from, dirty_end, first_valid: None, until: 0, gave_up: None };
+        let until = self.durable;
+        let search = Search { from, dirty_end, first_valid: None, until, gave_up: None };
         self.phase = Phase::Search(search);
     }
 
@@ -279,6 +283,10 @@ impl Replay {
             let searched_enough =
                 self.at >= search.until && self.at - search.dirty_end.max(from) > SEARCH_ZEROS_MAX;
             let at_end = self.bytes_at_or_empty().len() < PREFIX_BYTES;
+            let is_over = self.at >= self.durable || at_end && self.files_end;
+            if from < self.durable && is_over {
+                return Some(self.damage(from..self.durable));
+            }
             if at_end && self.files_end {
                 self.end(from, search.dirty_end);
                 return None;
@@ -294,14 +302,11 @@ impl Replay {
                 return Some(Found::Need);
             }
             match self.examine(self.at) {
-                Look::Valid(prefix) if prefix.durable > from => {
+                Look::Valid(prefix) if prefix.durable.max(self.durable) > from => {
                     // What is whole goes on behind the damage; records of the same write as what is
                     // damaged do not know yet that it is durable.
                     let next = search.first_valid.unwrap_or(self.at);
-                    self.go_back(next);
-                    self.group_start = None;
-                    self.phase = Phase::Records;
-                    return Some(Found::Damage(from..next));
+                    return Some(self.damage(from..next));
                 }
                 Look::Valid(prefix) => {
                     search.first_valid.get_or_insert(self.at);
@@ -318,6 +323,15 @@ impl Replay {
                 }
             }
         }
+    }
+
+    /// The log goes on behind bytes that were durable.
+    fn damage(&mut self, range: Range<u64>) -> Found {
+        self.go_back(range.end);
+        self.group_start = None;
+        self.clean = false;
+        self.phase = Phase::Records;
+        Found::Damage(range)
     }
 
     /// Whether there is anything in the block that begins here.
@@ -337,7 +351,7 @@ impl Replay {
         self.files_end = false;
     }
 
-    /// Continues at an earlier place, whose bytes are asked for again if they are not here any more.
+    /// Continues at a place near by, whose bytes are asked for again if they are not here any more.
     fn go_back(&mut self, to: u64) {
         self.at = to;
         if to < self.window_start {
@@ -628,6 +642,51 @@ mod tests {
         assert_eq!(records.len(), 19);
         assert_eq!(records[..5], rig.records[..5]);
         assert_eq!(records[5..], rig.records[6..]);
+    }
+
+    /// Nothing behind it says so, but where the log ended was noted.
+    #[test]
+    fn damage_of_the_end_is_told_after_a_clean_stop() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        for index in 0..20 {
+            rig.append(5000, 0);
+            if index < 10 {
+                rig.flush();
+            }
+        }
+        rig.flush();
+        let end = rig.log.appended();
+        let start = |record: usize| rig.records[record].0 as usize - 5000;
+        let cases = [
+            (start(1)..start(1) + 1, 19),
+            (start(12)..start(12) + 1, 19),
+            (start(19)..start(19) + 1, 19),
+            (start(4)..end as usize, 4),
+            (PREFIX_BYTES..end as usize, 0),
+        ];
+        for (hit, left) in cases {
+            let mut disk = rig.disk.clone();
+            disk[hit.clone()].iter_mut().for_each(|byte| *byte ^= 1);
+            let mut zeros = rig.disk.clone();
+            zeros[hit.clone()].fill(0);
+            let cut = rig.disk[..hit.start].to_vec();
+            let mut epochs = rig.epochs.clone();
+            assert!(epochs.stopped(1, end));
+            for disk in [disk, zeros, cut] {
+                let (records, damage, found) = replay_disk(&disk, &epochs);
+                let before = |it: &&(u64, Vec<u8>)| it.0 <= disk.len() as u64;
+                let left = left.min(rig.records.iter().filter(before).count());
+                assert_eq!(records.len(), left, "{hit:?}");
+                assert_eq!((found.end, found.dirty_end), (end, end), "{hit:?}");
+                assert!(damage[0].start <= hit.start as u64, "{damage:?}");
+                // The next life, too, before it has written anything.
+                epochs.raise(found.end, SHAPE.block_bytes);
+                let again = replay_disk(&disk, &epochs);
+                assert_eq!((again.0, again.1), (records, damage), "{hit:?}");
+                epochs = rig.epochs.clone();
+                assert!(epochs.stopped(1, end));
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use proto::record::{self, RecordFields};
 use super::{AnsweredKey, InLine, Shard, Waiting, WaitingMessage};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, Poison, Room, record_bytes};
 use crate::consumequeue::QueueKey;
-use crate::limits::{GROUP_PAYLOAD_BYTES_MAX, OFFSETS_PER_RECORD_MAX, UNSEALED_ENTRIES_MAX};
+use crate::limits::{GROUP_PAYLOAD_BYTES_MAX, OFFSETS_RECORD_BYTES_MAX, UNSEALED_ENTRIES_MAX};
 use crate::ticket::Ticket;
 
 /// A message that passed every check of the broker.
@@ -152,6 +152,15 @@ impl Shard {
     /// [`AppendRefused`], as appending them would say.
     pub fn has_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
         self.check_room(payload_bytes)
+    }
+
+    /// Whether [`Shard::append_offsets`] has room now: to be asked before an offset is changed whose change may
+    /// still be refused.
+    ///
+    /// # Errors
+    /// [`AppendRefused`], as it would say.
+    pub fn has_room_for_offsets(&mut self) -> Result<(), AppendRefused> {
+        self.check_room(OFFSETS_RECORD_BYTES_MAX)
     }
 
     pub(super) fn check_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
@@ -323,7 +332,7 @@ impl Shard {
     /// # Errors
     /// [`AppendRefused`]; nothing changed then.
     pub fn append_offsets(&mut self, ticket: Option<Ticket>) -> Result<(), AppendRefused> {
-        self.check_room(OFFSETS_PER_RECORD_MAX * 300)?;
+        self.has_room_for_offsets()?;
         let mut payload = std::mem::take(&mut self.scratch);
         self.offsets.take_dirty(&mut payload);
         let entry = Entry { kind: Kind::Offsets, flags: 0, topic: 0, queue: 0 };

@@ -12,7 +12,7 @@ use crate::carried::{Carried, MOVED_BYTES, WaitingKey, write_moved};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, record_bytes};
 use crate::consumequeue::{QueueEntry, QueueKey};
 use crate::delay::Delays;
-use crate::limits::{CARRIED_BYTES_PER_TURN, CARRIED_LOOKS_PER_TURN, CARRIED_MAX};
+use crate::limits::{CARRIED_BYTES_PER_TURN, CARRIED_LOOKS_PER_TURN, CARRIED_MAX, KEPT_RETRY_MS};
 use crate::transaction::HALF_TOPIC_INCARNATION;
 
 /// See the module's first lines.
@@ -25,8 +25,8 @@ pub(super) struct Carrying {
     pass: Option<Pass>,
     /// Nothing below waits at its first place any more.
     done_to: u64,
-    /// A segment that is kept because too much waits in it.
-    kept: Option<u64>,
+    /// A segment that is kept because too much waits in it, and when it was looked at, ms.
+    kept: Option<(u64, u64)>,
     /// A segment whose messages could not be carried, as was told.
     told: Option<u64>,
     record: Vec<u8>,
@@ -35,6 +35,8 @@ pub(super) struct Carrying {
 /// A way through everything that waits below a log offset.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pass {
+    /// When it began, wall clock, ms.
+    begun_ms: u64,
     /// Where the segment begins, and where it ends or what may go does.
     from: u64,
     to: u64,
@@ -126,19 +128,21 @@ impl Shard {
     }
 
     /// What waits in the segment that begins at `from` is to leave it, as far as it lies below `to`.
-    pub(super) fn begin_carrying(&mut self, from: u64, to: u64) {
+    pub(super) fn begin_carrying(&mut self, now_ms: u64, from: u64, to: u64) {
         let segment_bytes = self.log.shape().segment_bytes;
         let carrying = &mut self.carrying;
-        if carrying.pass.is_some()
-            || !carrying.unconfirmed.is_empty()
-            || carrying.kept == Some(from)
-        {
+        // Most of it may have come since; a clock that was set ends the wait, too.
+        let is_kept = carrying
+            .kept
+            .is_some_and(|(kept, at_ms)| kept == from && now_ms.abs_diff(at_ms) < KEPT_RETRY_MS);
+        if carrying.pass.is_some() || !carrying.unconfirmed.is_empty() || is_kept {
             return;
         }
         let to = to.min(from + segment_bytes);
         // Half of what is freed, or the log would be busy with copies of copies.
         let bytes_max = segment_bytes / 2;
-        let pass = Pass { from, to, position: 0, level: 1, next: 0, bytes: 0, bytes_max };
+        let begun_ms = now_ms;
+        let pass = Pass { begun_ms, from, to, position: 0, level: 1, next: 0, bytes: 0, bytes_max };
         carrying.pass = Some(pass);
     }
 
@@ -171,7 +175,7 @@ impl Shard {
                 }
             }
             Step::Kept => {
-                self.carrying.kept = Some(pass.from);
+                self.carrying.kept = Some((pass.from, pass.begun_ms));
                 tracing::warn!(
                     shard = self.index.0,
                     segment = pass.from,

@@ -3,24 +3,30 @@
 
 use proto::ids::ShardIndex;
 
+use super::Shard;
 use crate::limits::DAMAGES_TOLD_PER_SECOND;
 
 /// What was told of this second's damaged messages.
 #[derive(Debug, Default)]
 pub(super) struct Damages {
     second: u64,
-    told: u32,
+    told: u64,
     untold: u64,
 }
 
 impl Damages {
+    /// Whether one more is told in this second.
+    fn is_told(&mut self) -> bool {
+        let is_told = self.told < DAMAGES_TOLD_PER_SECOND;
+        *(if is_told { &mut self.told } else { &mut self.untold }) += 1;
+        is_told
+    }
+
     /// A read found a damaged message.
     pub fn found(&mut self, shard: ShardIndex, offset: u64, bytes: u64) {
-        if self.told == DAMAGES_TOLD_PER_SECOND {
-            self.untold += 1;
+        if !self.is_told() {
             return;
         }
-        self.told += 1;
         tracing::error!(
             shard = shard.0,
             offset,
@@ -38,10 +44,27 @@ impl Damages {
             tracing::error!(
                 shard = shard.0,
                 count = self.untold,
-                "more damaged messages were skipped; `ringmq inspect verify` lists them all"
+                "more messages are damaged or cannot be read; `ringmq inspect verify` lists them all"
             );
         }
         *self = Damages { second: now_ms / 1000, ..Damages::default() };
+    }
+}
+
+impl Shard {
+    /// The disk does not give a message that waits, and it is tried again.
+    pub(super) fn tell_unreadable(&mut self, payload: u64, reason: &str) {
+        if !self.damages.is_told() {
+            return;
+        }
+        let segment = payload / self.log.shape().segment_bytes * self.log.shape().segment_bytes;
+        tracing::error!(
+            shard = self.index.0,
+            position = payload,
+            file = format!("{segment:020}"),
+            reason,
+            "a message that waits cannot be read from disk and is tried again"
+        );
     }
 }
 

@@ -31,6 +31,7 @@ impl Shard {
         let (new_start, _) = self.expiring.take_if(|(_, at)| *at <= self.log.durable())?;
         self.start = new_start;
         self.is_removing = true;
+        self.damaged_run.take_if(|run| run.end <= new_start);
         self.queues.expire(new_start);
         self.timers.expire(new_start);
         self.expired_index.extend(self.keys.expire(new_start));
@@ -60,7 +61,7 @@ impl Shard {
         }
         let pending = self.pending_from() / segment_bytes * segment_bytes;
         if pending < safe {
-            self.begin_carrying(pending, safe);
+            self.begin_carrying(now_ms, pending, safe);
         }
         safe.min(pending)
     }
@@ -96,6 +97,7 @@ mod tests {
     use super::super::testing::{DELAY_MS, QUEUE, SHAPE, complete, message, shard, start_writes};
     use super::*;
     use crate::delay::Delays;
+    use crate::limits::KEPT_RETRY_MS;
     use crate::page::FileIdentity;
 
     const LOOK: DiskLook = DiskLook { used_percent: 1.0, size_bytes: 1 << 40, hour: 0 };
@@ -130,7 +132,7 @@ mod tests {
         let identity = FileIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
         while let Some(slice) = shard.next_slice() {
             let encoded = slice.encode(&identity);
-            shard.run_written(&encoded.head);
+            shard.run_written(&encoded.head).expect("wanted");
         }
         shard.snapshots_hold(end);
     }
@@ -201,5 +203,16 @@ mod tests {
         }
         let copied = shard.log().appended();
         assert!(copied < 2 * SHAPE.segment_bytes + (8 << 20), "half of it, once: {copied}");
+        // Later the rest leaves it, too.
+        for (now_ms, start) in [(KEPT_RETRY_MS, None), (1 + KEPT_RETRY_MS, None)] {
+            assert_eq!(shard.expire(now_ms, &retention(), &LOOK), start);
+            while shard.carry() {
+                confirm(&mut shard);
+            }
+            assert_eq!(shard.log().appended() > copied, now_ms > KEPT_RETRY_MS);
+        }
+        confirm(&mut shard);
+        let start = shard.expire(1 + KEPT_RETRY_MS, &retention(), &LOOK);
+        assert_eq!(start, Some(SHAPE.segment_bytes));
     }
 }

@@ -171,6 +171,7 @@ impl Shard {
         if self.timers.is_postponed(now_ms) {
             return;
         }
+        self.timers.try_aside(now_ms);
         self.load_timers(now_ms);
         self.forget_recalls(now_ms);
         while due.len() < FIRED_PER_GROUP_MAX && due.bytes.len() < FIRED_BYTES_PER_GROUP {
@@ -188,6 +189,10 @@ impl Shard {
                     self.look_ahead(now_ms, &mut due.bytes);
                     self.timers.put_back(timer);
                     return;
+                }
+                Lookup::Failed(reason) if self.timers.set_aside(timer, now_ms) => {
+                    self.tell_unreadable(timer.key.payload, &reason);
+                    continue;
                 }
                 Lookup::Failed(reason) => {
                     self.timers.put_back(timer);

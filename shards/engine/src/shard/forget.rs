@@ -66,7 +66,7 @@ impl Shard {
         }
     }
 
-    /// Held pulls of a topic wake: it is no more.
+    /// Held pulls of a topic wake: it is no more, or not to be read.
     pub fn wake_topic(&mut self, topic: u32) {
         self.held.wake_topic(topic);
     }

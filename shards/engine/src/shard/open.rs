@@ -308,6 +308,7 @@ impl Opening {
             forgetting: Forgetting::default(),
             window: Vec::new(),
             damaged_run: None,
+            is_remake_delayed: false,
             is_damage_told: false,
             damages: Damages::default(),
             line: VecDeque::with_capacity(4096),

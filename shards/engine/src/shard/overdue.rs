@@ -64,13 +64,13 @@ impl Shard {
             return None; // a log that failed closes the connections instead
         }
         self.sent.clear();
-        for index in 0..self.line.len() {
+        // What was told of before is stepped over at once: the disk may be slow because there is so much.
+        let told = self.told_overdue;
+        let first = self.line.partition_point(|waiting| waiting.end <= told);
+        for index in first..self.line.len() {
             let waiting = &mut self.line[index];
             if waiting.end > self.overdue {
                 break;
-            }
-            if waiting.end <= self.told_overdue {
-                continue;
             }
             let group_ends = waiting.end == waiting.visible_at;
             let end = waiting.end;

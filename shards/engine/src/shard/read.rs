@@ -446,6 +446,7 @@ impl Shard {
             );
             self.damaged_run = Some(run.clone());
             self.is_damage_told = false;
+            self.is_remake_delayed = false;
         }
     }
 

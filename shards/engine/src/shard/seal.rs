@@ -162,8 +162,12 @@ impl Shard {
         self.unsealed.next_slice(durable, &mut self.queues, &mut self.timers, &mut self.keys)
     }
 
-    /// A run is durable. The address at which the driver finds its bytes for reads.
-    pub fn run_written(&mut self, head: &RunHead) -> u64 {
+    /// A run is durable. The address at which the driver finds its bytes for reads; `None`: it was made again while its
+    /// part of the log went, and nobody wants it.
+    pub fn run_written(&mut self, head: &RunHead) -> Option<u64> {
+        if head.range.end <= self.start {
+            return None;
+        }
         if head.range.end == self.unsealed.from() {
             self.unsealed.written();
         }
@@ -175,7 +179,13 @@ impl Shard {
             self.timers.run_written(run);
         }
         self.evict_entries();
-        address
+        Some(address)
+    }
+
+    /// A damaged run cannot be made again now: nothing is asked for until [`Shard::try_again`]. Whether this is
+    /// the first time.
+    pub fn run_delayed(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_remake_delayed, true)
     }
 
     /// What is to be done with index files, one piece at a time: the next comes after
@@ -198,14 +208,17 @@ impl Shard {
     }
 
     /// A piece of work on index files cannot be done now: nothing is asked for until
-    /// [`Shard::try_index_again`]. Whether this is the first time since one was done.
+    /// [`Shard::try_again`]. Whether this is the first time since one was done.
     pub fn index_delayed(&mut self) -> bool {
         self.keys.work_delayed()
     }
 
-    /// Some time has passed since work on index files was delayed.
-    pub fn try_index_again(&mut self) {
+    /// Some time has passed since work on index files, or on a damaged run, was delayed.
+    pub fn try_again(&mut self) {
         self.keys.try_again();
+        if self.is_remake_delayed {
+            self.is_damage_told = false;
+        }
     }
 
     /// Addresses of index files that are of no use any more, for the driver to close.
@@ -231,4 +244,44 @@ pub(super) fn timer_run(head: &RunHead, address: u64) -> Option<TimerRun> {
         address: address + head.pages_start + head.pages * PAGE_BYTES as u64,
         page: head.pages,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NewMessage;
+    use super::super::testing::{message, shard_in, start_writes};
+    use crate::commitlog::FlushMode;
+
+    /// What is durable is said, and cut into slices, by whole records, also where they are confirmed before they
+    /// are written and a write ends inside one.
+    #[test]
+    fn durable_records_end_where_a_record_ends() {
+        for mode in [FlushMode::Sync, FlushMode::Async, FlushMode::Memory] {
+            let mut shard = shard_in(mode);
+            let body = vec![b'x'; 3001];
+            let mut ends = vec![0];
+            let mut append = |shard: &mut super::Shard| {
+                for _ in 0..100 {
+                    let message = NewMessage { body: &body, ..message() };
+                    ends.push(shard.append_message(1, &message, None).expect("room"));
+                }
+                while shard.next_confirmed().is_some() {}
+                ends.contains(&shard.log().durable_records())
+            };
+            for round in 0..50 {
+                assert!(append(&mut shard), "{mode:?} {round}");
+                let mut writes = start_writes(&mut shard);
+                assert!(append(&mut shard), "{mode:?} {round}");
+                // Beside the first only whole blocks.
+                writes.extend(start_writes(&mut shard));
+                for write in writes {
+                    shard.log_mut().write_completed(&write.range, Ok(()));
+                }
+                if let Some(_sync) = shard.log_mut().next_sync() {
+                    shard.log_mut().sync_completed(Ok(()));
+                }
+            }
+            assert!(append(&mut shard) && shard.log().durable_records() > 1 << 20, "{mode:?}");
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! Settle: a delayed message that is due moves to its real queue, together with the note that it did.
 //! Kind: machine
+//!
+//! What the disk does not give holds up its level, in which it is the next, and no other: it may be
+//! readable again, and it is known to the log by a cursor that cannot leave it out.
 
 use super::append::{AppendRefused, NewMessage};
 use super::facts::write_settled;
@@ -23,6 +26,8 @@ impl Shard {
     /// not, it is being read, and the same call gives it later.
     pub fn next_due(&mut self, now_ms: u64, record: &mut Vec<u8>) -> Option<Due> {
         loop {
+            let max = |queue| self.queues.bounds(queue).map_or(0, |(_, max)| max);
+            self.delays.look(now_ms, max);
             let level = self.delays.due(now_ms)?;
             let due = Due { level, queue_offset: self.delays.cursor(level) };
             record.clear();
@@ -37,7 +42,10 @@ impl Shard {
                 Ok(Some(entry)) => entry,
                 Ok(None) => return Some(due), // gone: go on behind it
                 Err(NotNow::Wanted) => return None,
-                Err(NotNow::Failed(reason)) => return self.due_failed(now_ms, due, &reason),
+                Err(NotNow::Failed(reason)) => {
+                    self.due_failed(now_ms, due, &reason);
+                    continue;
+                }
             };
             if !self.delays.looked_up(level, entry.stored_ms, now_ms) {
                 continue; // it was not known when it was stored
@@ -48,21 +56,23 @@ impl Shard {
             match self.record_at(entry.payload, kind, record) {
                 Lookup::Found | Lookup::None => return Some(due),
                 Lookup::Cold => return None,
-                Lookup::Failed(reason) => return self.due_failed(now_ms, due, &reason),
+                Lookup::Failed(reason) => {
+                    self.tell_unreadable(entry.payload, &reason);
+                    self.delays.postpone_level(level, now_ms + DELAY_RETRY_MS);
+                }
             }
         }
     }
 
-    fn due_failed(&mut self, now_ms: u64, due: Due, reason: &str) -> Option<Due> {
+    fn due_failed(&mut self, now_ms: u64, due: Due, reason: &str) {
         tracing::error!(
             shard = self.index.0,
             level = due.level,
             queue_offset = due.queue_offset,
             reason,
-            "a delayed message cannot be read from disk, it is tried again"
+            "the queue entry of a delayed message cannot be read from disk, it is tried again"
         );
-        self.postpone_due(now_ms);
-        None
+        self.delays.postpone_level(due.level, now_ms + DELAY_RETRY_MS);
     }
 
     /// What is due cannot be delivered now; it is tried again after [`DELAY_RETRY_MS`].
@@ -108,5 +118,33 @@ impl Shard {
     /// Delay levels, for figures.
     pub fn delays(&self) -> &Delays {
         &self.delays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{DELAY_MS, complete, message, shard};
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_once_holds_back_no_delayed_message() {
+        let mut shard = shard();
+        shard.append_message(1 << 40, &message(), None).expect("room");
+        let delayed = NewMessage { queue: Delays::queue(1), ..message() };
+        shard.append_message(1000, &delayed, None).expect("room");
+        shard.append_message(1000, &delayed, None).expect("room");
+        complete(&mut shard);
+        assert!(shard.next_confirmed().is_none(), "nobody waits");
+        let mut record = Vec::new();
+        assert_eq!(shard.due_at_ms(1000), Some(1000), "it is to be looked at");
+        assert_eq!(shard.next_due(1000, &mut record), None);
+        assert_eq!(shard.due_at_ms(1000), Some(1000 + DELAY_MS));
+        assert_eq!(shard.next_due(999 + DELAY_MS, &mut record), None);
+        for queue_offset in 0..2 {
+            let due = shard.next_due(1000 + DELAY_MS, &mut record).expect("it is due");
+            assert_eq!(due.queue_offset, queue_offset);
+            shard.settle(1000 + DELAY_MS, due, Some(&message())).expect("room");
+        }
+        assert_eq!(shard.due_at_ms(1000 + DELAY_MS), None);
     }
 }

@@ -22,12 +22,17 @@ pub const TIMEOUT_MS: u64 = 6000;
 
 /// An empty shard that acknowledges what is durable.
 pub fn shard() -> Shard {
+    shard_in(FlushMode::Sync)
+}
+
+/// An empty shard of this flush mode.
+pub fn shard_in(mode: FlushMode) -> Shard {
     let mut epochs = Epochs::default();
     let life = epochs.raise(0, SHAPE.block_bytes);
     // Several segments: nothing has to be read from disk.
     let buffer = WriteBuffer::new(64 << 20, life.first).expect("memory");
     let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
-    let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
+    let mut log = CommitLog::new(SHAPE, mode, identity, life, buffer);
     log.space_found(1 << 40);
     let settings = OpeningSettings {
         delays_ms: vec![DELAY_MS],

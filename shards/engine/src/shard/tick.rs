@@ -30,8 +30,8 @@ impl Shard {
 
     /// When `next_due`, `due_timers` or `next_check` has something to do, wall-clock ms; `None`: not before
     /// something happens.
-    pub fn due_at_ms(&self) -> Option<u64> {
-        let delays = [self.delays.wake_at_ms(), self.timers.wake_at_ms()];
-        delays.into_iter().chain([self.transactions.wake_at_ms()]).flatten().min()
+    pub fn due_at_ms(&self, now_ms: u64) -> Option<u64> {
+        let delays = [self.delays.wake_at_ms(now_ms), self.timers.wake_at_ms(now_ms)];
+        delays.into_iter().chain([self.transactions.wake_at_ms(now_ms)]).flatten().min()
     }
 }

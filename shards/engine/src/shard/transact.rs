@@ -54,7 +54,8 @@ impl Shard {
         let end = self.append_message(now_ms, message, ticket)?;
         if let Some(own_ms) = own_ms {
             let slot = self.queues.slot(message.queue);
-            self.transactions.expect(self.queues.queue(slot).next() - 1, own_ms);
+            let due_ms = now_ms.saturating_add(own_ms);
+            self.transactions.expect(self.queues.queue(slot).next() - 1, due_ms);
         }
         Ok(end)
     }
@@ -274,7 +275,7 @@ mod tests {
         let mut shard = shard();
         append_half(&mut shard, 100);
         let mut record = Vec::new();
-        assert_eq!(shard.due_at_ms(), Some(100 + TIMEOUT_MS));
+        assert_eq!(shard.due_at_ms(0), Some(100 + TIMEOUT_MS));
         assert_eq!(shard.next_check(99 + TIMEOUT_MS, &mut record), None);
         let due = shard.next_check(100 + TIMEOUT_MS, &mut record).expect("it is due");
         assert_eq!((due.queue_offset, due.checks, due.stored_ms), (0, 0, 100));
@@ -283,7 +284,29 @@ mod tests {
         assert_eq!(shard.next_check(19_999, &mut record), None);
         assert_eq!(shard.next_check(20_000, &mut record).map(|due| due.checks), Some(1));
         shard.end_half(20_000, 0, Outcome::RolledBack, None, None).expect("room");
-        assert_eq!((shard.due_at_ms(), DELAY_MS > 0), (None, true));
+        assert_eq!((shard.due_at_ms(0), DELAY_MS > 0), (None, true));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_once_holds_back_no_check() {
+        let mut shard = shard();
+        shard.append_message(1 << 40, &message(), None).expect("room");
+        append_half(&mut shard, 100);
+        append_half(&mut shard, 100);
+        shard.append_half(100, &half_message(), Some(60_000), None).expect("room");
+        complete(&mut shard);
+        assert!(shard.next_confirmed().is_none(), "nobody waits");
+        let mut record = Vec::new();
+        assert_eq!(shard.due_at_ms(200), Some(200), "they are to be looked at");
+        assert_eq!(shard.next_check(200, &mut record), None);
+        assert_eq!(shard.due_at_ms(200), Some(200 + TIMEOUT_MS));
+        for queue_offset in 0..2 {
+            assert_eq!(shard.next_check(199 + TIMEOUT_MS, &mut record), None);
+            let due = shard.next_check(200 + TIMEOUT_MS, &mut record).expect("it is due");
+            assert_eq!((due.queue_offset, due.checks), (queue_offset, 0));
+            shard.end_half(201, queue_offset, Outcome::RolledBack, None, None).expect("room");
+        }
+        assert_eq!(shard.due_at_ms(200), Some(60_100), "it has a time of its own");
     }
 
     #[test]

@@ -21,11 +21,18 @@ pub struct Cursors {
     /// Nothing fired from here on, in any span: it never falls.
     fired: TimerKey,
     spans: Vec<Span>,
+    /// Positions of timers that what fires passes by, each in a span of its own. Only memory knows: after
+    /// a start they are what is due first.
+    held: Vec<u64>,
 }
 
 impl Default for Cursors {
     fn default() -> Self {
-        Cursors { fired: TimerKey::MIN, spans: vec![Span { from: 0, below: TimerKey::MIN }] }
+        Cursors {
+            fired: TimerKey::MIN,
+            spans: vec![Span { from: 0, below: TimerKey::MIN }],
+            held: Vec::new(),
+        }
     }
 }
 
@@ -63,7 +70,7 @@ impl Cursors {
 
     /// Whether a timer of this time can be appended.
     pub fn takes(&self, due_ms: u64) -> bool {
-        due_ms >= self.newest().due_ms || self.spans.len() < TIMER_SPANS_MAX
+        due_ms >= self.newest().due_ms || self.spans.len() < TIMER_SPANS_MAX + 2 * self.held.len()
     }
 
     /// Timers from a position on, where none is yet, begin anew: none of them is settled.
@@ -74,13 +81,25 @@ impl Cursors {
         self.spans[last].below = TimerKey::MIN;
     }
 
-    /// Everything below a key is settled.
+    /// Everything below a key is settled but what is held.
     pub fn raise(&mut self, below: TimerKey) {
         self.fired = self.fired.max(below);
-        for span in &mut self.spans {
+        for span in self.spans.iter_mut().filter(|span| !self.held.contains(&span.from)) {
             span.below = span.below.max(below);
         }
         self.join();
+    }
+
+    /// The timer at a position stays what it is, whatever fires.
+    pub fn hold(&mut self, position: u64) {
+        self.split(position);
+        self.split(position + 1);
+        self.held.push(position);
+    }
+
+    /// Nothing is held any more: what was is to fire before anything else does.
+    pub fn release(&mut self) {
+        self.held.clear();
     }
 
     /// Everything below a key is settled, of the timers at positions of a range.
@@ -101,7 +120,9 @@ impl Cursors {
     }
 
     fn join(&mut self) {
-        self.spans.dedup_by(|next, span| next.below == span.below);
+        let is_held = |span: &Span| self.held.contains(&span.from);
+        self.spans
+            .dedup_by(|next, span| next.below == span.below && !is_held(next) && !is_held(span));
     }
 
     /// The log begins at a position: spans before it say nothing any more.
@@ -109,6 +130,7 @@ impl Cursors {
         let gone = self.span_of(start);
         self.spans.drain(..gone);
         self.spans[0].from = 0;
+        self.held.retain(|position| *position >= start);
     }
 
     /// Number of spans.
@@ -145,7 +167,7 @@ impl Cursors {
         let spans: Vec<Span> = chunks.iter().map(span).collect();
         let rises = spans.windows(2).all(|pair| pair[0].from < pair[1].from);
         let is_whole = rest.is_empty() && rises && spans.first().is_some_and(|it| it.from == 0);
-        is_whole.then_some(Cursors { fired, spans })
+        is_whole.then_some(Cursors { fired, spans, held: Vec::new() })
     }
 }
 

@@ -1,6 +1,5 @@
 //! What can be wrong with a system, each with what to do about it.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -70,7 +69,7 @@ pub enum Finding {
     #[error(
         "the limit of locked memory (RLIMIT_MEMLOCK) is {} KiB, an executor needs {} KiB, with \
          CAP_IPC_LOCK too: {}",
-        kib(*found_bytes), kib(*needed_bytes), MemlockAdvice(*needed_bytes)
+        kib(*found_bytes), kib(*needed_bytes), MEMLOCK_ADVICE
     )]
     MemlockBelowExecutor {
         /// The soft limit.
@@ -82,7 +81,7 @@ pub enum Finding {
     #[error(
         "the limit of locked memory (RLIMIT_MEMLOCK) is {} KiB, registered buffers need {} KiB: \
          without them writes cost 10-15 % more cpu; {}, or give the process CAP_IPC_LOCK",
-        kib(*found_bytes), kib(*needed_bytes), MemlockAdvice(*needed_bytes)
+        kib(*found_bytes), kib(*needed_bytes), MEMLOCK_ADVICE
     )]
     MemlockBelowBuffers {
         /// The soft limit.
@@ -190,17 +189,7 @@ fn kib(bytes: u64) -> u64 {
     bytes.div_ceil(1024)
 }
 
-/// Each way to raise the limit of locked memory, in the unit that it wants.
-struct MemlockAdvice(u64);
-
-impl fmt::Display for MemlockAdvice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0;
-        write!(
-            f,
-            "systemd LimitMEMLOCK={bytes}, docker --ulimit memlock={bytes}, elsewhere \
-             \"* - memlock {}\" in /etc/security/limits.conf",
-            kib(bytes)
-        )
-    }
-}
+/// Each way to raise the limit of locked memory. Never to a number: what rings and buffers are charged
+/// differs from kernel to kernel, and a number that is enough for the one fails at the next.
+const MEMLOCK_ADVICE: &str = "systemd LimitMEMLOCK=infinity, docker --ulimit memlock=-1, elsewhere \
+     \"* - memlock unlimited\" in /etc/security/limits.conf";

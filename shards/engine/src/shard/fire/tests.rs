@@ -11,9 +11,12 @@ use super::super::{Opening, OpeningSettings, SealLimits, Snapshot};
 use super::*;
 use crate::commitlog::{CommitLog, Epochs, FlushMode, SegmentIdentity};
 use crate::consumequeue::EncodedRun;
+use crate::delay::Delays;
+use crate::limits::{TIMERS_ASIDE_MAX, UNREADABLE_RETRY_MS, UNREADABLE_TRIES};
 use crate::page::FileIdentity;
 use crate::retention::{DiskLook, Retention};
 use crate::timer::TIMER_QUEUE;
+use crate::transaction::{Checked, Transactions};
 
 const IDENTITY: FileIdentity = FileIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
 
@@ -33,6 +36,8 @@ struct World {
     pending: BTreeMap<TimerKey, u64>,
     /// Of all that were sent: when they are due.
     due_ms: BTreeMap<u64, u64>,
+    /// The disk does not give what is at this log offset.
+    bad: Option<u64>,
 }
 
 fn open(log: Vec<u8>, epochs: &mut Epochs, opening: Opening) -> (Shard, Vec<u8>) {
@@ -44,7 +49,7 @@ fn open(log: Vec<u8>, epochs: &mut Epochs, opening: Opening) -> (Shard, Vec<u8>)
     let mut commit_log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
     commit_log.space_found(1 << 40);
     let settings = OpeningSettings {
-        delays_ms: vec![1000],
+        delays_ms: vec![1000, 2000],
         read_cache_bytes: 64 << 20,
         transaction_timeout_ms: 6000,
     };
@@ -65,6 +70,7 @@ impl World {
             sent: 0,
             pending: BTreeMap::new(),
             due_ms: BTreeMap::new(),
+            bad: None,
         }
     }
 
@@ -116,7 +122,7 @@ impl World {
     fn seal(&mut self) {
         while let Some(slice) = self.shard.next_slice() {
             let encoded = slice.encode(&IDENTITY);
-            let address = self.shard.run_written(&encoded.head);
+            let address = self.shard.run_written(&encoded.head).expect("wanted");
             self.runs.push((address, encoded));
         }
     }
@@ -132,6 +138,12 @@ impl World {
             self.shard.cold_runs.read_completed(read.offset, read.buffer, Ok(count));
         }
         while let Some(mut read) = self.shard.cold.next_read() {
+            let end = read.offset + read.buffer.size() as u64;
+            if self.bad.is_some_and(|bad| (read.offset..end).contains(&bad)) {
+                let failed = Err("bad sector".to_owned());
+                self.shard.cold.read_completed(read.offset, read.buffer, failed);
+                continue;
+            }
             // What was written since the start is not here: it is read ahead only, the tail has it.
             let bytes = self.log.get(read.offset as usize..).unwrap_or_default();
             let (count, size) = (bytes.len().min(read.buffer.size()), read.buffer.size());
@@ -145,10 +157,14 @@ impl World {
     fn fire(&mut self) {
         let mut due = DueTimers::default();
         let mut idle = 0;
-        while idle < 4 {
+        // What cannot be read is tried again, and passed.
+        let (idle_max, pause_ms) =
+            if self.bad.is_some() { (16, DELAY_RETRY_MS / 2) } else { (4, 0) };
+        while idle < idle_max {
             self.shard.due_timers(self.now_ms, &mut due);
             if due.is_empty() {
                 self.read();
+                self.now_ms += pause_ms;
                 idle += 1;
                 continue;
             }
@@ -301,7 +317,7 @@ fn memory_holds_what_is_due_soon() {
         assert!(world.shard.timers().in_memory() < 40_000 / 8, "a part of them");
     }
     assert!(world.pending.is_empty());
-    assert_eq!(world.shard.timers().wake_at_ms(), None);
+    assert_eq!(world.shard.timers().wake_at_ms(world.now_ms), None);
 }
 
 #[test]
@@ -324,10 +340,147 @@ fn a_damaged_page_is_made_again_and_nothing_is_lost() {
     assert_eq!(world.shard.next_damaged_run(), Some(world.runs[0].1.head.range.clone()));
     world.runs[0].1.bytes = whole;
     let head = world.runs[0].1.head.clone();
-    let address = world.shard.run_written(&head);
+    let address = world.shard.run_written(&head).expect("wanted");
     let (_, run) = world.runs.remove(0);
     world.runs.push((address, run));
     world.now_ms += 2 * DELAY_RETRY_MS;
+    world.fire();
+    assert!(world.pending.is_empty());
+}
+
+/// Time enough for one more try to read what is due.
+fn fail_once(world: &mut World) {
+    let mut due = DueTimers::default();
+    for _ in 0..8 {
+        world.shard.due_timers(world.now_ms, &mut due);
+        world.shard.put_back_timers(&mut due);
+        world.read();
+    }
+    world.now_ms += DELAY_RETRY_MS;
+}
+
+#[test]
+fn the_others_pass_a_timer_that_cannot_be_read_and_it_fires_when_it_can() {
+    let mut world = World::new();
+    (0..6).for_each(|number| world.send_sized(number, 600 << 10));
+    world.restart();
+    let (key, number) = world.pending.iter().nth(2).map(|(key, it)| (*key, *it)).expect("six");
+    world.pending.remove(&key);
+    world.bad = Some(key.payload + (300 << 10));
+    for _ in 0..3 {
+        world.now_ms += 70_000;
+        world.send_sized(0, 600 << 10);
+        world.restart();
+        world.now_ms += 10;
+        world.fire();
+        assert!(world.pending.is_empty(), "the others came");
+        world.recall(0);
+        world.now_ms += UNREADABLE_RETRY_MS;
+        world.fire();
+        assert_eq!(world.shard.timers().in_memory(), 1, "it still waits");
+    }
+    world.bad = None;
+    world.pending.insert(key, number);
+    let mut due = DueTimers::default();
+    world.shard.due_timers(world.now_ms, &mut due);
+    assert!(due.is_empty() && world.pending.len() == 1, "not yet");
+    world.now_ms += UNREADABLE_RETRY_MS;
+    world.fire();
+    assert!(world.pending.is_empty());
+    world.send(0);
+    world.restart();
+    world.now_ms += 10;
+    world.fire();
+    assert!(world.pending.is_empty());
+    assert_eq!(world.shard.timers().cursors().len(), 1, "one cursor again");
+}
+
+#[test]
+fn what_cannot_be_read_holds_up_no_other_level_and_no_other_check() {
+    let mut world = World::new();
+    let body = vec![b'x'; 600 << 10];
+    let half = Transactions::half_queue(0);
+    let mut places = Vec::new();
+    for queue in [Delays::queue(1), Delays::queue(2), half, half] {
+        let large = NewMessage { queue, body: &body, ..message() };
+        places.push(world.shard.log().appended() + (300 << 10));
+        match queue {
+            _ if queue == half => world.shard.append_half(world.now_ms, &large, None, None),
+            _ => world.shard.append_message(world.now_ms, &large, None),
+        }
+        .expect("room");
+    }
+    world.restart();
+    let mut record = Vec::new();
+    world.bad = Some(places[0]);
+    world.now_ms += 10_000;
+    let due = (0..9).find_map(|_| {
+        world.read();
+        world.shard.next_due(world.now_ms, &mut record)
+    });
+    assert_eq!(due.map(|due| due.level), Some(2));
+    world.shard.settle(world.now_ms, due.expect("just seen"), None).expect("room");
+    world.bad = Some(places[2]);
+    let mut next_check = |world: &mut World| {
+        (0..9).find_map(|_| {
+            world.read();
+            world.shard.next_check(world.now_ms, &mut record).map(|due| due.queue_offset)
+        })
+    };
+    assert_eq!(next_check(&mut world), Some(1));
+    let checked = Checked { due_ms: u64::MAX, checks: 1 };
+    world.shard.note_check(1, checked).expect("room");
+    world.now_ms += UNREADABLE_RETRY_MS - 1;
+    assert_eq!(next_check(&mut world), None, "the first waits");
+    world.bad = None;
+    world.now_ms += 1;
+    assert_eq!(next_check(&mut world), Some(0));
+    let due = (0..9).find_map(|_| {
+        world.read();
+        world.shard.next_due(world.now_ms, &mut record)
+    });
+    assert_eq!(due.map(|due| due.level), Some(1));
+}
+
+#[test]
+fn a_clock_that_is_set_back_ends_what_was_postponed() {
+    let mut world = World::new();
+    world.send(0);
+    world.confirm();
+    world.now_ms += 3_600_000;
+    let mut due = DueTimers::default();
+    world.shard.postpone_timers(world.now_ms, &mut due);
+    world.shard.due_timers(world.now_ms, &mut due);
+    assert!(due.is_empty());
+    world.now_ms -= 3_000_000;
+    world.shard.due_timers(world.now_ms, &mut due);
+    assert_eq!(due.len(), 1);
+}
+
+#[test]
+fn as_many_as_allowed_are_passed() {
+    let mut world = World::new();
+    (0..TIMERS_ASIDE_MAX as u64 + 2).for_each(|number| world.send(number));
+    world.restart();
+    world.bad = Some(world.pending.keys().next().expect("many").payload);
+    world.now_ms += 1_000;
+    let mut due = DueTimers::default();
+    for _ in 0..UNREADABLE_TRIES {
+        fail_once(&mut world);
+    }
+    for _ in 0..4 * TIMERS_ASIDE_MAX {
+        world.shard.due_timers(world.now_ms, &mut due);
+        assert!(due.is_empty());
+        world.read();
+    }
+    world.bad = None;
+    world.now_ms += 2 * DELAY_RETRY_MS;
+    world.shard.due_timers(world.now_ms, &mut due);
+    world.read();
+    world.shard.due_timers(world.now_ms, &mut due);
+    assert_eq!(due.len(), 2, "those that were not passed");
+    world.shard.put_back_timers(&mut due);
+    world.now_ms += UNREADABLE_RETRY_MS;
     world.fire();
     assert!(world.pending.is_empty());
 }

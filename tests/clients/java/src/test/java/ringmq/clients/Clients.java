@@ -81,10 +81,7 @@ final class Clients implements AfterEachCallback {
     }
 
     DefaultMQPushConsumer newTracingConsumer(String group, String traceTopic) {
-        DefaultMQPushConsumer consumer = own(new DefaultMQPushConsumer(group, true, traceTopic));
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        shutdowns.push(consumer::shutdown);
-        return consumer;
+        return ownPush(new DefaultMQPushConsumer(group, true, traceTopic));
     }
 
     /** A pull consumer under a group of its own that reads whole topics. */
@@ -114,10 +111,7 @@ final class Clients implements AfterEachCallback {
     }
 
     DefaultMQPushConsumer newPushConsumer(String group) {
-        DefaultMQPushConsumer consumer = own(new DefaultMQPushConsumer(group));
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        shutdowns.push(consumer::shutdown);
-        return consumer;
+        return ownPush(new DefaultMQPushConsumer(group));
     }
 
     /** A started push consumer from the first offset on. */
@@ -162,6 +156,16 @@ final class Clients implements AfterEachCallback {
                 return false;
             }
         }, isTaken -> isTaken);
+    }
+
+    private DefaultMQPushConsumer ownPush(DefaultMQPushConsumer consumer) {
+        own(consumer);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        // By default a shutdown does not wait for its listeners' threads: a message that a listener has returned from may then
+        // miss the offset that is kept last, and is rightly delivered again.
+        consumer.setAwaitTerminationMillisWhenShutdown(5_000);
+        shutdowns.push(consumer::shutdown);
+        return consumer;
     }
 
     private static <T extends ClientConfig> T own(T client) {

@@ -1,10 +1,10 @@
-//! Rare lines: what clients can cause as often as they like is logged once a second, with a count of what
+//! Rare lines: what peers can cause as often as they like is logged once a second, with a count of what
 //! was left out.
 //! Kind: machine
 
 /// A kind of line, ms of the monotonic clock.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct RareLine {
+pub struct RareLine {
     next_ms: u64,
     left_out: u64,
 }
