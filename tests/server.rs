@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
+use proto::record::Record;
 use support::{Client, Server, write_config};
 
 fn folder() -> tempfile::TempDir {
@@ -86,6 +87,45 @@ fn a_held_pull_is_answered_when_its_message_comes() {
         assert_eq!(consumer.pull("Held", 3, from).code, code, "empty queue from {from}");
     }
     server.stop();
+}
+
+/// Else a delay would end early by the difference. Many connections, so that requests come while a
+/// core looks at its ring.
+#[test]
+fn no_message_is_stored_before_it_was_sent() {
+    let directory = folder();
+    let (store, config) = small(&directory);
+    for size in ["1", "2"] {
+        let store = store.with_extension(size);
+        let flags = ["--shards", size, "--cores", size, "-c", &config, "--log-level", "warn"];
+        let server = Server::start(&store, &flags);
+        let senders = (0..8).map(|queue| {
+            let mut client = Client::connect(server.broker);
+            client.create_topic("Stamped", 8);
+            std::thread::spawn(move || {
+                for _ in 0..2_000 {
+                    client.write_send("Stamped", queue, b"now").expect("open");
+                    assert_eq!(client.read().expect("an answer").code, 0);
+                }
+                client
+            })
+        });
+        for (queue, sender) in (0..).zip(senders.collect::<Vec<_>>()) {
+            let mut client = sender.join().expect("it sent all");
+            let mut offset = 0;
+            while offset < 2_000 {
+                let reply = client.pull("Stamped", queue, offset);
+                let mut bytes = &reply.body[..];
+                while !bytes.is_empty() {
+                    let (record, size) = Record::decode(bytes).expect("whole records");
+                    let fields = record.fields();
+                    assert!(fields.store_timestamp >= fields.born_timestamp, "{fields:?}");
+                    (bytes, offset) = (&bytes[size..], fields.queue_offset + 1);
+                }
+            }
+        }
+        server.stop();
+    }
 }
 
 #[test]

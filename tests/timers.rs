@@ -4,12 +4,12 @@
 mod support;
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use proto::properties::{self, name};
 use proto::recall::RecallHandle;
 use proto::record::Record;
-use support::{Client, Reply, Server, write_config};
+use support::{Client, Reply, Server, now_ms, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -24,11 +24,6 @@ fn start(directory: &Path, (shards, cores): (&str, &str), config: &str) -> Serve
     let config = write_config(directory, 16 << 20, &format!("brokerName = broker-t\n{config}"));
     let flags = ["--shards", shards, "--cores", cores, "-c", &config, "--log-level", "error"];
     Server::start(&directory.join(format!("store-{shards}")), &flags)
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    since.as_millis() as i64
 }
 
 fn folder() -> tempfile::TempDir {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use proto::ids::OffsetMessageId;
 use proto::properties;
 use proto::record::Record;
-use support::{Client, Reply, Server, write_config};
+use support::{Client, Reply, Server, now_ms, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -97,11 +97,6 @@ struct Half {
     offset: i64,
     key: String,
     body: Vec<u8>,
-}
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(now.expect("after 1970").as_millis()).expect("not that late")
 }
 
 fn send(client: &mut Client, queue: i32, properties: &str, sys_flag: &str, body: &[u8]) -> Reply {

@@ -145,8 +145,9 @@ pub async fn run<R: ParkingRing>(
     let spin_ns = core.config.spin_us * 1_000;
     let mut worked_ns = 0;
     loop {
+        core.collect()?;
         let now = Clock.now();
-        let worked = core.step(now)?;
+        let worked = core.turn(now)?;
         if core.is_stopped() {
             return Ok(());
         }
@@ -167,7 +168,8 @@ pub async fn run<R: ParkingRing>(
         }
         sleep.wake_up();
         if !core.events.is_empty() {
-            core.turn(now)?;
+            core.take_from_peers();
+            core.turn(Clock.now())?;
         }
     }
 }
@@ -209,14 +211,15 @@ impl<R: Ring> Core<R> {
         }
     }
 
-    /// Collects what completed and takes one turn over it. Whether anything was done; if not, the
-    /// thread may park until the ring has something, a deadline passes or a message comes.
+    /// Collects what completed and what other cores sent, for the next turn.
     ///
     /// # Errors
     /// The ring is broken.
-    pub fn step(&mut self, now: Now) -> io::Result<bool> {
+    pub fn collect(&mut self) -> io::Result<()> {
         self.ring.poll(&mut self.events)?;
-        self.turn(now)
+        // After the ring: who was told of a change finds it made on every core.
+        self.take_from_peers();
+        Ok(())
     }
 
     /// Whether it stopped, after it was told to.
@@ -240,8 +243,15 @@ impl<R: Ring> Core<R> {
         &self.broker
     }
 
-    /// One turn over the events of the last poll. Whether anything was done.
-    fn turn(&mut self, now: Now) -> io::Result<bool> {
+    /// One turn over what was collected. Whether anything was done; if not, the thread may park until
+    /// the ring has something, a deadline passes or a message comes.
+    ///
+    /// `now` is read after collecting: a message stamped before it was sent would, with a delay, come
+    /// early by the difference.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub fn turn(&mut self, now: Now) -> io::Result<bool> {
         self.turns += 1;
         let mut worked = !self.events.is_empty();
         let files = std::mem::take(&mut self.events.files);
@@ -249,8 +259,8 @@ impl<R: Ring> Core<R> {
             self.file_event(event);
         }
         worked |= self.take_messages(now);
-        // Before any request of this turn: who was told of a change finds it made on every core.
-        worked |= self.take_arrived(now);
+        // Before any request of this turn, as collected.
+        worked |= self.handle_arrived(now);
         self.broker.answer_confirmed(now, &mut self.outboxes);
         self.broker.retry_parked(now, &mut self.outboxes);
         worked |= self.take_incoming(now);

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto::command::Command as Answer;
 use proto::frame::{Encoding, Scan, scan};
@@ -303,7 +303,7 @@ impl Client {
             default_topic_queue_count: 4,
             queue_id: queue,
             sys_flag: 0,
-            born_timestamp: 1,
+            born_timestamp: now_ms(),
             flag: 0,
             properties: properties.as_bytes(),
             reconsume_times: 0,
@@ -393,6 +393,12 @@ impl Client {
         self.taken += size_bytes;
         Some(reply)
     }
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_millis()).expect("small")
 }
 
 /// The records of a pull's answer: queue offset and body of each, whose checksum is right.

@@ -13,9 +13,13 @@ use crate::router::exchange::{Arrived, CROSSINGS_MAX, Incoming, ToPeer};
 use crate::router::parcel;
 
 impl<R: Ring> Core<R> {
-    /// Empties the inboxes from other cores. Whether anything came.
-    pub(super) fn take_arrived(&mut self, now: Now) -> bool {
+    /// Empties the inboxes from other cores.
+    pub(super) fn take_from_peers(&mut self) {
         self.exchange.take(&mut self.arrived);
+    }
+
+    /// Handles what needs no line of what other cores sent. Whether there was anything.
+    pub(super) fn handle_arrived(&mut self, now: Now) -> bool {
         let mut arrived = std::mem::take(&mut self.arrived);
         let worked = !arrived.is_empty();
         for arrived in arrived.drain(..) {

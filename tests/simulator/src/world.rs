@@ -796,7 +796,8 @@ impl World {
     fn turn(&mut self, life: &mut Life) -> Result<(), Finding> {
         let core = any_core(life.cores.len(), &mut self.rng);
         let core = &mut life.cores[core];
-        let worked = core.step(self.now).map_err(|error| error.to_string())?;
+        core.collect().map_err(|error| error.to_string())?;
+        let worked = core.turn(self.now).map_err(|error| error.to_string())?;
         if !worked {
             core.arm_deadline(self.now);
         }
