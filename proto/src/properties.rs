@@ -55,9 +55,28 @@ pub fn terminate(text: &mut Vec<u8>) {
     }
 }
 
+/// Appends a property whose value stands in the text already. The text as for [`append`].
+///
+/// # Panics
+/// When `value` is not within the text.
+pub fn append_copy(text: &mut Vec<u8>, name: &str, value: Range<usize>) {
+    text.extend_from_slice(name.as_bytes());
+    text.push(NAME_END);
+    text.extend_from_within(value);
+    text.push(VALUE_END);
+}
+
 /// Removes every property called `name`.
 pub fn remove(text: &mut Vec<u8>, name: &str) {
-    while let Some(item) = iter(text).find(|it| it.name == name.as_bytes()).map(|it| it.item) {
+    remove_all(text, &[name]);
+}
+
+/// Removes every property that has one of these names.
+pub fn remove_all(text: &mut Vec<u8>, names: &[&str]) {
+    let is_one = |it: &Property<'_>| names.iter().any(|name| it.name == name.as_bytes());
+    let mut at = 0;
+    while let Some(Property { item, .. }) = (Properties { text, at }).find(is_one) {
+        at = item.start;
         text.drain(item);
     }
 }
@@ -127,7 +146,7 @@ impl Known {
     }
 }
 
-/// What a broker looks for in the properties of a send, collected in one pass: of several with one
+/// What a broker looks for in the properties of a message, collected in one pass: of several with one
 /// name the last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WellKnown {
@@ -147,6 +166,16 @@ pub struct WellKnown {
     pub pop_receipt: Option<Known>,
     /// __SHARDINGKEY
     pub sharding_key: Option<Known>,
+    /// PGROUP
+    pub producer_group: Option<Known>,
+    /// CHECK_IMMUNITY_TIME_IN_SECONDS
+    pub check_immunity: Option<Known>,
+    /// \_\_transactionId\_\_
+    pub transaction_id: Option<Known>,
+    /// REAL_TOPIC
+    pub real_topic: Option<Known>,
+    /// REAL_QID
+    pub real_queue: Option<Known>,
 }
 
 impl WellKnown {
@@ -210,6 +239,11 @@ impl WellKnown {
             b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => self.timer = found,
             b"POP_CK" => self.pop_receipt = found,
             b"__SHARDINGKEY" => self.sharding_key = found,
+            b"PGROUP" => self.producer_group = found,
+            b"CHECK_IMMUNITY_TIME_IN_SECONDS" => self.check_immunity = found,
+            b"__transactionId__" => self.transaction_id = found,
+            b"REAL_TOPIC" => self.real_topic = found,
+            b"REAL_QID" => self.real_queue = found,
             _ => {}
         }
     }
@@ -277,6 +311,11 @@ mod tests {
         let mut doubled = b"A\x01b\x02C\x01d\x02A\x01e".to_vec();
         remove(&mut doubled, "A");
         assert_eq!(doubled, b"C\x01d\x02");
+        let mut many = b"\x02A\x01b\x02A\x01c\x02E\x01\x02C\x01d\x02D\x01e\x02A\x01f".to_vec();
+        remove_all(&mut many, &["A", "D", "X"]);
+        assert_eq!(many, b"\x02E\x01\x02C\x01d\x02");
+        append_copy(&mut many, "F", 6..7);
+        assert_eq!(many, b"\x02E\x01\x02C\x01d\x02F\x01d\x02");
     }
 
     proptest! {

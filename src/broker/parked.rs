@@ -25,7 +25,7 @@ pub(super) struct Parked {
 pub(super) enum Request {
     SendBack(SendBack),
     Time(TimeQuestion),
-    EndTransaction(EndTransaction),
+    EndTransaction(EndTransaction<'static>),
     View(ViewQuestion),
     Entries(Box<EntriesQuestion>),
     Direct(Direct),
@@ -45,6 +45,11 @@ impl Broker {
         if self.try_parked(now, &mut parked, outboxes)? {
             return Ok(());
         }
+        self.park(asker, parked.request)
+    }
+
+    /// Keeps a request until what it needs is read.
+    pub(super) fn park(&mut self, asker: &Asker, request: Request) -> Handled {
         if self.parked.len() >= PARKED_REQUESTS_MAX {
             return Err(Refusal::new(
                 response::SYSTEM_ERROR,
@@ -52,7 +57,7 @@ impl Broker {
             )
             .into());
         }
-        self.parked.push(parked);
+        self.parked.push(Parked { asker: *asker, request });
         Ok(())
     }
 

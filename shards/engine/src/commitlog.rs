@@ -229,7 +229,10 @@ impl CommitLog {
         assert!(payload_bytes <= GROUP_PAYLOAD_BYTES_MAX);
         let end = self.buffer.tail() + self.bytes_needed(payload_bytes);
         let oldest = oldest_needed.min(self.written);
-        if end - oldest > self.buffer.size_bytes() || end - self.written > UNWRITTEN_BYTES_MAX {
+        // With nothing to be written waiting would not make room.
+        let is_idle = self.buffer.tail() <= self.written;
+        let is_much_unwritten = !is_idle && end - self.written > UNWRITTEN_BYTES_MAX;
+        if end - oldest > self.buffer.size_bytes() || is_much_unwritten {
             return Room::Wait;
         }
         match (end > self.prepared, &self.no_space) {
@@ -239,24 +242,24 @@ impl CommitLog {
         }
     }
 
-    /// Bytes the log grows by at the most when a payload of this size is appended: a gap or filler to
-    /// a boundary it does not fit before, a segment's first record, itself, padding to a block.
+    /// Bytes the log grows by at the most when a payload of this size is appended: a gap or fillers to
+    /// boundaries it does not fit before, a segment's first record, itself, padding to a block.
     fn bytes_needed(&self, payload_bytes: usize) -> u64 {
-        let record = record_bytes(payload_bytes);
-        let before = self.bytes_before_boundary();
-        let filler = if record + PREFIX_BYTES as u64 > before { before } else { 0 };
-        filler
-            + record_bytes(SegmentIdentity::BYTES)
-            + record
-            + PREFIX_BYTES as u64
-            + 2 * self.shape.block_bytes
+        let record = record_bytes(payload_bytes) + PREFIX_BYTES as u64;
+        let mut filler = 0;
+        // An end of a segment and a wrap may lie closer together than it is long; ends of segments do
+        // not, and wraps do not.
+        for _ in 0..2 {
+            let before = self.bytes_before_boundary(self.buffer.tail() + filler);
+            filler += if record > before { before } else { 0 };
+        }
+        filler + record_bytes(SegmentIdentity::BYTES) + record + 2 * self.shape.block_bytes
     }
 
-    /// Bytes to the next place no record crosses: end of the segment, wrap of the buffer.
-    fn bytes_before_boundary(&self) -> u64 {
-        let tail = self.buffer.tail();
-        let segment = self.shape.segment_bytes - tail % self.shape.segment_bytes;
-        segment.min(self.buffer.bytes_before_wrap())
+    /// Bytes from a log offset to the next place no record crosses: end of the segment, wrap of the buffer.
+    fn bytes_before_boundary(&self, offset: u64) -> u64 {
+        let before = |size: u64| size - offset % size;
+        before(self.shape.segment_bytes).min(before(self.buffer.size_bytes()))
     }
 
     /// Appends a record whose payload `fill` writes; `fill` also says which part of the payload has a
@@ -278,7 +281,7 @@ impl CommitLog {
             if self.buffer.tail().is_multiple_of(self.shape.segment_bytes) {
                 self.append_identity();
             }
-            let before = self.bytes_before_boundary();
+            let before = self.bytes_before_boundary(self.buffer.tail());
             if record <= before {
                 break;
             }
@@ -583,5 +586,76 @@ impl CommitLog {
     /// The memory, for the driver that writes it.
     pub fn buffer_mut(&mut self) -> &mut WriteBuffer {
         &mut self.buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::limits::ODD_WRITE_BUFFER_BYTES_MIN;
+
+    /// Ends of segments lie 4 MiB before and behind wraps, and nearer.
+    const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 20 << 20 };
+
+    fn log() -> CommitLog {
+        let mut epochs = Epochs::default();
+        let life = epochs.raise(0, SHAPE.block_bytes);
+        let buffer = WriteBuffer::new(ODD_WRITE_BUFFER_BYTES_MIN, life.first).expect("memory");
+        let identity = SegmentIdentity { format: 1, store_id: 7, shard: 0 };
+        let mut log = CommitLog::new(SHAPE, FlushMode::Sync, identity, life, buffer);
+        log.space_found(1 << 40);
+        log
+    }
+
+    fn write_all(log: &mut CommitLog) {
+        while let Some(write) = log.next_write() {
+            log.write_completed(&write.range, Ok(()));
+        }
+    }
+
+    fn append(log: &mut CommitLog, payload_bytes: usize) {
+        let entry = Entry { kind: Kind::Message, flags: 0, topic: 9, queue: 0 };
+        log.append(entry, payload_bytes, |_, _| 0..0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Groups of any size wherever segments end and the buffer wraps: a log with nothing to write takes
+        /// each, and it takes no more than was said.
+        #[test]
+        fn there_is_room_for_a_group_wherever_a_segment_ends(
+            groups in proptest::collection::vec((0..=GROUP_PAYLOAD_BYTES_MAX, 1..4_usize), 1..40),
+        ) {
+            let mut log = log();
+            for (bytes, count) in groups {
+                let record = (bytes / count).min(PAYLOAD_BYTES_MAX as usize);
+                let payloads = record_bytes(record) * count as u64;
+                let payload_bytes = (payloads as usize).min(GROUP_PAYLOAD_BYTES_MAX);
+                let written = log.written;
+                prop_assert_eq!(log.room(payload_bytes, written), Room::Ready);
+                let end = log.buffer.tail() + log.bytes_needed(payload_bytes);
+                (0..count).for_each(|_| append(&mut log, record));
+                prop_assert!(log.buffer.tail() <= end, "{} of {end}", log.buffer.tail());
+                write_all(&mut log);
+            }
+        }
+    }
+
+    #[test]
+    fn two_fillers_lie_before_what_is_longer_than_the_way_between_two_boundaries() {
+        let mut log = log();
+        // To the end of the third segment there are 2 MiB, and from it to the wrap 4.
+        for _ in 0..58 {
+            append(&mut log, (1 << 20) - PREFIX_BYTES - 64);
+            write_all(&mut log);
+        }
+        let before = log.buffer.tail();
+        assert!((57 << 20..59 << 20).contains(&before), "{before}");
+        append(&mut log, (4 << 20) + 1000);
+        let tail = log.buffer.tail();
+        assert!(tail > 68 << 20, "behind the wrap: {tail}");
     }
 }

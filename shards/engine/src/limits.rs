@@ -13,6 +13,10 @@ pub const PAYLOAD_BYTES_MAX: u32 = BODY_BYTES_MAX + RECORD_OVERHEAD_BYTES_MAX;
 /// Smallest write buffer: a few of the largest messages fit, with one being filled.
 pub const WRITE_BUFFER_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
+/// Smallest write buffer whose size does not divide the size of a segment: a segment may end shortly before
+/// it wraps, and before each of them may be a filler as long as a group.
+pub const ODD_WRITE_BUFFER_BYTES_MIN: u64 = 2 * WRITE_BUFFER_BYTES_MIN;
+
 /// Smallest segment: a largest batch and its filler fit.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
@@ -236,6 +240,9 @@ pub const OFFSETS_GONE_THROUGH_MAX: usize = 1 << 18;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= GROUP_PAYLOAD_BYTES_MAX);
 // A group and the filler before it fit an empty log, or a send would wait for ever.
+// Of these a group and the fillers before it fit any log with nothing to write, wherever its segments end.
+const _: () = assert!(ODD_WRITE_BUFFER_BYTES_MIN > 3 * GROUP_PAYLOAD_BYTES_MAX as u64 + 64 * 1024);
+const _: () = assert!(SEGMENT_BYTES_MIN > 2 * GROUP_PAYLOAD_BYTES_MAX as u64);
 const _: () = assert!(UNWRITTEN_BYTES_MAX > 2 * GROUP_PAYLOAD_BYTES_MAX as u64 + 64 * 1024);
 const _: () = assert!(UNWRITTEN_BYTES_MAX < WRITE_BUFFER_BYTES_MIN);
 const _: () = assert!(WRITE_BUFFER_BYTES_MIN.is_power_of_two());

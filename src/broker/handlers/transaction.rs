@@ -3,14 +3,16 @@
 //!
 //! Order of checks and codes: EndTransactionProcessor of 5.3.3.
 
+use std::borrow::Cow;
+
 use engine::consumequeue::QueueKey;
-use engine::shard::{Half, NewMessage, Outcome};
+use engine::shard::{FoundBy, Half, NewMessage, Outcome};
 use proto::code::response;
 use proto::command::Command;
 use proto::header::EndTransactionHeader;
 use proto::ids::Position;
 use proto::names;
-use proto::properties::{self, name};
+use proto::properties::WellKnown;
 use proto::record::{Record, RecordFields, sys_flag};
 use runtime::clock::Now;
 
@@ -24,11 +26,11 @@ use crate::router::Owner;
 
 /// A producer's word, as far as it was checked.
 #[derive(Clone, Debug)]
-pub(in crate::broker) struct EndTransaction {
+pub(in crate::broker) struct EndTransaction<'a> {
     position: Position,
     /// As the client names it; none is negative.
     queue_offset: i64,
-    group: Box<[u8]>,
+    group: Cow<'a, [u8]>,
     is_commit: bool,
     from_check: bool,
 }
@@ -61,11 +63,18 @@ impl Broker {
         let end = EndTransaction {
             position,
             queue_offset: header.half_queue_offset,
-            group: header.producer_group.to_cow().as_bytes().into(),
+            group: match header.producer_group.to_cow() {
+                Cow::Borrowed(group) => Cow::Borrowed(group.as_bytes()),
+                Cow::Owned(group) => Cow::Owned(group.into_bytes()),
+            },
             is_commit,
             from_check: header.from_check,
         };
-        self.try_or_park(now, asker, Request::EndTransaction(end), outboxes)
+        if self.try_end_transaction(now, asker, &end, outboxes)? {
+            return Ok(());
+        }
+        let end = EndTransaction { group: end.group.into_owned().into(), ..end };
+        self.park(asker, Request::EndTransaction(end))
     }
 
     /// `false`: the half message is being read.
@@ -73,7 +82,7 @@ impl Broker {
         &mut self,
         now: Now,
         asker: &Asker,
-        end: &EndTransaction,
+        end: &EndTransaction<'_>,
         outboxes: &mut Outboxes,
     ) -> Result<bool, Stop> {
         let owner = here(self.router.of_position(end.position))?;
@@ -106,7 +115,7 @@ impl Broker {
         &mut self,
         now: Now,
         asker: &Asker,
-        end: &EndTransaction,
+        end: &EndTransaction<'_>,
         (owner, open): (usize, Option<(u64, u32)>),
         record: &[u8],
         outboxes: &mut Outboxes,
@@ -116,10 +125,12 @@ impl Broker {
         let Some(half) = half else {
             return self.wrong_word(now, asker, "Find prepared transaction message failed");
         };
-        if !end.from_check && self.is_too_late(now, &half) {
+        let known = WellKnown::collect(half.properties);
+        if !end.from_check && self.is_too_late(now, &half, &known) {
             return Err(Refusal::new(response::ILLEGAL_OPERATION, String::new()).into());
         }
-        if properties::find(half.properties, name::PGROUP) != Some(&end.group) {
+        let group = known.producer_group.map(|it| it.value(half.properties));
+        if group != Some(&*end.group) {
             return self.wrong_word(now, asker, "The producer group wrong");
         }
         if half.queue_offset != end.queue_offset {
@@ -134,12 +145,12 @@ impl Broker {
         if !end.is_commit {
             let (shard, outcome) = (&mut self.shards[owner], Outcome::RolledBack);
             shard.end_half(now.wall_ms, queue_offset, outcome, None, ticket)?;
-            if let Some((_, queue)) = self.final_queue(owner, &half) {
+            if let Some((_, queue)) = self.final_queue(owner, &half, &known) {
                 self.tally.rolled_back(queue.topic);
             }
             return Ok(());
         }
-        let Some((topic, queue)) = self.final_queue(owner, &half) else {
+        let Some((topic, queue)) = self.final_queue(owner, &half, &known) else {
             tracing::warn!(
                 queue_offset,
                 "a half message was committed whose topic was deleted, it is dropped"
@@ -148,11 +159,17 @@ impl Broker {
             return Ok(shard.end_half(now.wall_ms, queue_offset, outcome, None, ticket)?);
         };
         let mut text = std::mem::take(&mut self.scratch.properties);
-        write_checks(&mut text, half.properties, checks);
+        let (properties, found_by) = if checks == 0 {
+            (half.properties, FoundBy::of(&known, half.properties))
+        } else {
+            write_checks(&mut text, half.properties, checks);
+            (&text[..], FoundBy::read(&text))
+        };
+        let host = self.settings.advertised;
         let message = NewMessage {
             sys_flag: half.sys_flag & !sys_flag::TRANSACTION_MASK | sys_flag::TRANSACTION_COMMIT,
             prepared_transaction_offset: end.position.to_i64(),
-            ..NewMessage::again(&half, (topic, queue), self.settings.advertised, &text)
+            ..NewMessage::again_found_by(&half, (topic, queue), host, (properties, found_by))
         };
         let (shard, outcome) = (&mut self.shards[owner], Outcome::Committed);
         let ended = shard.end_half(now.wall_ms, queue_offset, outcome, Some(&message), ticket);
@@ -167,9 +184,10 @@ impl Broker {
 
     /// Whether a word that nobody asked for comes later than the half message's own time allows: its
     /// producer is asked then (`EndTransactionProcessor.rejectCommitOrRollback`).
-    fn is_too_late(&self, now: Now, half: &RecordFields<'_>) -> bool {
+    fn is_too_late(&self, now: Now, half: &RecordFields<'_>, known: &WellKnown) -> bool {
         let timeout_ms = self.settings.transactions.timeout_ms;
-        let Some(own_ms) = own_check_ms(half.properties, timeout_ms) else { return false };
+        let Some(seconds) = known.check_immunity else { return false };
+        let own_ms = own_check_ms(seconds.value(half.properties), timeout_ms);
         let born_ms = u64::try_from(half.born_timestamp).unwrap_or(0);
         now.wall_ms.saturating_sub(born_ms) > own_ms.max(timeout_ms)
     }
@@ -179,10 +197,10 @@ impl Broker {
         &self,
         owner: usize,
         half: &RecordFields<'a>,
+        known: &WellKnown,
     ) -> Option<(&'a str, QueueKey)> {
-        let topic =
-            std::str::from_utf8(properties::find(half.properties, name::REAL_TOPIC)?).ok()?;
-        let queue_id = properties::find(half.properties, name::REAL_QID)?;
+        let topic = std::str::from_utf8(known.real_topic?.value(half.properties)).ok()?;
+        let queue_id = known.real_queue?.value(half.properties);
         let queue_id = i32::try_from(proto::text::parse_i64(queue_id)?).ok()?;
         let (place, queue) = self.queue_here(topic, queue_id).ok().flatten()?;
         (place == owner).then_some((topic, queue))

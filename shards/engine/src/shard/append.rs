@@ -94,9 +94,20 @@ impl<'a> NewMessage<'a> {
     /// A message that was stored, to be stored in another queue with these properties.
     pub fn again(
         stored: &RecordFields<'a>,
-        (topic, queue): (&'a str, QueueKey),
+        target: (&'a str, QueueKey),
         store_host: SocketAddr,
         properties: &'a [u8],
+    ) -> NewMessage<'a> {
+        let found_by = FoundBy::read(properties);
+        NewMessage::again_found_by(stored, target, store_host, (properties, found_by))
+    }
+
+    /// The same with what the properties were seen to say.
+    pub fn again_found_by(
+        stored: &RecordFields<'a>,
+        (topic, queue): (&'a str, QueueKey),
+        store_host: SocketAddr,
+        (properties, found_by): (&'a [u8], FoundBy),
     ) -> NewMessage<'a> {
         NewMessage {
             queue,
@@ -110,7 +121,7 @@ impl<'a> NewMessage<'a> {
             prepared_transaction_offset: 0,
             body: stored.body,
             properties,
-            found_by: FoundBy::read(properties),
+            found_by,
         }
     }
 

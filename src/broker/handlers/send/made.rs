@@ -19,6 +19,18 @@ use super::super::timer::{Timed, timer_properties};
 use super::illegal;
 use crate::observe::MessageType;
 
+/// Properties that a half message comes without, or has from its broker.
+const NOT_OF_HALVES: [&str; 8] = [
+    name::POP_CK,
+    name::DELAY,
+    name::TIMER_DELIVER_MS,
+    name::TIMER_DELAY_SEC,
+    name::TIMER_DELAY_MS,
+    name::TRANSACTION_ID,
+    name::REAL_TOPIC,
+    name::REAL_QID,
+];
+
 /// What was found in and made of a message's properties.
 pub(super) struct Made {
     pub half: Option<Half>,
@@ -50,7 +62,7 @@ impl Broker {
             let is_retry = header.reconsume_times > 0 && has_delay(&known, text);
             // A client before 4.6.1 that sends a committed message back leaves the property on it.
             if !is_dead_letter && !is_retry {
-                return self.make_half_properties(now, (topic, queue_id), text);
+                return self.make_half_properties(now, (topic, queue_id), known, text);
             }
         } else if header.sys_flag & TRANSACTION_MASK != 0 {
             return Err(illegal("transaction bits without the property TRAN_MSG".to_owned()));
@@ -111,6 +123,7 @@ impl Broker {
         &mut self,
         now: Now,
         (topic, queue_id): (&str, i32),
+        mut known: WellKnown,
         text: &mut Vec<u8>,
     ) -> Result<Made, Stop> {
         let rules = self.settings.transactions;
@@ -122,41 +135,40 @@ impl Broker {
             )
             .into());
         }
-        if properties::find(text, name::PGROUP).is_none() {
+        if known.producer_group.is_none() {
             return Err(illegal(
                 "a half message needs the property PGROUP: nobody could commit it".to_owned(),
             ));
         }
         // It cannot wait for a time and for its producer; Java clients take the level out themselves.
-        for removed in [
-            name::POP_CK,
-            name::DELAY,
-            name::TIMER_DELIVER_MS,
-            name::TIMER_DELAY_SEC,
-            name::TIMER_DELAY_MS,
-        ] {
-            properties::remove(text, removed);
+        let late = known.pop_receipt.or(known.delay).or(known.timer);
+        // What the broker says itself.
+        let said = known.transaction_id.or(known.real_topic).or(known.real_queue);
+        if late.or(said).is_some() {
+            properties::remove_all(text, &NOT_OF_HALVES);
+            known = WellKnown::collect(text);
         }
         properties::terminate(text);
-        let own_key = properties::find(text, name::UNIQ_KEY).map(<[u8]>::to_vec);
-        if let Some(key) = own_key {
-            properties::set(text, name::TRANSACTION_ID, &key);
-        } else {
+        let mut found_by = FoundBy::of(&known, text);
+        if known.unique_key.is_none() {
             let key = self.next_unique_key(now);
+            found_by.unique_key = (text.len() + name::UNIQ_KEY.len() + 1, key.len());
             properties::append(text, name::UNIQ_KEY, &key);
-            properties::set(text, name::TRANSACTION_ID, &key);
         }
+        let (key_at, key_len) = found_by.unique_key;
+        properties::append_copy(text, name::TRANSACTION_ID, key_at..key_at + key_len);
         self.append_own_properties(text);
-        properties::set(text, name::REAL_TOPIC, topic.as_bytes());
-        properties::set(text, name::REAL_QID, queue_id.to_string().as_bytes());
+        properties::append(text, name::REAL_TOPIC, topic.as_bytes());
+        properties::append(text, name::REAL_QID, itoa::Buffer::new().format(queue_id).as_bytes());
         if text.len() > PROPERTIES_BYTES_MAX {
             return Err(self.too_large(&format!("properties of {} bytes", text.len())));
         }
+        let own_ms = known.check_immunity.map(|it| own_check_ms(it.value(text), rules.timeout_ms));
         Ok(Made {
             delay_level: None,
             timed: None,
-            half: Some(Half { own_ms: own_check_ms(text, rules.timeout_ms) }),
-            found_by: FoundBy::read(text),
+            half: Some(Half { own_ms }),
+            found_by,
             kind: MessageType::Transaction,
         })
     }
