@@ -44,7 +44,7 @@ pub use pull::PullHeader;
 pub use query::{QueryConsumeQueueHeader, QueryMessageHeader, ViewMessageHeader};
 pub use queue::{Boundary, QueueHeader};
 pub use recall::RecallHeader;
-pub use send::{ScannedSend, SendHeader};
+pub use send::{ScannedSend, SendHeader, peek_topic};
 pub use topic::CreateTopicHeader;
 pub use transaction::EndTransactionHeader;
 

@@ -7,7 +7,7 @@ use engine::shard::AppendRefused;
 use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Frame;
-use proto::header::{HeaderError, ScannedSend, SendHeader};
+use proto::header::{HeaderError, ScannedSend, SendHeader, peek_topic};
 use proto::reply::{ResponseHead, write_response};
 use proto::version;
 use runtime::clock::Now;
@@ -91,6 +91,15 @@ impl Broker {
             return Ok(self.send(now, &asker, Ok(&send.header), frame.body, outboxes));
         }
         self.handle_decoded(now, origin, frame, outboxes)
+    }
+
+    /// These bytes are handled next: asks for the memory that they need, if they are a send.
+    pub fn prefetch_for(&self, bytes: &[u8]) {
+        if self.catalog.is_large()
+            && let Some(topic) = peek_topic(bytes)
+        {
+            self.catalog.prefetch_send_target(topic);
+        }
     }
 
     /// The broker is about to stop: who can go elsewhere is told so. The others hear nothing, and their

@@ -48,22 +48,35 @@ impl<'a> Frames<'a> {
     /// # Errors
     /// What arrived is no frame: the connection is to be closed.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        Ok(self.next_with_rest()?.map(|(frame, _)| frame))
+    }
+
+    /// The same, with what was received behind it.
+    ///
+    /// # Errors
+    /// As [`Frames::next_frame`].
+    pub fn next_with_rest(&mut self) -> Result<Option<(Frame<'_>, &'a [u8])>, FrameError> {
         match std::mem::replace(&mut self.last, Last::None) {
             Last::None => {}
             Last::InPlace(size) => self.at += size,
             Last::Assembled => self.assembly.clear(),
         }
+        let received = self.received;
         if !self.assembly.is_empty() {
-            return self.next_assembled();
+            if !self.assemble()? {
+                return Ok(None);
+            }
+            let rest = &received[self.at..];
+            return Ok(Some((self.assembled()?, rest)));
         }
-        let rest = &self.received[self.at..];
+        let rest = &received[self.at..];
         if rest.is_empty() {
             return Ok(None);
         }
         match frame::scan(rest, FRAME_BYTES_MAX)? {
             Scan::Frame { frame, size_bytes } => {
                 self.last = Last::InPlace(size_bytes);
-                Ok(Some(frame))
+                Ok(Some((frame, &rest[size_bytes..])))
             }
             Scan::Incomplete { needed_bytes } => {
                 self.assembly.reserve_exact(needed_bytes.max(rest.len()));
@@ -74,24 +87,28 @@ impl<'a> Frames<'a> {
         }
     }
 
-    fn next_assembled(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    /// Takes what the frame in the assembly needs. Whether it is whole.
+    fn assemble(&mut self) -> Result<bool, FrameError> {
         loop {
             let needed = match frame::scan(&self.assembly, FRAME_BYTES_MAX)? {
-                Scan::Frame { .. } => break,
+                Scan::Frame { .. } => return Ok(true),
                 Scan::Incomplete { needed_bytes } => needed_bytes,
             };
             let rest = &self.received[self.at..];
             if rest.is_empty() {
-                return Ok(None);
+                return Ok(false);
             }
             let missing = needed.saturating_sub(self.assembly.len()).max(1).min(rest.len());
             self.assembly.reserve_exact(missing.max(needed.saturating_sub(self.assembly.len())));
             self.assembly.extend_from_slice(&rest[..missing]);
             self.at += missing;
         }
+    }
+
+    fn assembled(&mut self) -> Result<Frame<'_>, FrameError> {
         self.last = Last::Assembled;
         match frame::scan(&self.assembly, FRAME_BYTES_MAX)? {
-            Scan::Frame { frame, .. } => Ok(Some(frame)),
+            Scan::Frame { frame, .. } => Ok(frame),
             Scan::Incomplete { .. } => unreachable!("it was whole above"),
         }
     }

@@ -7,7 +7,7 @@ use crate::text::Text;
 
 mod scan;
 
-pub use scan::ScannedSend;
+pub use scan::{ScannedSend, peek_topic};
 
 /// Apache's `SendMessageRequestHeader`, long names (10, 324) and short ones (310, 320, 325) alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

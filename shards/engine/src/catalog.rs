@@ -9,10 +9,13 @@
 //!   names were checked at the edge and never become paths
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use proto::body::{BodyError, DataVersion, GroupForbidden, SubscriptionGroupConfig, TopicConfig};
+use hashbrown::{HashMap, HashTable};
+use proto::body::{
+    BodyError, DataVersion, GroupForbidden, SubscriptionGroupConfig, TopicConfig, TopicFilterType,
+};
 
 use crate::limits::{FORBIDDEN_MAX, GROUPS_MAX, TOPICS_MAX};
 
@@ -28,6 +31,118 @@ pub struct Topic {
     pub incarnation: u32,
     /// Queue `q` lives in shard `(first + q) mod count`, as it was when the topic was made.
     pub placement: Placement,
+}
+
+/// What a send has to know of its topic, in one cache line: with many topics each message finds its own cold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(align(64))]
+pub struct SendTarget {
+    /// [`Topic::incarnation`].
+    pub incarnation: u32,
+    /// Queues that are read.
+    pub read_queue_count: i32,
+    /// Queues that are written to.
+    pub write_queue_count: i32,
+    /// [`Topic::placement`].
+    pub placement: Placement,
+    /// It is one of ordered messages.
+    pub is_ordered: bool,
+    /// Its records say that they may have several tags (`topicFilterType` MULTI_TAG).
+    pub has_multi_tags: bool,
+    name_len: u8,
+    /// Its name, if it is not longer than this: else the line is not in a table.
+    name: [u8; SHORT_NAME_BYTES],
+}
+
+/// Bytes of the longest name that a [`SendTarget`] holds.
+const SHORT_NAME_BYTES: usize = 47;
+
+const _: () = assert!(size_of::<SendTarget>() == 64);
+
+impl SendTarget {
+    fn of(topic: &Topic) -> SendTarget {
+        let config = &topic.config;
+        let text = config.topic_name.as_bytes();
+        let mut name = [0; SHORT_NAME_BYTES];
+        let held = text.len().min(SHORT_NAME_BYTES);
+        name[..held].copy_from_slice(&text[..held]);
+        SendTarget {
+            incarnation: topic.incarnation,
+            read_queue_count: config.read_queue_nums,
+            write_queue_count: config.write_queue_nums,
+            placement: topic.placement,
+            is_ordered: config.order,
+            has_multi_tags: config.topic_filter_type == TopicFilterType::MultiTag,
+            name_len: held as u8,
+            name,
+        }
+    }
+
+    fn short_name(&self) -> &[u8] {
+        &self.name[..usize::from(self.name_len)]
+    }
+}
+
+/// The topics whose names are short, by name. What is searched is small enough to stay in the CPU's caches;
+/// the lines themselves are not read to find one, so that they can be asked for early.
+#[derive(Clone, Debug, Default)]
+struct SendTargets {
+    hasher: RandomState,
+    places: HashTable<TargetPlace>,
+    lines: Vec<SendTarget>,
+    /// Lines of no topic.
+    unused: Vec<u32>,
+}
+
+/// Where the line of a name with this hash is.
+#[derive(Clone, Copy, Debug)]
+struct TargetPlace {
+    hash: u32,
+    line: u32,
+}
+
+impl TargetPlace {
+    fn is_of(self, hash: u64, name: &[u8], lines: &[SendTarget]) -> bool {
+        self.hash == hash as u32 && lines[self.line as usize].short_name() == name
+    }
+}
+
+impl SendTargets {
+    fn find(&self, name: &[u8]) -> Option<&SendTarget> {
+        let hash = self.hasher.hash_one(name);
+        let place = self.places.find(hash, |place| place.is_of(hash, name, &self.lines))?;
+        Some(&self.lines[place.line as usize])
+    }
+
+    fn prefetch(&self, name: &[u8]) {
+        let hash = self.hasher.hash_one(name);
+        if let Some(place) = self.places.find(hash, |place| place.hash == hash as u32) {
+            runtime::cache::prefetch(&self.lines[place.line as usize]);
+        }
+    }
+
+    /// Adds one whose name is not there.
+    fn insert(&mut self, target: SendTarget) {
+        let line = self.unused.pop().unwrap_or_else(|| {
+            self.lines.push(target);
+            self.lines.len() as u32 - 1
+        });
+        self.lines[line as usize] = target;
+        let hash = self.hasher.hash_one(target.short_name());
+        let hash_of = |place: &TargetPlace| {
+            self.hasher.hash_one(self.lines[place.line as usize].short_name())
+        };
+        self.places.insert_unique(hash, TargetPlace { hash: hash as u32, line }, hash_of);
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        let hash = self.hasher.hash_one(name);
+        let is_it = |place: &TargetPlace| place.is_of(hash, name, &self.lines);
+        if let Ok(entry) = self.places.find_entry(hash, is_it) {
+            let (place, _) = entry.remove();
+            self.unused.push(place.line);
+        }
+    }
 }
 
 /// Over which shards a topic's queues are spread: stored, so that shards can be added later.
@@ -58,6 +173,9 @@ enum Change {
     Forbid = 5,
     Set = 6,
 }
+
+/// From so many topics on a send's own is not in the CPU's nearer caches.
+const LARGE_CATALOG_TOPICS: usize = 1_000;
 
 /// Bytes before the JSON of a change.
 const HEAD_BYTES: usize = 4;
@@ -113,6 +231,7 @@ pub enum CatalogFull {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     topics: HashMap<Box<str>, Topic, RandomState>,
+    targets: SendTargets,
     names: HashMap<u32, Box<str>, RandomState>,
     groups: HashMap<Box<str>, SubscriptionGroupConfig, RandomState>,
     /// Topics by groups that may not read them (`SubscriptionGroupManager.forbiddenTable`).
@@ -140,6 +259,7 @@ impl Catalog {
     pub fn with_room_for(topics_max: usize, groups_max: usize) -> Catalog {
         Catalog {
             topics: HashMap::default(),
+            targets: SendTargets::default(),
             names: HashMap::default(),
             groups: HashMap::default(),
             forbidden: BTreeMap::new(),
@@ -156,6 +276,25 @@ impl Catalog {
     /// A topic by its name.
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.get(name)
+    }
+
+    /// What a send to a topic has to know of it.
+    pub fn send_target(&self, name: &str) -> Option<SendTarget> {
+        let text = name.as_bytes();
+        if text.len() > SHORT_NAME_BYTES {
+            return self.topics.get(name).map(SendTarget::of);
+        }
+        self.targets.find(text).copied()
+    }
+
+    /// A send to a topic of this name comes in a moment: asks for the memory that it needs.
+    pub fn prefetch_send_target(&self, name: &[u8]) {
+        self.targets.prefetch(name);
+    }
+
+    /// Whether there are so many topics that a send finds its own in cold memory.
+    pub fn is_large(&self) -> bool {
+        self.topics.len() >= LARGE_CATALOG_TOPICS
     }
 
     /// A topic's name by its incarnation.
@@ -216,7 +355,7 @@ impl Catalog {
 
     /// Deletes a topic and encodes the change; `None`: there is none of that name.
     pub fn delete_topic(&mut self, now_ms: u64, name: &str, payload: &mut Vec<u8>) -> Option<u32> {
-        let topic = self.topics.remove(name)?;
+        let topic = self.remove_topic(name)?;
         self.names.remove(&topic.incarnation);
         payload.clear();
         payload.extend_from_slice(&[Change::DeleteTopic as u8, 0, 0, 0]);
@@ -360,7 +499,7 @@ impl Catalog {
             kind if kind == Change::DeleteTopic as u8 => {
                 let name = name()?;
                 if self.topics.get(name).is_some_and(|topic| topic.incarnation == incarnation) {
-                    self.topics.remove(name);
+                    self.remove_topic(name);
                 }
                 self.names.remove(&incarnation);
             }
@@ -453,7 +592,16 @@ impl Catalog {
         self.next_incarnation = self.next_incarnation.max(topic.incarnation + 1);
         let name: Box<str> = topic.config.topic_name.as_str().into();
         self.names.insert(topic.incarnation, name.clone());
+        self.targets.remove(name.as_bytes());
+        if name.len() <= SHORT_NAME_BYTES {
+            self.targets.insert(SendTarget::of(&topic));
+        }
         self.topics.insert(name, topic);
+    }
+
+    fn remove_topic(&mut self, name: &str) -> Option<Topic> {
+        self.targets.remove(name.as_bytes());
+        self.topics.remove(name)
     }
 
     /// The tables are loaded: their versions count from now (`DataVersion`).
@@ -498,6 +646,8 @@ fn encode_setting(key: &str, value: Option<&str>, payload: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn config(name: &str, queues: i32) -> TopicConfig {
@@ -548,6 +698,37 @@ mod tests {
         assert!(again.topic("A").is_some(), "another shard's note has no name");
         assert!(matches!(again.replay(0, &[9, 0, 0, 0]), Err(CatalogError::UnknownChange(9))));
         assert!(matches!(again.replay(0, &[1]), Err(CatalogError::Short(1))));
+    }
+
+    proptest! {
+        /// Names of any length, made, changed and deleted: a send finds what the table of topics has.
+        #[test]
+        fn a_send_finds_each_topic_as_it_is(
+            changes in proptest::collection::vec((0..8_usize, 0..6_i32), 1..60),
+        ) {
+            let lengths = [1, SHORT_NAME_BYTES, SHORT_NAME_BYTES + 1, 127];
+            let names = lengths.map(|length| ["t", "u"].map(|last| "t".repeat(length - 1) + last));
+            let names = names.as_flattened();
+            let (mut catalog, mut again) = (Catalog::default(), Catalog::default());
+            let (mut payload, placement) = (Vec::new(), Placement { first: 1, count: 3 });
+            for (name, queues) in changes {
+                let incarnation = if queues == 0 {
+                    catalog.delete_topic(1, &names[name], &mut payload)
+                } else {
+                    let config = config(&names[name], queues);
+                    catalog.put_topic(1, config, placement, None, &mut payload).ok()
+                };
+                if let Some(incarnation) = incarnation {
+                    again.replay(incarnation, &payload).expect("whole");
+                }
+                for catalog in [&catalog, &again] {
+                    for name in names {
+                        let expected = catalog.topic(name).map(SendTarget::of);
+                        prop_assert_eq!(catalog.send_target(name), expected);
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -5,14 +5,13 @@
 
 mod made;
 
-use engine::catalog::{Placement, Topic};
+use engine::catalog::SendTarget;
 use engine::consumequeue::QueueKey;
 use engine::shard::{FoundBy, NewMessage, SCHEDULE_TOPIC_INCARNATION, TIMER_QUEUE, Transactions};
 use engine::ticket::Ticket;
 pub(in crate::broker) use made::delay_properties;
 use made::{Half, is_true, parse_delay};
 use proto::batch::BatchRecords;
-use proto::body::TopicFilterType;
 use proto::code::response;
 use proto::header::{HeaderError, SendHeader};
 use proto::limits::{PROPERTIES_BYTES_MAX, TOPIC_BYTES_MAX};
@@ -86,18 +85,18 @@ impl Broker {
             )
             .into());
         }
-        let target = match self.catalog.topic(&topic) {
+        let target = match self.catalog.send_target(&topic) {
             // A retry topic may be longer; only messages sent back come there.
             Some(_) if topic.len() > TOPIC_BYTES_MAX => {
                 let error = names::TopicNameError::TooLong;
                 return Err(Refusal::new(response::INVALID_PARAMETER, error.to_string()).into());
             }
-            Some(found) => Target::of(found),
+            Some(found) => found,
             None => {
                 let default = header.default_topic.to_cow();
                 let count = header.default_topic_queue_count;
                 self.ensure_topic_for_send(now, &topic, &default, count)?;
-                Target::of(self.catalog.topic(&topic).expect("made sure above"))
+                self.catalog.send_target(&topic).expect("made sure above")
             }
         };
         if target.is_ordered && !perm::writable(self.settings.permission) {
@@ -135,7 +134,7 @@ impl Broker {
         header: &SendHeader<'_>,
         topic: &str,
     ) -> Result<(), Stop> {
-        let target = Target::of(self.catalog.topic(topic).expect("made sure before"));
+        let target = self.catalog.send_target(topic).expect("made sure before");
         self.choose_queue(asker, header, topic, &target).map(drop)
     }
 
@@ -145,7 +144,7 @@ impl Broker {
         asker: &Asker,
         header: &SendHeader<'_>,
         topic: &str,
-        target: &Target,
+        target: &SendTarget,
     ) -> Result<QueueKey, Stop> {
         let count = target.write_queue_count.max(target.read_queue_count);
         if header.queue_id >= count {
@@ -164,7 +163,7 @@ impl Broker {
     }
 
     /// One queue after the other; for a send that came for one of this core's, one of these.
-    fn any_queue(&mut self, target: &Target, is_here: bool) -> u32 {
+    fn any_queue(&mut self, target: &SendTarget, is_here: bool) -> u32 {
         let count = u32::try_from(target.write_queue_count).unwrap_or(0).max(1);
         self.queue_choice = self.queue_choice.wrapping_add(1);
         let first = (self.queue_choice % u64::from(count)) as u32;
@@ -225,6 +224,7 @@ impl Broker {
                 reconsume_times: header.reconsume_times,
                 prepared_transaction_offset: 0,
                 body,
+                body_crc: None,
                 properties: &text,
                 found_by: made.found_by,
             };
@@ -389,6 +389,7 @@ impl Broker {
                 reconsume_times: 0,
                 prepared_transaction_offset: 0,
                 body,
+                body_crc: None,
                 properties: text,
                 found_by: FoundBy::read(text),
             })
@@ -404,30 +405,6 @@ impl Broker {
             self.batch_keys[owner].push_back(batch_key.unwrap_or_default());
         }
         Ok(())
-    }
-}
-
-/// What a send needs to know of its topic.
-struct Target {
-    incarnation: u32,
-    placement: Placement,
-    read_queue_count: i32,
-    write_queue_count: i32,
-    is_ordered: bool,
-    /// Its records say that they may have several tags (`topicFilterType` MULTI_TAG).
-    has_multi_tags: bool,
-}
-
-impl Target {
-    fn of(topic: &Topic) -> Target {
-        Target {
-            incarnation: topic.incarnation,
-            placement: topic.placement,
-            read_queue_count: topic.config.read_queue_nums,
-            write_queue_count: topic.config.write_queue_nums,
-            is_ordered: topic.config.order,
-            has_multi_tags: topic.config.topic_filter_type == TopicFilterType::MultiTag,
-        }
     }
 }
 

@@ -332,8 +332,11 @@ impl<S> FrameHandler<'_, S> {
         *self.assembling_bytes -= connected.intake.waiting_bytes();
         let mut frames = Frames::new(&mut connected.intake, bytes, 0);
         let looked = loop {
-            let frame = match frames.next_frame() {
-                Ok(Some(frame)) => frame,
+            let frame = match frames.next_with_rest() {
+                Ok(Some((frame, rest))) => {
+                    self.broker.prefetch_for(rest);
+                    frame
+                }
                 Ok(None) => {
                     frames.finish(&mut connected.intake);
                     break Looked::All;

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/apache/rocketmq-client-go/v2/errors"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
 )
@@ -52,7 +53,17 @@ func TestPropertiesAndBodiesOfAllSizesComeBack(t *testing.T) {
 	}
 }
 
+// The client gives each 3 s, which a disk of a shared machine may take: another topic then.
 func TestAsyncSendsAreAllAnswered(t *testing.T) {
+	for left := 3; !asyncSendsAreAllAnswered(t); left-- {
+		if left == 1 {
+			t.Fatal("sends that took longer than 3 s, each time")
+		}
+	}
+}
+
+// asyncSendsAreAllAnswered is false if one of them timed out: it may be there or not.
+func asyncSendsAreAllAnswered(t *testing.T) bool {
 	queues := newTopic(t, 4)
 	to := newProducer(t)
 	texts := numbered("async", 200)
@@ -63,20 +74,28 @@ func TestAsyncSendsAreAllAnswered(t *testing.T) {
 		seen[i] = make(map[int64]string)
 	}
 	answers.Add(len(texts))
+	isLate := false
 	for _, one := range texts {
 		text := one
 		check(t, to.SendAsync(background, func(_ context.Context, result *primitive.SendResult, err error) {
 			defer answers.Done()
+			lock.Lock()
+			defer lock.Unlock()
+			if err == errors.ErrRequestTimeout {
+				isLate = true
+				return
+			}
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			lock.Lock()
-			defer lock.Unlock()
 			seen[result.MessageQueue.QueueId][result.QueueOffset] = text
 		}, primitive.NewMessage(queues[0].Topic, []byte(text))))
 	}
 	answers.Wait()
+	if isLate {
+		return false
+	}
 	reader := newReader(t, queues[0].Topic)
 	count := 0
 	for id, queue := range queues {
@@ -90,6 +109,7 @@ func TestAsyncSendsAreAllAnswered(t *testing.T) {
 	if count != len(texts) {
 		t.Fatalf("%d of %d messages are there", count, len(texts))
 	}
+	return true
 }
 
 func TestOnewaySendsArrive(t *testing.T) {

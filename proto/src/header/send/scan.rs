@@ -9,7 +9,7 @@
 use super::SendHeader;
 use crate::code::request;
 use crate::command::FLAG_RESPONSE;
-use crate::frame::{Encoding, Frame};
+use crate::frame::{Encoding, Frame, PREFIX_BYTES};
 use crate::swar;
 use crate::text::{Escapes, Text};
 
@@ -65,6 +65,19 @@ impl<'a> ScannedSend<'a> {
         Some(Self { code, opaque, flag, version, header: header? })
     }
 }
+
+/// The topic of the send that received bytes begin with, if it is as Java's client writes it. A hint for whoever
+/// wants to ask for memory early: the frame is neither checked nor whole.
+pub fn peek_topic(bytes: &[u8]) -> Option<&[u8]> {
+    let header = bytes.get(PREFIX_BYTES..bytes.len().min(PEEKED_BYTES))?;
+    let group = header.strip_prefix(b"{\"code\":310,\"extFields\":{\"a\":\"")?;
+    let (_, rest) = plain(group)?;
+    let (topic, _) = plain(rest.strip_prefix(b",\"b\":\"")?)?;
+    Some(topic.raw())
+}
+
+/// A group's and a topic's name lie before, at their usual lengths.
+const PEEKED_BYTES: usize = 256;
 
 /// The fields of the map as far as they have been read.
 #[derive(Default)]
@@ -264,6 +277,20 @@ mod tests {
     fn official_clients_are_scanned() {
         assert!(check(JAVA.as_bytes()));
         assert!(check(GO.as_bytes()));
+    }
+
+    #[test]
+    fn the_topic_is_seen_in_what_arrived_of_a_frame() {
+        let mut bytes = vec![0; PREFIX_BYTES];
+        bytes.extend_from_slice(JAVA.as_bytes());
+        let end = bytes.windows(7).position(|it| it == b"VTopicA").expect("it is there") + 8;
+        assert_eq!(peek_topic(&bytes), Some(&b"VTopicA"[..]));
+        assert_eq!(peek_topic(&bytes[..end]), Some(&b"VTopicA"[..]));
+        for cut in 0..end {
+            assert_eq!(peek_topic(&bytes[..cut]), None, "{cut}");
+        }
+        let long = String::from_utf8(bytes).expect("text").replace("PG_V", &"g".repeat(250));
+        assert_eq!(peek_topic(long.as_bytes()), None);
     }
 
     #[test]

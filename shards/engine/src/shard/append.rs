@@ -36,6 +36,8 @@ pub struct NewMessage<'a> {
     pub prepared_transaction_offset: i64,
     /// The body as it came.
     pub body: &'a [u8],
+    /// Its [`record::body_crc`] if it was stored before: what went wrong with it since is found out.
+    pub body_crc: Option<u32>,
     /// The properties text, with the broker's additions.
     pub properties: &'a [u8],
     /// What `properties` say that it is found by.
@@ -120,6 +122,7 @@ impl<'a> NewMessage<'a> {
             reconsume_times: stored.reconsume_times,
             prepared_transaction_offset: 0,
             body: stored.body,
+            body_crc: Some(stored.body_crc),
             properties,
             found_by,
         }
@@ -276,7 +279,7 @@ impl Shard {
                 queue_offset: queue_offset as i64,
                 physic_offset: position.to_i64(),
                 store_timestamp: stored_ms as i64,
-                body_crc: record::body_crc(message.body),
+                body_crc: message.body_crc.unwrap_or_else(|| record::body_crc(message.body)),
                 ..message.fields()
             };
             fields.encode(payload);

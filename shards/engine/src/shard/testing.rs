@@ -56,6 +56,7 @@ pub fn message() -> NewMessage<'static> {
         reconsume_times: 0,
         prepared_transaction_offset: 0,
         body: b"body",
+        body_crc: None,
         properties: b"UNIQ_KEY\x01key\x02",
         found_by: FoundBy { tag: 0, unique_key: (9, 3), keys: (0, 0) },
     }

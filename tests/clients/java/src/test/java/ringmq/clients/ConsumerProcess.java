@@ -65,6 +65,14 @@ final class ConsumerProcess implements AutoCloseable {
     }
 
     public static void main(String[] args) throws Exception {
+        // A start fails for good when the NameServer is not heard within 3 s, as on a machine that stands still.
+        for (int left = 5; !isStarted(args, left); left--) {
+            System.err.println("the consumer did not start, " + (left - 1) + " attempts left");
+        }
+        Thread.currentThread().join();
+    }
+
+    private static boolean isStarted(String[] args, int left) throws Exception {
         DefaultMQPushConsumer consumer = new Clients().newPushConsumer(args[0]);
         consumer.subscribe(args[1], "*");
         if (Order.valueOf(args[2]) == Order.ORDERLY) {
@@ -78,8 +86,15 @@ final class ConsumerProcess implements AutoCloseable {
                 return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
             });
         }
-        consumer.start();
-        Thread.currentThread().join();
+        try {
+            consumer.start();
+            return true;
+        } catch (IllegalStateException e) {
+            if (left == 1) {
+                throw e;
+            }
+            return false;
+        }
     }
 
     private static synchronized void say(List<MessageExt> messages) {
