@@ -331,6 +331,7 @@ fn calls_go_through_to_members_and_their_answers_back() {
         assert_eq!(tools.ask(203, &[("consumerGroup", "none")], &[]).code, 206);
         tools.granted(345, &[("group", "g"), ("topic", "T")], &[]);
 
+        let mut last = String::new();
         for (number, member) in members.iter_mut().enumerate() {
             let id = format!("m{number}");
             let ext = [("consumerGroup", "g"), ("clientId", &*id), ("jstackEnable", "false")];
@@ -355,8 +356,22 @@ fn calls_go_through_to_members_and_their_answers_back() {
                 assert_eq!(records(&call.body)[0].1, b"direct");
                 assert_eq!(call.field("brokerName"), Some("b"));
                 assert_eq!(asker.read().expect("an answer").body, b"CR_SUCCESS");
+                last = message;
             }
         }
+        // What is no UTF-8 takes three times as much when it is passed on.
+        let mut large = format!(
+            r#"{{"code":309,"extFields":{{"consumerGroup":"g","clientId":"m0","msgId":"{last}","x":""#
+        )
+        .into_bytes();
+        large.resize(large.len() + 500_000, 0xFF);
+        large.extend_from_slice(br#""},"flag":0,"opaque":1,"version":479}"#);
+        let asker = tools.next();
+        asker.write_header(&large);
+        let reply = asker.read().expect("an answer");
+        let expect = "the fields of the request are too long to be passed on";
+        assert_eq!((reply.code, &*reply.remark), (1, expect));
+
         let ext = [("consumerGroup", "g"), ("clientId", "m9")];
         let reply = tools.ask(307, &ext, &[]);
         assert_eq!((reply.code, &*reply.remark), (1, "The Consumer <g> <m9> not online"));
@@ -523,6 +538,12 @@ fn a_reply_is_pushed_to_who_asked_and_stored() {
         let none = tools.ask(325, &reply_fields("A\u{1}b\u{2}", topic), b"none");
         let expect = "reply message properties[REPLY_TO_CLIENT] is null";
         assert_eq!((none.code, &*none.remark), (1, expect));
+        let mut fields = reply_fields(text, topic);
+        let long = "g".repeat(256);
+        (fields[0].1, fields[8].1) = (&long, text);
+        let refused = tools.ask(325, &fields, b"no group");
+        let expect = "the producer group has 256 bytes, more than 255";
+        assert_eq!((refused.code, &*refused.remark), (13, expect));
         // Delivered, and refused when it is stored: whoever replied has done its part.
         let unstored = "REPLY_TO_CLIENT\u{1}r0\u{2}DELAY\u{1}soon\u{2}";
         let asker = tools.next();

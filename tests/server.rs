@@ -158,7 +158,29 @@ fn bad_requests_get_their_code_and_harm_nobody() {
     assert_eq!(good.ask(310, &[("a", "g")], &[]).code, 1, "missing fields");
     assert_eq!(good.pull("Missing", 0, 0).code, 17);
 
+    // What a refusal repeats of a request is longer there: each of these bytes takes three.
+    for code in [11, 38, 307] {
+        let mut header = format!("{{\"code\":{code},\"extFields\":{{").into_bytes();
+        for key in ["consumerGroup", "topic", "clientId"] {
+            header.extend_from_slice(format!("\"{key}\":\"").as_bytes());
+            header.resize(header.len() + 300_000, 0xFF);
+            header.extend_from_slice(b"\",");
+        }
+        header.extend_from_slice(b"\"queueId\":\"0\",\"queueOffset\":\"0\",\"maxMsgNums\":\"1\",");
+        header.extend_from_slice(b"\"sysFlag\":\"0\",\"commitOffset\":\"0\",\"subVersion\":\"0\",");
+        header.extend_from_slice(
+            b"\"suspendTimeoutMillis\":\"0\"},\"flag\":0,\"opaque\":7,\"version\":479}",
+        );
+        let mut client = Client::connect(server.broker);
+        client.write_header(&header);
+        let reply = client.read().expect("an answer");
+        assert!(reply.opaque == 7 && reply.code != 0 && reply.remark.len() <= 4096, "{reply:?}");
+        good.write_send("Good", 4, b"x").expect("open");
+        assert_eq!(good.read().expect("an answer").code, 29);
+    }
+
     for hostile in [
+        &b"\x00\x30\x00\x00\x00\x20\x00\x00"[..],
         &b"\x16\x03\x01\x02\x00\x01\x00\x01"[..],
         &b"\x7F\xFF\xFF\xFF\x00\x00\x00\x10"[..],
         &b"\x00\x00\x00\x08\x00\x00\x00\x10abcd"[..],

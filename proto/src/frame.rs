@@ -10,7 +10,7 @@
 
 use thiserror::Error;
 
-use crate::limits::HEADER_BYTES_MAX;
+use crate::limits::{HEADER_BYTES_MAX, READ_HEADER_BYTES_MAX};
 
 /// Bytes of `total` and `mark` together.
 pub const PREFIX_BYTES: usize = 8;
@@ -98,6 +98,12 @@ pub enum FrameError {
         /// Bytes behind the mark.
         frame: usize,
     },
+    /// The header is longer than allowed.
+    #[error("header of {found} bytes is longer than {READ_HEADER_BYTES_MAX}")]
+    HeaderAboveLimit {
+        /// Header length in the mark.
+        found: usize,
+    },
     /// The mark names an encoding that does not exist.
     #[error("unknown header encoding {found}")]
     UnknownEncoding {
@@ -138,6 +144,9 @@ pub fn scan(bytes: &[u8], frame_bytes_max: usize) -> Result<Scan<'_>, FrameError
     let rest_bytes = total - 4;
     if header_bytes > rest_bytes {
         return Err(FrameError::HeaderTooLong { header: header_bytes, frame: rest_bytes });
+    }
+    if header_bytes > READ_HEADER_BYTES_MAX {
+        return Err(FrameError::HeaderAboveLimit { found: header_bytes });
     }
     let Some(rest) = bytes.get(PREFIX_BYTES..size_bytes) else {
         return Ok(Scan::Incomplete { needed_bytes: size_bytes });
@@ -207,6 +216,10 @@ mod tests {
         check(&[0, 0, 3, 0xFC], incomplete(MAX));
         check(&[0xFF; 4], Err(FrameError::TooLong { found: u32::MAX as usize + 4, max: MAX }));
         check(&[0, 0, 0, 9, 3, 0, 0, 2], Err(FrameError::UnknownEncoding { found: 3 }));
+        let found = READ_HEADER_BYTES_MAX + 1;
+        let large = [&(16_u32 << 20).to_be_bytes()[..], &(found as u32).to_be_bytes()].concat();
+        let refused = scan(&large, 32 << 20);
+        assert_eq!(refused, Err(FrameError::HeaderAboveLimit { found }));
         let too_long = FrameError::HeaderTooLong { header: 6, frame: 5 };
         check(&[0, 0, 0, 9, 0, 0, 0, 6], Err(too_long));
         check(&[0x16], Err(FrameError::TlsHandshake));

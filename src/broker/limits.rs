@@ -1,5 +1,9 @@
 //! Limits of the broker, each with its unit and reason.
 
+/// Longest remark of a refusal in bytes: names and values of a request that are told in it may be as long as the
+/// request.
+pub const REMARK_BYTES_MAX: usize = 4096;
+
 /// Requests that wait for something to be read from disk (send-backs, searches by time), at the most.
 /// Above it a client is told to try again; Java clients send a message back themselves on any error.
 pub const PARKED_REQUESTS_MAX: usize = 1024;

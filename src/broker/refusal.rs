@@ -3,6 +3,8 @@
 use proto::code::response;
 use proto::header::HeaderError;
 
+use super::limits::REMARK_BYTES_MAX;
+
 /// Who forbids a pull (`ForbiddenType` of 5.3.3); clients find its number in the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ForbiddenType {
@@ -43,9 +45,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal.
+    /// A refusal. Of a remark that repeats very much of the request the beginning is told.
     pub fn new(code: i32, remark: impl Into<String>) -> Refusal {
-        Refusal { code, remark: remark.into(), forbidden: None }
+        let mut remark = remark.into();
+        remark.truncate(remark.floor_char_boundary(REMARK_BYTES_MAX));
+        Refusal { code, remark, forbidden: None }
     }
 
     /// The same, with who forbids it.

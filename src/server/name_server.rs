@@ -82,15 +82,17 @@ pub async fn run<S: SharedFiles>(parts: Parts<S>) -> io::Result<()> {
     let mut server = Loop::new(reactor, Clock.now(), beginning, limits);
     while !stop.load(Ordering::Acquire) {
         let now = Clock.now();
+        let mut has_news = server.step(now)?;
+        // Behind the poll, which takes the doorbell's ring: what it was rung for is there now.
         if let Some(outcome) = saver.outcome() {
             server.saved(now, outcome);
+            has_news = true;
         }
-        let has_news = server.step(now)?;
         pulse.answer(|| server.figures(now));
         if let Some(save) = server.next_save() {
             saver.save(save);
         }
-        if !has_news {
+        if !has_news && !stop.load(Ordering::Acquire) {
             if let Some(at_ms) = server.due_at_ms() {
                 server.ring.wake_at(at_ms.saturating_mul(1_000_000));
             }

@@ -240,6 +240,12 @@ impl Client {
         self.stream.write_all(bytes).expect("the connection is open");
     }
 
+    /// Writes a request whose header is these bytes, whatever they are.
+    pub fn write_header(&mut self, json: &[u8]) {
+        let length = u32::try_from(json.len()).expect("small");
+        self.write_raw(&[&(4 + length).to_be_bytes()[..], &length.to_be_bytes(), json].concat());
+    }
+
     /// Asks and waits for the answer. What the broker asks of its own meanwhile is dropped.
     pub fn ask(&mut self, code: i32, ext: &[(&str, &str)], body: &[u8]) -> Reply {
         let opaque = self.write(code, ext, body);

@@ -244,6 +244,8 @@ pub struct Reactor {
     receive: ReceiveBuffers,
     connections: Vec<Connection>,
     free_connections: Vec<u32>,
+    /// Freed since the last poll: whose end is among its events must not be taken for a newer one.
+    freed_connections: Vec<u32>,
     starved: Vec<ConnectionId>,
     listeners: Vec<OwnedFd>,
     /// For each slot of the ring's table, whether it has a file.
@@ -300,6 +302,7 @@ impl Reactor {
             receive,
             connections: Vec::new(),
             free_connections: Vec::new(),
+            freed_connections: Vec::new(),
             starved: Vec::new(),
             listeners: Vec::new(),
             files: vec![false; FILE_SLOTS as usize],
@@ -340,6 +343,7 @@ impl Reactor {
     pub fn poll(&mut self, events: &mut Events) -> io::Result<()> {
         events.files.clear();
         events.net.clear();
+        self.free_connections.append(&mut self.freed_connections);
         self.receive.publish();
         self.rearm_starved();
         self.enter(0)?;
@@ -820,7 +824,7 @@ impl Reactor {
         let slot = &mut self.connections[index as usize];
         slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
         self.open_connections -= 1;
-        self.free_connections.push(index);
+        self.freed_connections.push(index);
     }
 
     /// Connections that are open.
@@ -1107,6 +1111,31 @@ mod tests {
         assert_eq!(closed, connection);
         assert!(reactor.peer(connection).is_none());
         assert_eq!(reactor.open_connections(), 0);
+    }
+
+    /// Whoever adopts one before it looks at the events of the poll would take the end of the old one for none.
+    #[test]
+    fn the_slot_of_a_closed_connection_is_free_after_the_next_poll() {
+        let mut reactor = reactor();
+        let listener = socket::listen("127.0.0.1:0".parse().expect("address")).expect("listen");
+        let address = socket::local_address(&listener).expect("bound");
+        reactor.listen(listener);
+        drop(TcpStream::connect(address).expect("connect"));
+        let closed = until(&mut reactor, |_, events| {
+            events.net.drain(..).find_map(|event| match event {
+                NetEvent::Closed { connection, .. } => Some(connection),
+                _ => None,
+            })
+        });
+        let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let elsewhere = other.local_addr().expect("bound");
+        let socket = || OwnedFd::from(TcpStream::connect(elsewhere).expect("connect"));
+        let adopted = reactor.adopt(socket(), address);
+        assert_ne!(adopted.index(), closed.index());
+        reactor.poll(&mut Events::default()).expect("poll");
+        let adopted = reactor.adopt(socket(), address);
+        assert_eq!(adopted.index(), closed.index());
+        assert_ne!(adopted, closed);
     }
 
     #[test]

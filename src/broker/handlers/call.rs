@@ -8,6 +8,7 @@
 use engine::shard::Lookup;
 use proto::code::{request, response};
 use proto::command::Command;
+use proto::frame::{Scan, scan};
 use proto::header::{ConsumerHeader, GroupHeader, HeaderError};
 use proto::ids::{OffsetMessageId, Position};
 use proto::reply::{RequestHead, write_request};
@@ -87,6 +88,10 @@ impl Broker {
         let ext: Vec<_> = direct.ext.iter().map(|(key, value)| (&**key, &**value)).collect();
         let mut bytes = Vec::new();
         write_request(&mut bytes, asker.encoding, &head, Some(&ext), &record);
+        if !is_readable(&bytes) {
+            let remark = "the fields of the request are too long to be passed on";
+            return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+        }
         if self.router.is_home() {
             self.store_reply(asker, bytes); // handled next, here
         } else {
@@ -201,6 +206,14 @@ impl Broker {
 fn fields_of(command: &Command<'_>) -> Vec<(String, String)> {
     let fields = command.ext.iter();
     fields.map(|(key, value)| (key.to_cow().into_owned(), value.to_cow().into_owned())).collect()
+}
+
+/// Whether what was made of a peer's text is a request again: what is no UTF-8 became longer.
+fn is_readable(bytes: &[u8]) -> bool {
+    match scan(bytes, bytes.len()) {
+        Ok(Scan::Frame { frame, .. }) => Command::decode(&frame).is_ok(),
+        _ => false,
+    }
 }
 
 fn no_message(id: &str) -> Stop {

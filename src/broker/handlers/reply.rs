@@ -10,6 +10,7 @@ use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::{Scan, scan};
 use proto::header::{HeaderError, SendHeader};
+use proto::limits::{GROUP_BYTES_MAX, PROPERTIES_BYTES_MAX};
 use proto::names;
 use proto::properties::{self, WellKnown, name};
 use proto::reply::{
@@ -58,11 +59,23 @@ impl Broker {
     ) -> Handled {
         self.check_home()?;
         self.check_reply_topic(now, asker, header)?;
+        let illegal = |remark: String| Refusal::new(response::MESSAGE_ILLEGAL, remark);
         let mut text = Vec::new();
-        WellKnown::unescape(header.properties, &mut text).map_err(|error| {
-            let remark = format!("the properties are not text: {error}");
-            Refusal::new(response::MESSAGE_ILLEGAL, remark)
-        })?;
+        WellKnown::unescape(header.properties, &mut text)
+            .map_err(|error| illegal(format!("the properties are not text: {error}")))?;
+        // They are told to the requester, in a header of its own.
+        if text.len() > PROPERTIES_BYTES_MAX {
+            return Err(self.too_large(&format!("properties of {} bytes", text.len())));
+        }
+        for (what, name) in
+            [("producer group", header.producer_group), ("default topic", header.default_topic)]
+        {
+            let found = name.raw().len();
+            if found > GROUP_BYTES_MAX {
+                let remark = format!("the {what} has {found} bytes, more than {GROUP_BYTES_MAX}");
+                return Err(illegal(remark).into());
+            }
+        }
         let requester = properties::find(&text, name::REPLY_TO_CLIENT)
             .map(|id| String::from_utf8_lossy(id).into_owned());
         let failed = |remark: String| Err(Refusal::new(response::SYSTEM_ERROR, remark).into());

@@ -89,6 +89,8 @@ enum What {
 pub struct SimRing {
     connections: Vec<Connection>,
     free: Vec<u32>,
+    /// Their end is among the events of the last poll.
+    freed: Vec<u32>,
     buffers: Vec<Vec<u8>>,
     free_buffers: Vec<u16>,
     files: Vec<Option<DiskFile>>,
@@ -354,10 +356,11 @@ impl Ring for SimRing {
         events.files.append(&mut self.ready.files);
         events.net.append(&mut self.ready.net);
         // Slots whose end was told in an earlier poll may be used again.
+        self.free.append(&mut self.freed);
         for (index, slot) in self.connections.iter_mut().enumerate() {
             if std::mem::take(&mut slot.is_closing) {
                 slot.generation += 1;
-                self.free.push(index as u32);
+                self.freed.push(index as u32);
             }
         }
         Ok(())
