@@ -5,9 +5,10 @@ mod support;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use proto::ids::Position;
-use support::{Client, Server, records, write_config};
+use support::{Client, DEADLINE, Server, records, write_config};
 
 /// Shards, cores, and how long a core without work looks for some before it sleeps, µs.
 const SIZES: [(&str, &str, u32); 5] =
@@ -258,4 +259,40 @@ fn shards_are_added_and_never_taken_away() {
     assert!(refused.is_err_and(|status| !status.success()));
     let told = std::fs::read_to_string(&log).expect("a log");
     assert!(told.contains("has 3 shards, --shards asks for 2"), "{told}");
+}
+
+/// Connections that end while others are handed to their core: whoever is gone is no member any more.
+#[test]
+fn members_that_come_and_go_at_once_leave_nobody_behind() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let server = start(directory.path(), "churn", "2", "2");
+    let mut asker = Client::connect(server.broker);
+    asker.create_topic("Churn", 4);
+    let mut members: Vec<Client> = Vec::new();
+    for round in 0..60 {
+        let gone = std::mem::take(&mut members);
+        let end = std::thread::spawn(move || drop(gone));
+        for number in 0..20 {
+            let mut member = Client::connect(server.broker);
+            let id = format!("m-{round}-{number}");
+            assert_eq!(member.heartbeat(&id, &["churning"], "Churn").code, 0);
+            members.push(member);
+        }
+        end.join().expect("closed");
+    }
+    let mut expected: Vec<_> = (0..20).map(|number| format!("m-59-{number}")).collect();
+    expected.sort();
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let reply = asker.ask(38, &[("consumerGroup", "churning")], &[]);
+        let body = String::from_utf8(reply.body).expect("text");
+        let mut found: Vec<_> = body.split('"').filter(|it| it.starts_with("m-")).collect();
+        found.sort_unstable();
+        if found == expected {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{found:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.stop();
 }
