@@ -730,6 +730,21 @@ mod tests {
     }
 
     #[test]
+    fn a_write_buffer_is_large_enough_for_the_segments_that_the_store_was_made_with() {
+        let directory = tempfile::tempdir_in(".").unwrap();
+        let buffer_bytes = |segment_bytes, write_buffer_bytes| {
+            let default = settings(directory.path());
+            let settings = StoreSettings { segment_bytes, write_buffer_bytes, ..default };
+            let mut store = open_files(&SystemFiles, &settings, 4096, draw_random).unwrap();
+            assert_eq!(store.shape.segment_bytes, 21 << 20);
+            store.shards[0].shard.log_mut().buffer_mut().size_bytes()
+        };
+        assert_eq!(buffer_bytes(21 << 20, 16 << 20), 32 << 20);
+        assert_eq!(buffer_bytes(1 << 30, 16 << 20), 32 << 20, "the store keeps its segments");
+        assert_eq!(buffer_bytes(1 << 30, 64 << 20), 64 << 20);
+    }
+
+    #[test]
     fn more_shards_than_the_cores_have_room_for_are_refused() {
         let directory = tempfile::tempdir_in(".").unwrap();
         let open = |shard_count, core_count| {
