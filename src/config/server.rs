@@ -7,7 +7,6 @@ use super::error::{ConfigError, Place};
 use super::host::{Host, NAME_SERVERS_VARIABLE};
 use super::program::Program;
 use crate::broker::TransactionSettings;
-use engine::limits::ODD_WRITE_BUFFER_BYTES_MIN;
 use engine::retention::Retention;
 
 use super::keys::{self, Class};
@@ -198,7 +197,6 @@ impl ServerConfig {
         advertise(&mut settings, host);
         find_metrics_host(&mut settings);
         keep_commit_log_path(&mut settings);
-        keep_groups_whole(&mut settings);
         if settings.program().has_name_server() {
             place_key_values(&mut settings, host);
         }
@@ -323,27 +321,6 @@ fn keep_commit_log_path(settings: &mut Settings) {
             found,
             expected: expected.display().to_string(),
             reason: "the commit log lies under storePathRootDir",
-        });
-    }
-}
-
-/// In the smallest buffer a group would find no room behind a segment's end that lies shortly before a wrap.
-fn keep_groups_whole(settings: &mut Settings) {
-    let (buffer, segment) = ("ringmqWriteBufferBytes", "mappedFileSizeCommitLog");
-    if !settings.are_good(&[buffer, segment]) {
-        return;
-    }
-    let (buffer_bytes, segment_bytes) = (integer(settings, buffer), integer(settings, segment));
-    let is_odd = !segment_bytes.is_multiple_of(buffer_bytes);
-    if is_odd && buffer_bytes < ODD_WRITE_BUFFER_BYTES_MIN {
-        settings.refuse(ConfigError::Conflict {
-            place: settings.place(buffer),
-            key: buffer,
-            found: buffer_bytes.to_string(),
-            reason: format!(
-                "{segment} of {segment_bytes} is no multiple of it; take {ODD_WRITE_BUFFER_BYTES_MIN}, \
-                 or segments that are a multiple of it"
-            ),
         });
     }
 }

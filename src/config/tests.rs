@@ -342,20 +342,6 @@ fn ports_have_to_go_together() {
 }
 
 #[test]
-fn the_smallest_write_buffer_needs_segments_that_are_a_multiple_of_it() {
-    check(
-        "mappedFileSizeCommitLog=104857600\nringmqWriteBufferBytes=16777216",
-        &[
-            "broker.conf:2: ringmqWriteBufferBytes = 16777216: mappedFileSizeCommitLog of 104857600 is no \
-           multiple of it; take 33554432, or segments that are a multiple of it",
-        ],
-    );
-    check("mappedFileSizeCommitLog=104857600", &[]);
-    check("mappedFileSizeCommitLog=104857600\nringmqWriteBufferBytes=33554432", &[]);
-    check("mappedFileSizeCommitLog=50331648\nringmqWriteBufferBytes=16777216", &[]);
-}
-
-#[test]
 fn a_file_is_read_up_to_its_limit_and_a_missing_one_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("broker.conf");

@@ -330,10 +330,23 @@ struct SpaceTask<S: SharedFiles> {
 impl<S: SharedFiles> SpaceTask<S> {
     async fn run(self: Rc<Self>, shard: usize, wanted: LocalReceiver<std::ops::Range<u64>>) {
         while let Some(range) = wanted.recv().await {
-            while !self.is_stopping.get() && !self.prepare(shard, &range).await {
+            loop {
+                if self.is_stopping.get() {
+                    // Or what waits for the space would keep the core from stopping.
+                    let reason = "the broker stops".to_owned();
+                    self.delayed(shard, Lack::Time, reason);
+                    break;
+                }
+                if self.prepare(shard, &range).await {
+                    break;
+                }
                 space::wait_to_retry().await;
             }
         }
+    }
+
+    fn delayed(&self, shard: usize, lack: Lack, reason: String) {
+        self.cores.of_shard(shard).send(ToCore::SpaceDelayed { shard, lack, reason });
     }
 
     /// Whether it is done; the core is told either way.
@@ -348,8 +361,7 @@ impl<S: SharedFiles> SpaceTask<S> {
             Err(error) => {
                 let directory = self.places[shard].directory.display();
                 let reason = format!("prepare space in {directory}: {error}");
-                let lack = Lack::of(&error);
-                self.cores.of_shard(shard).send(ToCore::SpaceDelayed { shard, lack, reason });
+                self.delayed(shard, Lack::of(&error), reason);
                 false
             }
         }
@@ -475,5 +487,41 @@ async fn check_advertised(address: std::net::SocketAddr) {
             %error,
             "clients are told to connect to an address that does not answer from here; set --advertise (brokerIP1) to one they can reach, and --listen (bindAddress) so that the broker accepts it"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::eventfd::EventFd;
+    use runtime::executor::{CoreOptions, spawn_core};
+    use runtime::file::SystemFiles;
+    use runtime::mesh::pair;
+    use runtime::placement::Placement;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_space_hears_of_a_stop() {
+        let answered = spawn_core("control", CoreOptions::new(Placement::Free), || async {
+            let (control, core) = (EventFd::new()?, EventFd::new()?);
+            let (peer, mut inbox) = pair(&SleepFlag::new(control), &SleepFlag::new(core), 4);
+            let line = CoreLine { peer: RefCell::new(peer), waiting: RefCell::default() };
+            let space = Rc::new(SpaceTask {
+                files: SystemFiles,
+                preparer: Preparer::new()?,
+                places: Vec::new(),
+                cores: Rc::new(Cores { lines: vec![line] }),
+                is_stopping: Rc::new(Cell::new(true)),
+            });
+            let (asks, wanted) = local_channel::new_unbounded();
+            asks.try_send(0..4096)?;
+            drop(asks);
+            space.run(0, wanted).await;
+            let answers = std::iter::from_fn(|| inbox.pop()).collect::<Vec<_>>();
+            let is_told =
+                matches!(answers[..], [ToCore::SpaceDelayed { shard: 0, lack: Lack::Time, .. }]);
+            io::Result::Ok(is_told)
+        });
+        assert!(answered.unwrap().join().unwrap());
     }
 }

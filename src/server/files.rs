@@ -9,6 +9,12 @@ use runtime::file::StoreFile;
 use runtime::limits::FILE_SLOTS;
 use runtime::{FileSlot, Ring};
 
+/// Kinds of files of a shard.
+const KINDS: usize = 3;
+
+/// Shards of a core, at the most: each needs a slot of the ring's table for each kind of files.
+pub const SHARDS_PER_CORE_MAX: u16 = (FILE_SLOTS as usize / KINDS) as u16;
+
 /// All files of a shard.
 #[derive(Debug)]
 pub struct ShardFiles<F> {
@@ -45,8 +51,12 @@ struct Attached {
 
 impl<F> ShardFiles<F> {
     /// No files yet, of one of `shards` shards on a core.
+    ///
+    /// # Panics
+    /// When they are more than [`SHARDS_PER_CORE_MAX`].
     pub fn new(shards: usize) -> ShardFiles<F> {
-        let slots_max = (FILE_SLOTS as usize / 3 / shards).max(1);
+        let slots_max = FILE_SLOTS as usize / KINDS / shards;
+        assert!(slots_max > 0, "at most {SHARDS_PER_CORE_MAX} shards of a core");
         let files = || Files::new(slots_max);
         ShardFiles { log: files(), runs: files(), indexes: files() }
     }
@@ -135,5 +145,53 @@ impl<F: StoreFile> Files<F> {
             self.slots -= 1;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::file::{DirectFile, OpenMode};
+    use runtime::{
+        DirectBuffer, Events, FileEvent, Reactor, ReactorConfig, WriteBuffer, WriteSync,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_file_gives_up_its_slot_in_the_turn_in_which_it_is_written() {
+        const BYTES: u64 = 1 << 20;
+        let directory = tempfile::tempdir_in(".").unwrap();
+        let path = |start: u64| directory.path().join(start.to_string());
+        let mut files = Files::new(1);
+        for (start, byte) in [(0, 1), (BYTES, 7)] {
+            std::fs::write(path(start), [byte; 8192]).unwrap();
+            files.add(start, BYTES, DirectFile::open(&path(start), OpenMode::Existing).unwrap());
+        }
+        let mut ring = Reactor::new(ReactorConfig { core: 0, connections_max: 1 }).unwrap();
+        let mut buffer = WriteBuffer::new(BYTES, BYTES).unwrap();
+        buffer.append(4096, |memory| memory.fill(9));
+
+        let (slot, at) = files.slot(&mut ring, BYTES).unwrap().unwrap();
+        ring.write_log(slot, at, &mut buffer, BYTES..BYTES + 4096, WriteSync::Durable, 1);
+        let (slot, at) = files.slot(&mut ring, 4096).unwrap().unwrap();
+        ring.read_file(slot, at, DirectBuffer::new(4096).unwrap(), 2);
+        let (slot, at) = files.slot(&mut ring, BYTES + 4096).unwrap().unwrap();
+        ring.read_file(slot, at, DirectBuffer::new(4096).unwrap(), 3);
+
+        let (mut events, mut read) = (Events::default(), Vec::new());
+        while ring.file_operations() > 0 {
+            ring.poll(&mut events).unwrap();
+            for event in events.files.drain(..) {
+                if let FileEvent::Read { token, buffer, .. } = event {
+                    let first = buffer.bytes()[0];
+                    assert!(buffer.bytes().iter().all(|byte| *byte == first));
+                    read.push((token, first));
+                }
+            }
+        }
+        read.sort();
+        assert_eq!(read, [(2, 1), (3, 7)]);
+        assert!(std::fs::read(path(0)).unwrap() == [1; 8192]);
+        assert!(std::fs::read(path(BYTES)).unwrap()[..4096] == [9; 4096]);
     }
 }

@@ -83,6 +83,8 @@ pub enum Lack {
     Space,
     /// A descriptor: as many files are open as RLIMIT_NOFILE allows.
     Descriptors,
+    /// Time: the broker stops, and none is made any more.
+    Time,
 }
 
 impl Lack {
@@ -104,7 +106,7 @@ pub enum ToCore<F> {
         /// The segment's file, when the range begins a segment.
         segment: Option<F>,
     },
-    /// Space could not be prepared now; it will be tried again.
+    /// Space could not be prepared now; it will be tried again, unless the broker stops.
     SpaceDelayed {
         /// The shard.
         shard: usize,

@@ -235,7 +235,7 @@ fn store_settings(config: &ServerConfig) -> StoreSettings {
         directory: config.store.clone(),
         segment_bytes: config.segment_bytes,
         shard_count: config.shard_count,
-        new_shard_count: config.core_count,
+        core_count: config.core_count,
         flush: flush_mode(config.flush),
         sync_flush_timeout_ms: config.sync_flush_timeout_ms,
         write_buffer_bytes: config.write_buffer_bytes,

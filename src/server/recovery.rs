@@ -14,7 +14,7 @@ use engine::commitlog::{
     CommitLog, Epochs, FlushMode, LogShape, Prefix, Replay, ReplayEnd, ReplayStep, SegmentIdentity,
 };
 use engine::consumequeue::{EncodedRun, RunHead};
-use engine::limits::WRITE_BUFFER_BYTES_MIN;
+use engine::limits::{ODD_WRITE_BUFFER_BYTES_MIN, WRITE_BUFFER_BYTES_MIN};
 use engine::messageindex::{IndexDraft, MessageIndex};
 use engine::shard::{OpenError, Opening, OpeningSettings, SealLimits, Shard, Slice, Snapshot};
 use proto::ids::ShardIndex;
@@ -135,8 +135,7 @@ pub fn open_shard<F: FileSystem>(
         files.remove(&path).map_err(io_error("remove", &path))?;
     }
     let prepared = prepare_first_space(files, shape, &directory, &mut segments, life.first);
-    let buffer_bytes = settings.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN).next_power_of_two();
-    let buffer = WriteBuffer::new(buffer_bytes, life.first)
+    let buffer = WriteBuffer::new(buffer_bytes(settings, &place), life.first)
         .map_err(io_error("allocate the write buffer of", &directory))?;
     let identity = SegmentIdentity {
         format: FORMAT,
@@ -185,6 +184,24 @@ pub fn open_shard<F: FileSystem>(
         "shard opened"
     );
     Ok((OpenShard { shard, place, segments, runs, indexes, unwritten }, catalog))
+}
+
+/// Bytes of the write buffer: as configured, unless a group would find no room in it behind a segment's
+/// end that lies shortly before a wrap. A store keeps its segment size, whatever is configured now.
+fn buffer_bytes(settings: &StoreSettings, place: &ShardPlace) -> u64 {
+    let asked = settings.write_buffer_bytes.max(WRITE_BUFFER_BYTES_MIN).next_power_of_two();
+    let segment_bytes = place.shape.segment_bytes;
+    if segment_bytes.is_multiple_of(asked) || asked >= ODD_WRITE_BUFFER_BYTES_MIN {
+        return asked;
+    }
+    tracing::info!(
+        shard = place.identity.shard,
+        asked,
+        taken = ODD_WRITE_BUFFER_BYTES_MIN,
+        segment_bytes,
+        "a larger write buffer is taken: the store's segments are no multiple of the one asked for (ringmqWriteBufferBytes)"
+    );
+    ODD_WRITE_BUFFER_BYTES_MIN
 }
 
 /// A shard on its way to be open: goes through its log from the start, in order.

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::files::SHARDS_PER_CORE_MAX;
 use super::recovery::{Go, OpenShard, Replayed, open_shard, replay};
 use super::runs::{Comparison, DamagedFile, ShardPlace};
 use engine::catalog::Catalog;
@@ -105,6 +106,16 @@ pub enum StoreError {
         /// How many are asked for.
         asked: u16,
     },
+    /// More shards than the cores have room for.
+    #[error("the store {} would have {shards} shards on {cores} core(s), a core takes {SHARDS_PER_CORE_MAX} at the most; take {} cores with --cores, or fewer shards with --shards if it does not have them yet", path.display(), shards.div_ceil(SHARDS_PER_CORE_MAX))]
+    TooManyShards {
+        /// The store.
+        path: PathBuf,
+        /// How many it has or is to have.
+        shards: u16,
+        /// Threads that run them.
+        cores: u16,
+    },
     /// A segment is not there.
     #[error("the segment {} is missing{}; restore it from a copy", path.display(), found_instead(found.as_deref()))]
     SegmentMissing {
@@ -157,8 +168,8 @@ pub struct StoreSettings {
     pub segment_bytes: u64,
     /// Shards; more than the store has are added. `None`: those that it has.
     pub shard_count: Option<u16>,
-    /// Shards of a new store for which no number is asked.
-    pub new_shard_count: u16,
+    /// Threads that run shards; a new store for which no number is asked has as many.
+    pub core_count: u16,
     /// When a message counts as stored.
     pub flush: FlushMode,
     /// With SYNC_FLUSH, how long a send waits for the disk, ms.
@@ -378,6 +389,7 @@ fn find_or_make(
             if asked < about.shards {
                 return Err(StoreError::FewerShards { path: store, found: about.shards, asked });
             }
+            check_shards_fit(settings, asked)?;
             if about.segment_bytes != settings.segment_bytes {
                 tracing::info!(
                     store_bytes = about.segment_bytes,
@@ -400,6 +412,8 @@ fn find_or_make(
             Err(StoreError::Damaged { path, reason: "it is missing".to_owned() })
         }
         None => {
+            let shards = settings.shard_count.unwrap_or(settings.core_count);
+            check_shards_fit(settings, shards)?;
             let (mut store_id, mut seed) = ([0; 16], [0; 4]);
             random(&mut store_id)
                 .and_then(|()| random(&mut seed))
@@ -410,12 +424,21 @@ fn find_or_make(
                 seed: u32::from_le_bytes(seed),
                 block_bytes: disk_bytes.max(BLOCK_BYTES),
                 segment_bytes: settings.segment_bytes,
-                shards: settings.shard_count.unwrap_or(settings.new_shard_count),
+                shards,
             };
             write_checked(files, &path, &about)?;
             Ok(about)
         }
     }
+}
+
+fn check_shards_fit(settings: &StoreSettings, shards: u16) -> Result<(), StoreError> {
+    let cores = settings.core_count;
+    if shards.div_ceil(cores) > SHARDS_PER_CORE_MAX {
+        let path = settings.directory.clone();
+        return Err(StoreError::TooManyShards { path, shards, cores });
+    }
+    Ok(())
 }
 
 fn draw_random(bytes: &mut [u8]) -> io::Result<()> {
@@ -681,4 +704,69 @@ fn write_checked<T: Serialize>(
 
 fn crc_of<T: Serialize>(content: &T) -> u32 {
     crc32fast::hash(&serde_json::to_vec(content).expect("plain data"))
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::file::SystemFiles;
+
+    use super::*;
+
+    fn settings(directory: &Path) -> StoreSettings {
+        StoreSettings {
+            directory: directory.to_owned(),
+            segment_bytes: SEGMENT_BYTES_MIN,
+            shard_count: None,
+            core_count: 1,
+            flush: FlushMode::Sync,
+            sync_flush_timeout_ms: 5_000,
+            write_buffer_bytes: 16 << 20,
+            read_cache_bytes: 8 << 20,
+            message_index: true,
+            delay_levels_ms: vec![1_000],
+            transaction_timeout_ms: 6_000,
+            seal: SealLimits::default(),
+        }
+    }
+
+    #[test]
+    fn a_write_buffer_is_large_enough_for_the_segments_that_the_store_was_made_with() {
+        let directory = tempfile::tempdir_in(".").unwrap();
+        let buffer_bytes = |segment_bytes, write_buffer_bytes| {
+            let default = settings(directory.path());
+            let settings = StoreSettings { segment_bytes, write_buffer_bytes, ..default };
+            let mut store = open_files(&SystemFiles, &settings, 4096, draw_random).unwrap();
+            assert_eq!(store.shape.segment_bytes, 21 << 20);
+            store.shards[0].shard.log_mut().buffer_mut().size_bytes()
+        };
+        assert_eq!(buffer_bytes(21 << 20, 16 << 20), 32 << 20);
+        assert_eq!(buffer_bytes(1 << 30, 16 << 20), 32 << 20, "the store keeps its segments");
+        assert_eq!(buffer_bytes(1 << 30, 64 << 20), 64 << 20);
+    }
+
+    #[test]
+    fn more_shards_than_the_cores_have_room_for_are_refused() {
+        let directory = tempfile::tempdir_in(".").unwrap();
+        let open = |shard_count, core_count| {
+            let settings = StoreSettings { shard_count, core_count, ..settings(directory.path()) };
+            open_files(&SystemFiles, &settings, 4096, draw_random).map(|store| store.shards.len())
+        };
+        let refused = |shards, cores| {
+            let error = open(shards, cores).unwrap_err().to_string();
+            error.split_once(" would have ").expect("the refusal").1.to_owned()
+        };
+        let advice = "or fewer shards with --shards if it does not have them yet";
+        let expect = format!(
+            "86 shards on 1 core(s), a core takes 85 at the most; take 2 cores with --cores, {advice}"
+        );
+        assert_eq!(refused(Some(86), 1), expect);
+        assert_eq!(open(None, 1).unwrap(), 1);
+        assert_eq!(refused(Some(86), 1), expect);
+        assert_eq!(open(None, 1).unwrap(), 1, "none was added");
+        // One that has more than its cores may run now.
+        let path = directory.path().join("STORE");
+        let about: About = read_checked(&SystemFiles, &path).unwrap().unwrap();
+        write_checked(&SystemFiles, &path, &About { shards: 256, ..about }).unwrap();
+        assert!(refused(None, 3).starts_with("256 shards on 3 core(s)"));
+    }
 }

@@ -5,6 +5,7 @@
 //! Invariants:
 //!   a buffer given to the kernel stays in `operations` (or frozen in its WriteBuffer) until it completes
 //!   a connection's slot is reused only when no operation on its socket is in flight
+//!   a file's slot is emptied or reused only when no operation on the file is in flight
 //!   what completes for an older generation of a slot is dropped
 //!
 //! The caller's turn: [`Reactor::poll`] fills [`Events`]; file events are to be handled first, because
@@ -22,8 +23,8 @@ use crate::clock::Clock;
 use crate::eventfd::EventFd;
 use crate::file::DirectFile;
 use crate::limits::{
-    ACCEPT_PAUSE, COMPLETION_ENTRIES, FILE_OPERATIONS_MAX, FILE_SLOTS, FILES_PART, REGION_SLOTS,
-    RING_ENTRIES, SLICES_PER_SEND_MAX, WRITE_REGION_BYTES,
+    ACCEPT_PAUSE, COMPLETION_ENTRIES, FILE_OPERATIONS_MAX, FILE_SLOTS, FILE_SLOTS_LINGERING_MAX,
+    FILES_PART, REGION_SLOTS, RING_ENTRIES, SLICES_PER_SEND_MAX, WRITE_REGION_BYTES,
 };
 use crate::memory::DirectBuffer;
 use crate::probe::OPEN_FILES_ADVICE;
@@ -218,6 +219,20 @@ enum Operation {
     Sync { token: u64 },
 }
 
+/// A slot of the ring's table. The kernel looks into it when it begins an operation, not when the
+/// operation is pushed; a sync begins on another thread, some time after it was submitted.
+#[derive(Clone, Copy, Default, Debug)]
+struct TableSlot {
+    is_attached: bool,
+    in_flight: u32,
+}
+
+impl TableSlot {
+    fn is_free(self) -> bool {
+        !self.is_attached && self.in_flight == 0
+    }
+}
+
 // The kinds in the top byte of user_data; the rest is generation (24 bits) and index (32 bits).
 const KIND_ACCEPT: u64 = 1;
 const KIND_RECEIVE: u64 = 2;
@@ -248,9 +263,8 @@ pub struct Reactor {
     freed_connections: Vec<u32>,
     starved: Vec<ConnectionId>,
     listeners: Vec<OwnedFd>,
-    /// For each slot of the ring's table, whether it has a file.
-    files: Vec<bool>,
-    operations: Vec<Option<Operation>>,
+    files: Vec<TableSlot>,
+    operations: Vec<Option<(FileSlot, Operation)>>,
     free_operations: Vec<u32>,
     regions_used: u32,
     deadline: Option<u64>,
@@ -294,7 +308,8 @@ impl Reactor {
             }
             Err(error) => return Err(error),
         };
-        ring.submitter().register_files_sparse(FILE_SLOTS)?;
+        let table_slots = table_slots();
+        ring.submitter().register_files_sparse(table_slots)?;
         ring.submitter().register_buffers_sparse(REGION_SLOTS)?;
         let receive = ReceiveBuffers::register(&ring.submitter())?;
         Ok(Reactor {
@@ -305,7 +320,7 @@ impl Reactor {
             freed_connections: Vec::new(),
             starved: Vec::new(),
             listeners: Vec::new(),
-            files: vec![false; FILE_SLOTS as usize],
+            files: vec![TableSlot::default(); table_slots as usize],
             operations: (0..FILE_OPERATIONS_MAX).map(|_| None).collect(),
             free_operations: (0..FILE_OPERATIONS_MAX as u32).rev().collect(),
             regions_used: 0,
@@ -841,19 +856,25 @@ impl Reactor {
     /// What the registration says.
     pub fn attach_file(&mut self, file: &DirectFile) -> io::Result<Option<FileSlot>> {
         use std::os::fd::AsFd;
-        let Some(index) = self.files.iter().position(|used| !used) else { return Ok(None) };
+        let free = self.files.iter().position(|slot| slot.is_free());
+        let Some(index) = free else { return Ok(None) };
         let descriptor = file.as_fd().as_raw_fd();
         self.ring.submitter().register_files_update(index as u32, &[descriptor])?;
-        self.files[index] = true;
+        self.files[index].is_attached = true;
         Ok(Some(FileSlot(index as u32)))
     }
 
-    /// Takes a file out of the table; operations in flight on it end as they would have.
+    /// Takes a file out of the table, as soon as the operations on it that were started have ended.
     ///
     /// # Errors
     /// What the registration says.
     pub fn detach_file(&mut self, slot: FileSlot) -> io::Result<()> {
-        assert!(std::mem::take(&mut self.files[slot.0 as usize]), "an attached file");
+        let entry = &mut self.files[slot.0 as usize];
+        assert!(std::mem::take(&mut entry.is_attached), "an attached file");
+        if entry.is_free() { self.empty_slot(slot) } else { Ok(()) }
+    }
+
+    fn empty_slot(&mut self, slot: FileSlot) -> io::Result<()> {
         self.ring.submitter().register_files_update(slot.0, &[-1])?;
         Ok(())
     }
@@ -877,7 +898,7 @@ impl Reactor {
         let address = frozen.address();
         let len = u32::try_from(range.end - range.start).expect("at most a region");
         let rw_flags = if sync == WriteSync::Durable { libc::RWF_DSYNC } else { 0 };
-        let operation = self.begin(Operation::Write { token, range, _frozen: frozen });
+        let operation = self.begin(slot, Operation::Write { token, range, _frozen: frozen });
         let file = Fixed(slot.0);
         let entry = match registered {
             Some(region) => opcode::WriteFixed::new(file, address, len, region)
@@ -933,27 +954,31 @@ impl Reactor {
     pub fn read_file(&mut self, slot: FileSlot, offset: u64, mut buffer: DirectBuffer, token: u64) {
         let address = buffer.address();
         let len = u32::try_from(buffer.size()).expect("small buffers");
-        let operation = self.begin(Operation::Read { token, buffer });
+        let operation = self.begin(slot, Operation::Read { token, buffer });
         let entry = opcode::Read::new(Fixed(slot.0), address, len).offset(offset).build();
         self.push(&entry.user_data(operation));
     }
 
     /// Starts an fdatasync.
     pub fn sync_file(&mut self, slot: FileSlot, token: u64) {
-        let operation = self.begin(Operation::Sync { token });
+        let operation = self.begin(slot, Operation::Sync { token });
         let entry = opcode::Fsync::new(Fixed(slot.0)).flags(types::FsyncFlags::DATASYNC).build();
         self.push(&entry.user_data(operation));
     }
 
-    fn begin(&mut self, operation: Operation) -> u64 {
+    fn begin(&mut self, slot: FileSlot, operation: Operation) -> u64 {
         let index = self.free_operations.pop().expect("callers bound their operations in flight");
-        self.operations[index as usize] = Some(operation);
+        self.operations[index as usize] = Some((slot, operation));
+        let entry = &mut self.files[slot.0 as usize];
+        assert!(entry.is_attached, "an attached file");
+        entry.in_flight += 1;
         user_data(KIND_FILE, 0, index)
     }
 
     fn file_done(&mut self, index: u32, result: i32, events: &mut Events) {
-        let operation = self.operations[index as usize].take().expect("completes once");
+        let (slot, operation) = self.operations[index as usize].take().expect("completes once");
         self.free_operations.push(index);
+        self.file_used(slot);
         let outcome = if result < 0 {
             Err(io::Error::from_raw_os_error(-result))
         } else {
@@ -970,6 +995,17 @@ impl Reactor {
             Operation::Read { token, buffer } => FileEvent::Read { token, buffer, result: outcome },
             Operation::Sync { token } => FileEvent::Synced { token, result: outcome.map(|_| ()) },
         });
+    }
+
+    /// An operation on a file ended; the slot of one that was detached before is emptied with the last.
+    fn file_used(&mut self, slot: FileSlot) {
+        let entry = &mut self.files[slot.0 as usize];
+        entry.in_flight -= 1;
+        if entry.is_free()
+            && let Err(error) = self.empty_slot(slot)
+        {
+            tracing::warn!(%error, "a file stays open until its place in the ring's table is taken");
+        }
     }
 
     /// File operations in flight.
@@ -1007,6 +1043,13 @@ impl Drop for Reactor {
             std::mem::forget(operation);
         }
     }
+}
+
+/// As many slots as the ring's file table may have: the kernel wants RLIMIT_NOFILE not to be below.
+fn table_slots() -> u32 {
+    let limit = crate::probe::open_files().soft.and_then(|limit| u32::try_from(limit).ok());
+    let wanted = FILE_SLOTS + FILE_SLOTS_LINGERING_MAX;
+    limit.map_or(wanted, |limit| limit.clamp(FILE_SLOTS, wanted))
 }
 
 /// Where the descriptors that connections may take end.
@@ -1191,6 +1234,36 @@ mod tests {
         });
         assert!(read.bytes().iter().all(|byte| *byte == 9));
         assert_eq!(reactor.file_operations(), 0);
+    }
+
+    #[test]
+    fn what_was_started_on_a_file_reaches_it_though_it_was_detached() {
+        let directory = tempfile::tempdir_in(".").expect("temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        let make = |name| {
+            let file = DirectFile::open(&path(name), OpenMode::OrCreate).expect("O_DIRECT");
+            file.allocate(8192).expect("space");
+            file
+        };
+        let (first, second) = (make("first"), make("second"));
+        let mut reactor = reactor();
+        let mut buffer = WriteBuffer::new(WRITE_REGION_BYTES, 0).expect("memory");
+        buffer.append(4096, |memory| memory.fill(9));
+        let slot = reactor.attach_file(&first).expect("register").expect("room");
+        reactor.write_log(slot, 0, &mut buffer, 0..4096, WriteSync::Durable, 1);
+        reactor.read_file(slot, 4096, DirectBuffer::new(4096).expect("memory"), 2);
+        reactor.sync_file(slot, 3);
+        reactor.detach_file(slot).expect("attached");
+        let other = reactor.attach_file(&second).expect("register").expect("room");
+        assert_ne!(other, slot, "operations on the first file are not submitted yet");
+        until(&mut reactor, |reactor, _| (reactor.file_operations() == 0).then_some(()));
+        assert!(std::fs::read(path("first")).expect("a file")[..4096] == [9; 4096]);
+        assert!(std::fs::read(path("second")).expect("a file") == [0; 8192]);
+        // None of them is in flight any more.
+        let again = reactor.attach_file(&first).expect("register").expect("room");
+        assert_eq!(again, slot);
+        reactor.detach_file(again).expect("attached");
+        assert_eq!(reactor.attach_file(&first).expect("register"), Some(slot));
     }
 
     #[test]

@@ -35,6 +35,8 @@ impl<R: Ring> Core<R> {
                     let log = self.broker.shards[place_of(number)].log_mut();
                     match lack {
                         _ if log.no_space().is_some() => {}
+                        // Who cannot do without says so.
+                        Lack::Time => {}
                         Lack::Space => tracing::error!(
                             shard = number,
                             reason,

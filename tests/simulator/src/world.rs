@@ -659,7 +659,7 @@ impl World {
             directory: directory.clone(),
             segment_bytes: SEGMENT_BYTES,
             shard_count: Some(self.plan.shards),
-            new_shard_count: self.plan.shards,
+            core_count: u16::try_from(self.plan.cores).expect("a few"),
             flush: self.plan.flush,
             sync_flush_timeout_ms: 5_000,
             write_buffer_bytes: 16 << 20,
