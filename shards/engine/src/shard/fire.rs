@@ -297,7 +297,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Bytes of a *fired* record, at the most one span more than there are.
+    /// Bytes of a *fired* record with three spans more than there are: where timers begin anew, and where a
+    /// run begins and ends that is carried meanwhile.
     pub(super) fn note_bytes(&self) -> usize {
         record_bytes(16 + (self.timers.cursors().len() + 3) * 24) as usize
     }
