@@ -272,12 +272,52 @@ fn one_message_more_than_may_be_called_back_is_refused() {
     core.check(request::RECALL_MESSAGE, &recall, b"", granted);
     let expect = (response::SYSTEM_ERROR, "recall failed, execute error");
     core.check(request::RECALL_MESSAGE, &recall, b"", expect);
+    let remark = "timer message is under flow control, 262144 messages of the queue's shard are called back already";
+    let cancel = cancel(due_ms, "topic+other");
+    let appended = core.broker.shards[0].log().appended();
+    let expect = (response::SYSTEM_ERROR, remark);
+    core.check(request::SEND_MESSAGE_V2, &send("0", &cancel), b"cancel", expect);
+    assert_eq!(core.broker.shards[0].log().appended(), appended, "nothing is appended");
     core.wait_ms(2_000_000); // their time has passed
     core.turn();
     core.turn();
     let handle = super::time::recall_handle(core.now.wall_ms + 1_000);
     let recall = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
     core.check(request::RECALL_MESSAGE, &recall, b"", granted);
+}
+
+/// Properties of a message that calls another one back.
+fn cancel(due_ms: u64, name: &str) -> String {
+    format!("TIMER_DELIVER_MS\u{1}{due_ms}\u{2}TIMER_DEL_UNIQKEY\u{1}{name}\u{2}")
+}
+
+#[test]
+fn a_name_to_call_back_that_is_too_long_is_refused() {
+    let mut core = Core::alone();
+    let due_ms = START.wall_ms + 1_000_000;
+    let remark = "TIMER_DEL_UNIQKEY has 300 bytes, 255 are allowed";
+    let long = cancel(due_ms, &"x".repeat(300));
+    let expect = (response::MESSAGE_ILLEGAL, remark);
+    core.check(request::SEND_MESSAGE_V2, &send("0", &long), b"cancel", expect);
+    assert!(core.broker.shards[0].timers().recalls().is_empty());
+    let longest = cancel(due_ms, &"x".repeat(255));
+    core.granted(request::SEND_MESSAGE_V2, &send("0", &longest), b"cancel");
+    assert_eq!(core.broker.shards[0].timers().recalls().len(), 1);
+}
+
+#[test]
+fn a_send_that_finds_no_room_calls_nothing_back() {
+    let mut core = Core::of(opened_with(opening(), 0, 256 << 10));
+    core.broker.shards[0].log_mut().space_delayed("No space left on device".to_owned());
+    let cancel = cancel(START.wall_ms + 1_000_000, "topic+key");
+    let appended = core.broker.shards[0].log().appended();
+    let remark = "service not available now: the disk has no space: No space left on device";
+    let expect = (response::SERVICE_NOT_AVAILABLE, remark);
+    core.check(request::SEND_MESSAGE_V2, &send("0", &cancel), &[b'x'; 300 << 10], expect);
+    assert_eq!(core.broker.shards[0].log().appended(), appended);
+    assert!(core.broker.shards[0].timers().recalls().is_empty());
+    core.granted(request::SEND_MESSAGE_V2, &send("0", &cancel), b"cancel");
+    assert_eq!(core.broker.shards[0].timers().recalls().len(), 1);
 }
 
 #[test]
