@@ -4,6 +4,8 @@
 //!
 //! Rules: TopicConfigManager and SubscriptionGroupManager of Apache RocketMQ 5.3.3.
 
+use engine::catalog::CatalogFull;
+use engine::limits::CATALOG_BYTES_MAX;
 use engine::shard::{
     CHECK_MAX_TIME_TOPIC_INCARNATION, HALF_TOPIC_INCARNATION, SCHEDULE_TOPIC_INCARNATION,
     TIMER_TOPIC_INCARNATION,
@@ -18,9 +20,6 @@ use super::copies::HomeCopy;
 use super::dispatch::Stop;
 use super::limits::{AWAITING_REGISTRATION_MAX, QUEUES_PER_TOPIC_MAX};
 use super::{Broker, BrokerSettings, Refusal};
-
-/// Bytes of a catalog record, at the most: a topic's JSON with long attributes.
-const CATALOG_BYTES_MAX: usize = 64 * 1024;
 
 /// What requests need to know of a group's configuration.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +73,10 @@ impl Broker {
         let registered = self.as_registered(&config);
         let is_readable = perm::readable(config.perm);
         let put = self.catalog.put_topic(now.wall_ms, config, placement, reserved, &mut payload);
-        let appended = put
-            .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
-            .and_then(|incarnation| {
-                let appended = self.shards[0].append_catalog(incarnation, &payload, ticket);
-                appended.map(|()| incarnation).map_err(Stop::from)
-            });
+        let appended = put.map_err(|full| Stop::from(not_put(full))).and_then(|incarnation| {
+            let appended = self.shards[0].append_catalog(incarnation, &payload, ticket);
+            appended.map(|()| incarnation).map_err(Stop::from)
+        });
         if let Ok(incarnation) = appended {
             self.copy_catalog(incarnation, &payload);
             if !is_readable {
@@ -294,7 +291,7 @@ impl Broker {
         });
         let put = self.catalog.put_group(now.wall_ms, config, &mut payload);
         let appended = put
-            .map_err(|full| Refusal::new(response::SYSTEM_ERROR, full.to_string()).into())
+            .map_err(|full| Stop::from(not_put(full)))
             .and_then(|()| self.shards[0].append_catalog(0, &payload, ticket).map_err(Stop::from));
         if appended.is_ok() {
             self.copy_catalog(0, &payload);
@@ -371,6 +368,16 @@ impl Broker {
             }
         }
         Ok(())
+    }
+}
+
+/// How a topic or group is refused that the catalog does not take.
+pub(super) fn not_put(refused: CatalogFull) -> Refusal {
+    match refused {
+        CatalogFull::TooLong(_) => {
+            Refusal::new(response::INVALID_PARAMETER, format!("too long: {refused}"))
+        }
+        full => Refusal::new(response::SYSTEM_ERROR, full.to_string()),
     }
 }
 

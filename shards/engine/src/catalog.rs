@@ -17,7 +17,7 @@ use proto::body::{
     BodyError, DataVersion, GroupForbidden, SubscriptionGroupConfig, TopicConfig, TopicFilterType,
 };
 
-use crate::limits::{FORBIDDEN_MAX, GROUPS_MAX, TOPICS_MAX};
+use crate::limits::{CATALOG_BYTES_MAX, FORBIDDEN_MAX, GROUPS_MAX, TOPICS_MAX};
 
 /// Incarnations below are reserved for internal topics that exist once per shard.
 pub const FIRST_INCARNATION: u32 = 64;
@@ -225,6 +225,9 @@ pub enum CatalogFull {
     /// As much as allowed is forbidden.
     #[error("{0} topics are forbidden to groups, as many as it takes")]
     Forbidden(usize),
+    /// The configuration of a topic or group is too long.
+    #[error("the configuration takes {0} bytes, more than the {max} that are kept", max = CATALOG_BYTES_MAX)]
+    TooLong(usize),
 }
 
 /// See the module's first lines.
@@ -331,7 +334,7 @@ impl Catalog {
     /// log under the incarnation that is returned. `reserved`: the incarnation of an internal topic.
     ///
     /// # Errors
-    /// As many topics as allowed exist.
+    /// As many topics as allowed exist, or it is too long; nothing changed then.
     pub fn put_topic(
         &mut self,
         now_ms: u64,
@@ -348,6 +351,7 @@ impl Catalog {
         let incarnation =
             known.map(|topic| topic.incarnation).or(reserved).unwrap_or(self.next_incarnation);
         encode_topic(&config, placement, payload);
+        check_length(payload)?;
         self.insert_topic(Topic { config, incarnation, placement });
         self.topics_version = self.topics_version.next(0, now_ms as i64);
         Ok(incarnation)
@@ -367,7 +371,7 @@ impl Catalog {
     /// Creates or changes a group and encodes the change.
     ///
     /// # Errors
-    /// As many groups as allowed exist.
+    /// As many groups as allowed exist, or it is too long; nothing changed then.
     pub fn put_group(
         &mut self,
         now_ms: u64,
@@ -379,6 +383,7 @@ impl Catalog {
             return Err(CatalogFull::Groups(self.groups_max));
         }
         encode_group(&config, payload);
+        check_length(payload)?;
         self.groups.insert(config.group_name.as_str().into(), config);
         self.groups_version = self.groups_version.next(0, now_ms as i64);
         Ok(())
@@ -609,6 +614,36 @@ impl Catalog {
         self.topics_version = self.topics_version.next(0, now_ms as i64);
         self.groups_version = self.groups_version.next(0, now_ms as i64);
     }
+}
+
+/// Whether a topic's configuration is short enough: to be asked where several change or none.
+///
+/// # Errors
+/// [`CatalogFull::TooLong`].
+pub fn check_topic(config: &TopicConfig) -> Result<(), CatalogFull> {
+    let mut payload = Vec::new();
+    encode_topic(config, Placement { first: 0, count: 1 }, &mut payload);
+    check_length(&mut payload)
+}
+
+/// The same of a group's.
+///
+/// # Errors
+/// [`CatalogFull::TooLong`].
+pub fn check_group(config: &SubscriptionGroupConfig) -> Result<(), CatalogFull> {
+    let mut payload = Vec::new();
+    encode_group(config, &mut payload);
+    check_length(&mut payload)
+}
+
+/// A change that is too long leaves nothing behind.
+fn check_length(payload: &mut Vec<u8>) -> Result<(), CatalogFull> {
+    let bytes = payload.len();
+    if bytes <= CATALOG_BYTES_MAX {
+        return Ok(());
+    }
+    *payload = Vec::new();
+    Err(CatalogFull::TooLong(bytes))
 }
 
 fn encode_topic(config: &TopicConfig, placement: Placement, payload: &mut Vec<u8>) {

@@ -239,6 +239,7 @@ pub const OFFSETS_MAX: usize = 1 << 22;
 pub const OFFSETS_GONE_THROUGH_MAX: usize = 1 << 18;
 
 const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= GROUP_PAYLOAD_BYTES_MAX);
+const _: () = assert!(CATALOG_BYTES_MAX <= PAYLOAD_BYTES_MAX as usize);
 // A group and the filler before it fit an empty log, or a send would wait for ever.
 // Of these a group and the fillers before it fit any log with nothing to write, wherever its segments end.
 const _: () = assert!(ODD_WRITE_BUFFER_BYTES_MIN > 3 * GROUP_PAYLOAD_BYTES_MAX as u64 + 64 * 1024);
@@ -252,6 +253,10 @@ const _: () = assert!(INDEX_CHUNK_ENTRIES <= FIND_SCANNED_PER_TURN);
 /// Topics of a broker. A route and a registration stay below a frame's 16 MiB well beyond 50,000;
 /// registrations are split before that matters.
 pub const TOPICS_MAX: usize = 1 << 20;
+
+/// Bytes of one change of the catalog in the log: a group with the longest expressions for a few topics. It
+/// is in memory on every core, and in answers that have to fit a frame.
+pub const CATALOG_BYTES_MAX: usize = 64 * 1024;
 
 /// Consumer groups of a broker.
 pub const GROUPS_MAX: usize = 1 << 20;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use engine::catalog;
 use proto::body::{SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionGroupWrapper};
 use proto::code::response;
 use proto::command::Command;
@@ -16,6 +17,7 @@ use runtime::clock::Now;
 use super::super::dispatch::{Handled, Stop, answer_body};
 use super::super::inquiry::Question;
 use super::super::limits::QUEUES_PER_TOPIC_MAX;
+use super::super::topics::not_put;
 use super::super::{Asker, Broker, Refusal};
 use super::{Then, form};
 use crate::net::outbox::Outboxes;
@@ -55,6 +57,7 @@ impl Broker {
         mut configs: Vec<SubscriptionGroupConfig>,
     ) -> Handled {
         configs.iter().try_for_each(check_group)?;
+        configs.iter().try_for_each(catalog::check_group).map_err(not_put)?;
         let last = configs.last().cloned();
         // A frame that comes again finds some of them made.
         configs.retain(|config| self.catalog.group(&config.group_name) != Some(config));

@@ -259,9 +259,17 @@ impl Broker {
         self.check_timer(place, timed.due_ms)?;
         if timed.is_cancel {
             let name = properties::find(message.properties, name::TIMER_DEL_UNIQKEY);
-            self.shards[place].recall(timed.due_ms, name.unwrap_or_default(), None)?;
+            let recalled = self.shards[place].append_recalling_timer(
+                now.wall_ms,
+                message,
+                timed.due_ms,
+                name.unwrap_or_default(),
+                ticket,
+            )?;
+            self.not_recalled(recalled)?;
+        } else {
+            self.shards[place].append_timer(now.wall_ms, message, timed.due_ms, ticket)?;
         }
-        self.shards[place].append_timer(now.wall_ms, message, timed.due_ms, ticket)?;
         self.tally.timer_came_in();
         if let Some(ticket) = ticket {
             let (start, len) = message.found_by.unique_key;

@@ -4,6 +4,7 @@
 //! Source: HookUtils.transformTimerMessage, SendMessageProcessor.attachRecallHandle and
 //! RecallMessageProcessor of 5.3.3. A time is kept to the ms, as there with `timerPrecisionMs` 1.
 
+use engine::limits::RECALLS_MAX;
 use engine::shard::Recalled;
 use proto::code::response;
 use proto::command::Command;
@@ -18,7 +19,8 @@ use super::super::dispatch::{Handled, Stop};
 use super::super::{Asker, Broker, Refusal};
 use super::form;
 
-/// Bytes of a unique key by which a message can be called back, at the most: what clients make has 32.
+/// Bytes of a unique key by which a message can be called back, at the most, and of the name that a send
+/// (TIMER_DEL_UNIQKEY) calls one back by: what clients make has 32, and a topic before it.
 const RECALLED_KEY_BYTES_MAX: usize = 255;
 
 /// A message that waits for a time of its own.
@@ -47,7 +49,15 @@ impl Broker {
             )
             .into());
         }
-        let is_cancel = properties::find(text, name::TIMER_DEL_UNIQKEY).is_some();
+        let cancelled = properties::find(text, name::TIMER_DEL_UNIQKEY);
+        let is_cancel = cancelled.is_some();
+        if let Some(len) = cancelled.map(<[u8]>::len).filter(|len| *len > RECALLED_KEY_BYTES_MAX) {
+            return Err(Refusal::new(
+                response::MESSAGE_ILLEGAL,
+                format!("TIMER_DEL_UNIQKEY has {len} bytes, {RECALLED_KEY_BYTES_MAX} are allowed"),
+            )
+            .into());
+        }
         let now_ms = i64::try_from(now.wall_ms).unwrap_or(i64::MAX);
         let due_ms = due_ms(now_ms, text).ok_or_else(|| self.bad_time())?;
         if due_ms <= now_ms {
@@ -69,6 +79,21 @@ impl Broker {
             ),
         )
         .into()
+    }
+
+    /// How a message is refused that cannot call another one back.
+    pub(super) fn not_recalled(&self, recalled: Recalled) -> Result<(), Stop> {
+        match recalled {
+            Recalled::Appended => Ok(()),
+            Recalled::TooLate => Err(self.bad_time()),
+            Recalled::TooMany => Err(Refusal::new(
+                response::SYSTEM_ERROR,
+                format!(
+                    "timer message is under flow control, {RECALLS_MAX} messages of the queue's shard are called back already"
+                ),
+            )
+            .into()),
+        }
     }
 
     /// Timers of this time can be appended to the shard at this place.

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use engine::catalog::check_topic;
 use engine::ticket::Ticket;
 use proto::body::{CreateTopicListRequestBody, TopicConfig, TopicFilterType};
 use proto::code::response;
@@ -16,7 +17,7 @@ use proto::names;
 use runtime::clock::Now;
 
 use super::super::dispatch::{Handled, Stop, answer};
-use super::super::topics::check_queue_count;
+use super::super::topics::{check_queue_count, not_put};
 use super::super::{Asker, Broker, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
@@ -147,6 +148,7 @@ impl Broker {
         mut configs: Vec<TopicConfig>,
         outboxes: &mut Outboxes,
     ) -> Handled {
+        configs.iter().try_for_each(check_topic).map_err(not_put)?;
         let last = configs.last().cloned();
         let known = |name: &str| self.catalog.topic(name).map(|topic| &topic.config);
         configs.retain(|config| known(&config.topic_name) != Some(config));

@@ -2,7 +2,7 @@
 
 use engine::commitlog::{Kind, Prefix};
 use engine::consumequeue::QueueKey;
-use engine::limits::{FORBIDDEN_MAX, OPEN_TRANSACTIONS_MAX, RECALLS_MAX};
+use engine::limits::{CATALOG_BYTES_MAX, FORBIDDEN_MAX, OPEN_TRANSACTIONS_MAX, RECALLS_MAX};
 use engine::offsets::ConsumerOffsets;
 use engine::timer::write_recalled;
 use engine::transaction::Transactions;
@@ -59,6 +59,66 @@ fn one_topic_or_group_more_than_there_may_be_is_refused() {
     pull[0].1 = "other";
     core.check(request::PULL_MESSAGE, &pull, b"", (response::SYSTEM_ERROR, remark));
     core.granted(code, &[], br#"{"groupName":"group","retryQueueNums":2}"#);
+}
+
+#[test]
+fn a_configuration_that_is_too_long_is_refused_and_changes_nothing() {
+    let mut core = Core::alone();
+    let refused = |core: &mut Core, code, ext: &[(&str, &str)], body: &str, bytes: usize| {
+        let versions = |core: &Core| {
+            let catalog = &core.broker.catalog;
+            (catalog.topics().count(), catalog.groups().count(), catalog.changes())
+        };
+        let before = versions(core);
+        let (found, remark) = core.asked(code, ext, body.as_bytes()).expect("an answer");
+        assert_eq!(found, response::INVALID_PARAMETER, "{remark}");
+        let rest = remark.strip_prefix("too long: the configuration takes ").expect("how much");
+        let (taken, rest) = rest.split_once(' ').expect("a number");
+        assert!(taken.parse::<usize>().is_ok_and(|taken| taken > bytes), "{taken}");
+        assert_eq!(rest, "bytes, more than the 65536 that are kept");
+        assert_eq!(versions(core), before);
+        core.granted(request::SEND_MESSAGE_V2, &send("0", ""), b"message");
+    };
+    let group = |name: &str, bytes: usize| {
+        let expression = "x".repeat(bytes);
+        format!(
+            r#"{{"groupName":"{name}","subscriptionDataSet":[{{"topic":"topic","expression":"{expression}"}}]}}"#
+        )
+    };
+    let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
+    // More than the catalog takes, than a record of the log, than a group of them.
+    for bytes in [CATALOG_BYTES_MAX, 5 << 20, 7 << 20] {
+        refused(&mut core, code, &[], &group("long", bytes), bytes);
+        refused(&mut core, code, &[], &group("group", bytes), bytes);
+        let both = [group("short", 9), group("long", bytes)].join(",");
+        let list = format!(r#"{{"groupConfigList":[{both}]}}"#);
+        let code = request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST;
+        refused(&mut core, code, &[], &list, bytes);
+    }
+    core.granted(code, &[], group("group", CATALOG_BYTES_MAX - 1024).as_bytes());
+
+    for bytes in [CATALOG_BYTES_MAX, 5 << 20, 7 << 20] {
+        let time = format!("{}1", "0".repeat(bytes));
+        let ext = [
+            ("topic", "long"),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "4"),
+            ("writeQueueNums", "4"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("order", "false"),
+            ("attributes", &*format!("+reserve.time={time}")),
+        ];
+        refused(&mut core, request::UPDATE_AND_CREATE_TOPIC, &ext, "", bytes);
+        let topic = |name, time: &str| {
+            format!(
+                r#"{{"topicName":"{name}","readQueueNums":4,"writeQueueNums":4,"perm":6,"attributes":{{"+reserve.time":"{time}"}}}}"#
+            )
+        };
+        let list = [topic("short", "1"), topic("long", &time)].join(",");
+        let list = format!(r#"{{"topicConfigList":[{list}]}}"#);
+        refused(&mut core, request::UPDATE_AND_CREATE_TOPIC_LIST, &[], &list, bytes);
+    }
 }
 
 #[test]
@@ -212,12 +272,52 @@ fn one_message_more_than_may_be_called_back_is_refused() {
     core.check(request::RECALL_MESSAGE, &recall, b"", granted);
     let expect = (response::SYSTEM_ERROR, "recall failed, execute error");
     core.check(request::RECALL_MESSAGE, &recall, b"", expect);
+    let remark = "timer message is under flow control, 262144 messages of the queue's shard are called back already";
+    let cancel = cancel(due_ms, "topic+other");
+    let appended = core.broker.shards[0].log().appended();
+    let expect = (response::SYSTEM_ERROR, remark);
+    core.check(request::SEND_MESSAGE_V2, &send("0", &cancel), b"cancel", expect);
+    assert_eq!(core.broker.shards[0].log().appended(), appended, "nothing is appended");
     core.wait_ms(2_000_000); // their time has passed
     core.turn();
     core.turn();
     let handle = super::time::recall_handle(core.now.wall_ms + 1_000);
     let recall = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
     core.check(request::RECALL_MESSAGE, &recall, b"", granted);
+}
+
+/// Properties of a message that calls another one back.
+fn cancel(due_ms: u64, name: &str) -> String {
+    format!("TIMER_DELIVER_MS\u{1}{due_ms}\u{2}TIMER_DEL_UNIQKEY\u{1}{name}\u{2}")
+}
+
+#[test]
+fn a_name_to_call_back_that_is_too_long_is_refused() {
+    let mut core = Core::alone();
+    let due_ms = START.wall_ms + 1_000_000;
+    let remark = "TIMER_DEL_UNIQKEY has 300 bytes, 255 are allowed";
+    let long = cancel(due_ms, &"x".repeat(300));
+    let expect = (response::MESSAGE_ILLEGAL, remark);
+    core.check(request::SEND_MESSAGE_V2, &send("0", &long), b"cancel", expect);
+    assert!(core.broker.shards[0].timers().recalls().is_empty());
+    let longest = cancel(due_ms, &"x".repeat(255));
+    core.granted(request::SEND_MESSAGE_V2, &send("0", &longest), b"cancel");
+    assert_eq!(core.broker.shards[0].timers().recalls().len(), 1);
+}
+
+#[test]
+fn a_send_that_finds_no_room_calls_nothing_back() {
+    let mut core = Core::of(opened_with(opening(), 0, 256 << 10));
+    core.broker.shards[0].log_mut().space_delayed("No space left on device".to_owned());
+    let cancel = cancel(START.wall_ms + 1_000_000, "topic+key");
+    let appended = core.broker.shards[0].log().appended();
+    let remark = "service not available now: the disk has no space: No space left on device";
+    let expect = (response::SERVICE_NOT_AVAILABLE, remark);
+    core.check(request::SEND_MESSAGE_V2, &send("0", &cancel), &[b'x'; 300 << 10], expect);
+    assert_eq!(core.broker.shards[0].log().appended(), appended);
+    assert!(core.broker.shards[0].timers().recalls().is_empty());
+    core.granted(request::SEND_MESSAGE_V2, &send("0", &cancel), b"cancel");
+    assert_eq!(core.broker.shards[0].timers().recalls().len(), 1);
 }
 
 #[test]
@@ -329,9 +429,9 @@ fn members_and_subscriptions_for_which_there_is_no_room_are_refused() {
 #[test]
 fn tables_that_do_not_fit_a_frame_are_refused() {
     let mut core = Core::alone();
-    let long = "x".repeat(1 << 20);
+    let long = "x".repeat(CATALOG_BYTES_MAX - 600);
     let (mut payload, placement) = (Vec::new(), Placement { first: 0, count: 1 });
-    for number in 0..16 {
+    for number in 0..260 {
         let topic = TopicConfig {
             topic_name: format!("topic{number}"),
             attributes: [("long".to_owned(), long.clone())].into(),
@@ -354,8 +454,11 @@ fn tables_that_do_not_fit_a_frame_are_refused() {
         assert!(bytes.parse::<usize>().is_ok_and(|bytes| bytes > 16 << 20), "{remark}");
         assert_eq!(rest, "bytes, more than the 16777216 of a frame");
     }
-    // One less does fit.
-    core.broker.catalog.delete_topic(1, "topic0", &mut payload).expect("it is there");
+    // A few less do fit.
+    for number in 0..8 {
+        let name = format!("topic{number}");
+        core.broker.catalog.delete_topic(1, &name, &mut payload).expect("it is there");
+    }
     core.granted(request::GET_ALL_TOPIC_CONFIG, &[], b"");
 }
 

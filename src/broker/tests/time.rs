@@ -75,6 +75,15 @@ fn a_time_whose_timers_have_fired_is_too_late_to_recall() {
         let ext = [("producerGroup", "group"), ("topic", "topic"), ("recallHandle", &*handle)];
         core.check(request::RECALL_MESSAGE, &ext, b"", expect);
     }
+    // A send that calls one back is no other thing.
+    for (due_ms, expect) in
+        [(due_ms - 1, response::MESSAGE_ILLEGAL), (due_ms + 1, response::SUCCESS)]
+    {
+        let text =
+            format!("TIMER_DELIVER_MS\u{1}{due_ms}\u{2}TIMER_DEL_UNIQKEY\u{1}topic+another\u{2}");
+        let answer = core.asked(request::SEND_MESSAGE_V2, &send("0", &text), b"cancel");
+        assert_eq!(answer.expect("an answer").0, expect);
+    }
 }
 
 pub(super) fn recall_handle(due_ms: u64) -> String {

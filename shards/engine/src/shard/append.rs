@@ -10,7 +10,9 @@ use proto::record::{self, RecordFields};
 use super::{AnsweredKey, InLine, Shard, Waiting, WaitingMessage};
 use crate::commitlog::{Entry, FLAG_CONTINUES, FLAG_MORE, Kind, Poison, Room, record_bytes};
 use crate::consumequeue::QueueKey;
-use crate::limits::{GROUP_PAYLOAD_BYTES_MAX, OFFSETS_RECORD_BYTES_MAX, UNSEALED_ENTRIES_MAX};
+use crate::limits::{
+    GROUP_PAYLOAD_BYTES_MAX, OFFSETS_RECORD_BYTES_MAX, PAYLOAD_BYTES_MAX, UNSEALED_ENTRIES_MAX,
+};
 use crate::ticket::Ticket;
 
 /// A message that passed every check of the broker.
@@ -85,7 +87,7 @@ pub enum AppendRefused {
     Poisoned(Poison),
     /// Not until half messages are settled: as many as allowed are open.
     TransactionsFull,
-    /// Never: the group takes more bytes than allowed.
+    /// Never: the record or the group takes more bytes than allowed.
     TooLarge {
         /// Bytes in the log.
         found_bytes: usize,
@@ -177,6 +179,14 @@ impl Shard {
         self.check_room(OFFSETS_RECORD_BYTES_MAX)
     }
 
+    /// [`Shard::check_room`] for a single record, whose limit is lower than that of a group.
+    pub(super) fn check_record(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
+        if payload_bytes > PAYLOAD_BYTES_MAX as usize {
+            return Err(AppendRefused::TooLarge { found_bytes: payload_bytes });
+        }
+        self.check_room(payload_bytes)
+    }
+
     pub(super) fn check_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
         if let Some(poison) = self.log.poisoned() {
             return Err(AppendRefused::Poisoned(poison.clone()));
@@ -218,7 +228,7 @@ impl Shard {
         ticket: Option<Ticket>,
     ) -> Result<u64, AppendRefused> {
         self.check_disk()?;
-        self.check_room(message.record_bytes())?;
+        self.check_record(message.record_bytes())?;
         let end = self.put(now_ms, message, 0, ticket);
         self.line.back_mut().expect("just put").visible_at = end;
         Ok(end)
@@ -365,7 +375,7 @@ impl Shard {
         payload: &[u8],
         ticket: Option<Ticket>,
     ) -> Result<(), AppendRefused> {
-        self.check_room(payload.len())?;
+        self.check_record(payload.len())?;
         let entry = Entry { kind: Kind::Catalog, flags: 0, topic: incarnation, queue: 0 };
         self.put_own(entry, payload, ticket);
         Ok(())
@@ -387,4 +397,20 @@ fn group_flags(continues: bool, more: bool) -> u8 {
     let continues = if continues { FLAG_CONTINUES } else { 0 };
     let more = if more { FLAG_MORE } else { 0 };
     continues | more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::shard;
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_too_long_is_refused_even_where_a_group_is_not() {
+        let mut shard = shard();
+        let long = vec![0; PAYLOAD_BYTES_MAX as usize + 1];
+        let refused = AppendRefused::TooLarge { found_bytes: long.len() };
+        assert_eq!(shard.has_room(long.len()), Ok(()), "of a group");
+        assert_eq!(shard.append_catalog(64, &long, None), Err(refused));
+        assert_eq!(shard.append_catalog(64, &long[1..], None), Ok(()));
+    }
 }

@@ -79,6 +79,12 @@ impl Shard {
             Err(AppendRefused::NoSpace(reason)) => return Step::Failed(reason),
             Err(refused) => return Step::Failed(format!("{refused:?}")),
         }
+        // One that others have passed (it was set aside, or a start found it before it came) would count as
+        // settled at the log's end.
+        let newest_ms = self.timers.cursors().newest().due_ms;
+        if copies.iter().any(|(timer, _)| timer.key.due_ms < newest_ms) {
+            self.timers.begin_span(self.log.appended());
+        }
         let mut flags = 0;
         for (timer, record) in &copies {
             let (topic, queue) = (TIMER_QUEUE.topic, TIMER_QUEUE.queue);

@@ -111,15 +111,70 @@ impl Shard {
         due_ms: u64,
         ticket: Option<Ticket>,
     ) -> Result<u64, AppendRefused> {
+        self.check_timer(message, due_ms, 0)?;
+        Ok(self.put_timer(now_ms, message, due_ms, ticket))
+    }
+
+    /// Appends such a message that calls another one of its time back, both or neither; the name is
+    /// [`Shard::recall`]'s.
+    ///
+    /// # Errors
+    /// [`AppendRefused`]; nothing changed then, nor when the message is not called back.
+    ///
+    /// # Panics
+    /// When timers of this time are not taken ([`Shard::takes_timer`]).
+    pub fn append_recalling_timer(
+        &mut self,
+        now_ms: u64,
+        message: &NewMessage<'_>,
+        due_ms: u64,
+        name: &[u8],
+        ticket: Option<Ticket>,
+    ) -> Result<Recalled, AppendRefused> {
+        if let Some(refused) = self.recall_refused(due_ms) {
+            return Ok(refused);
+        }
+        let payload = write_recalled(due_ms, name);
+        self.check_timer(message, due_ms, record_bytes(payload.len()) as usize)?;
+        self.put_recalled(due_ms, name, &payload, None);
+        self.put_timer(now_ms, message, due_ms, ticket);
+        Ok(Recalled::Appended)
+    }
+
+    /// Whether there is room for a timer, with so many bytes beside it.
+    fn check_timer(
+        &mut self,
+        message: &NewMessage<'_>,
+        due_ms: u64,
+        more_bytes: usize,
+    ) -> Result<(), AppendRefused> {
         assert!(self.takes_timer(due_ms));
         self.check_disk()?;
-        let bytes = record_bytes(message.record_bytes()) as usize;
-        if due_ms < self.timers.cursors().newest().due_ms {
-            self.check_room(bytes + self.note_bytes())?;
+        self.check_record(message.record_bytes())?;
+        let note_bytes = if self.begins_span(due_ms) { self.note_bytes() } else { 0 };
+        if note_bytes + more_bytes > 0 {
+            let bytes = record_bytes(message.record_bytes()) as usize;
+            self.check_room(bytes + note_bytes + more_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a timer lies before what fired, so that a span begins with it.
+    fn begins_span(&self, due_ms: u64) -> bool {
+        due_ms < self.timers.cursors().newest().due_ms
+    }
+
+    /// Appends a timer for which there is room.
+    fn put_timer(
+        &mut self,
+        now_ms: u64,
+        message: &NewMessage<'_>,
+        due_ms: u64,
+        ticket: Option<Ticket>,
+    ) -> u64 {
+        if self.begins_span(due_ms) {
             self.timers.begin_span(self.log.appended());
             self.put_fired(0);
-        } else {
-            self.check_room(message.record_bytes())?;
         }
         let end = self.put(now_ms, message, 0, ticket);
         let waiting = self.line.back_mut().expect("just put");
@@ -127,7 +182,7 @@ impl Shard {
         let super::Waiting::Message(stored) = waiting.what else { unreachable!("just put") };
         let key = TimerKey { due_ms, payload: stored.payload };
         self.timers.add(Timer { key, size_bytes: stored.size_bytes, is_copy: false });
-        Ok(end)
+        end
     }
 
     /// Whether a timer of this time can be appended: not if clocks were set back again and again.
@@ -145,20 +200,31 @@ impl Shard {
         name: &[u8],
         ticket: Option<Ticket>,
     ) -> Result<Recalled, AppendRefused> {
-        // Whatever the clock says now.
-        if self.timers.cursors().fired() > (TimerKey { due_ms, payload: 0 }) {
-            return Ok(Recalled::TooLate);
-        }
-        if self.timers.recalls().len() >= RECALLS_MAX {
-            return Ok(Recalled::TooMany);
+        if let Some(refused) = self.recall_refused(due_ms) {
+            return Ok(refused);
         }
         self.check_disk()?;
         let payload = write_recalled(due_ms, name);
-        self.check_room(payload.len())?;
-        let entry = Entry { kind: Kind::Recalled, flags: 0, topic: 0, queue: 0 };
-        self.put_own(entry, &payload, ticket);
-        self.timers.recalls_mut().insert(due_ms, name);
+        self.check_record(payload.len())?;
+        self.put_recalled(due_ms, name, &payload, ticket);
         Ok(Recalled::Appended)
+    }
+
+    /// Why nothing of this time can be called back, if so.
+    fn recall_refused(&self, due_ms: u64) -> Option<Recalled> {
+        // Whatever the clock says now.
+        if self.timers.cursors().fired() > (TimerKey { due_ms, payload: 0 }) {
+            return Some(Recalled::TooLate);
+        }
+        let is_full = self.timers.recalls().len() >= RECALLS_MAX;
+        is_full.then_some(Recalled::TooMany)
+    }
+
+    /// Appends a recall for which there is room.
+    fn put_recalled(&mut self, due_ms: u64, name: &[u8], payload: &[u8], ticket: Option<Ticket>) {
+        let entry = Entry { kind: Kind::Recalled, flags: 0, topic: 0, queue: 0 };
+        self.put_own(entry, payload, ticket);
+        self.timers.recalls_mut().insert(due_ms, name);
     }
 
     /// The next timers that are due, as far as their records are in memory. What is not is being read,
@@ -297,7 +363,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Bytes of a *fired* record, at the most one span more than there are.
+    /// Bytes of a *fired* record with three spans more than there are: where timers begin anew, and where a
+    /// run begins and ends that is carried meanwhile.
     pub(super) fn note_bytes(&self) -> usize {
         record_bytes(16 + (self.timers.cursors().len() + 3) * 24) as usize
     }

@@ -153,6 +153,32 @@ impl World {
         }
     }
 
+    /// The first segment of the log is full, and of no more use but for what waits in it.
+    fn fill_segment(&mut self) {
+        let body = vec![b'x'; 1 << 20];
+        while self.shard.log().appended() <= SHAPE.segment_bytes {
+            let large = NewMessage { body: &body, ..message() };
+            self.shard.append_message(self.now_ms, &large, None).expect("room");
+            self.confirm();
+        }
+        self.seal();
+        self.shard.snapshots_hold(SHAPE.segment_bytes);
+    }
+
+    /// What waits in the first segment is carried, and the segment goes.
+    fn leave_segment(&mut self) {
+        let expire = |world: &mut World| world.shard.expire(world.now_ms, &retention(), &LOOK);
+        assert_eq!(expire(self), None, "timers wait in it");
+        for _ in 0..16 {
+            while self.shard.carry() {}
+            self.read();
+        }
+        assert_eq!(expire(self), None, "not durable");
+        self.confirm();
+        assert_eq!(expire(self), Some(SHAPE.segment_bytes));
+        self.shard.removed();
+    }
+
     /// Everything that is due fires: in order, nothing else, nothing early.
     fn fire(&mut self) {
         let mut due = DueTimers::default();
@@ -512,25 +538,8 @@ fn timers_leave_a_segment_that_goes() {
     world.seal();
     world.now_ms += 10;
     world.fire();
-    let body = vec![b'x'; 1 << 20];
-    while world.shard.log().appended() <= SHAPE.segment_bytes {
-        let large = NewMessage { body: &body, ..message() };
-        world.shard.append_message(world.now_ms, &large, None).expect("room");
-        world.confirm();
-    }
-    world.seal();
-    world.shard.snapshots_hold(SHAPE.segment_bytes);
-    assert_eq!(world.shard.expire(world.now_ms, &retention(), &LOOK), None, "timers wait in it");
-    while world.shard.carry() {
-        world.read();
-    }
-    world.read();
-    while world.shard.carry() {}
-    assert_eq!(world.shard.expire(world.now_ms, &retention(), &LOOK), None, "not durable");
-    world.confirm();
-    let start = world.shard.expire(world.now_ms, &retention(), &LOOK);
-    assert_eq!(start, Some(SHAPE.segment_bytes));
-    world.shard.removed();
+    world.fill_segment();
+    world.leave_segment();
     // In the model they have moved, too: the order of what is due at one time is theirs.
     let moved: Vec<_> = world.pending.iter().map(|(key, it)| (*key, *it)).collect();
     world.pending =
@@ -544,18 +553,51 @@ fn timers_leave_a_segment_that_goes() {
     assert!(world.pending.is_empty());
 }
 
+/// The copy of what the others passed is not passed by: whether this process set it aside, or the one before.
+#[test]
+fn a_timer_that_was_set_aside_leaves_a_segment_that_goes() {
+    for restarts in [false, true] {
+        let mut world = World::new();
+        (0..4).for_each(|number| world.send_sized(number, 600 << 10));
+        world.restart();
+        let (key, number) = world.pending.pop_first().expect("four");
+        world.bad = Some(key.payload + (300 << 10));
+        world.now_ms += 10_000;
+        world.send(0);
+        world.confirm();
+        world.now_ms += 10;
+        world.fire();
+        assert_eq!(world.shard.timers().in_memory(), 1, "it waits, the others came");
+        // One that is due later than all that fired shares its group.
+        world.send(3_600_000);
+        world.confirm();
+        world.fill_segment();
+        world.bad = None;
+        if restarts {
+            world.restart();
+            world.shard.snapshots_hold(SHAPE.segment_bytes);
+        }
+        world.leave_segment();
+        world.pending.insert(key, number);
+        world.now_ms += UNREADABLE_RETRY_MS;
+        world.fire();
+        world.restart();
+        world.now_ms += 4_000_000;
+        world.fire();
+        assert!(world.pending.is_empty());
+        world.send(0);
+        world.confirm();
+        world.now_ms += 10;
+        world.fire();
+        assert_eq!(world.shard.timers().cursors().len(), 1, "one cursor again");
+    }
+}
+
 #[test]
 fn a_segment_that_is_mostly_timers_is_kept() {
     let mut world = World::new();
     (0..10).for_each(|number| world.send_sized(60_000 + number, 1 << 20));
-    let body = vec![b'x'; 1 << 20];
-    while world.shard.log().appended() <= SHAPE.segment_bytes {
-        let large = NewMessage { body: &body, ..message() };
-        world.shard.append_message(world.now_ms, &large, None).expect("room");
-        world.confirm();
-    }
-    world.seal();
-    world.shard.snapshots_hold(SHAPE.segment_bytes);
+    world.fill_segment();
     for _ in 0..3 {
         assert_eq!(world.shard.expire(world.now_ms, &retention(), &LOOK), None);
         for _ in 0..40 {
