@@ -428,8 +428,7 @@ pub(super) fn replay_keys(
 ) -> Result<IndexDraft, StoreError> {
     let mut opening = replay_part(files, place, range, true)?;
     opening.cut(range.end);
-    let nothing = || IndexDraft::empty(range.clone());
-    Ok(opening.index_draft().unwrap_or_else(nothing))
+    Ok(opening.index_draft().expect("the slice was cut, and nothing of it left out"))
 }
 
 fn replay_part(
@@ -444,7 +443,8 @@ fn replay_part(
     segments.retain(|(first, _)| *first < range.end && first + segment_bytes > range.start);
     // Only queue entries are wanted as values: what own records say goes into the notes as it is.
     let seal = SealLimits::default();
-    let keys = MessageIndex::new(place.shape.seed, segment_bytes, with_keys);
+    // Nothing is left out: a file that lacks keys would count as whole.
+    let keys = MessageIndex::new(place.shape.seed, segment_bytes, with_keys).without_limit();
     let opening = Opening::new(seal, segment_bytes, range.start, u64::MAX);
     let mut opening = opening.with_index(keys);
     replay(place.shape, &epochs, &segments, &place.directory, range.start, |found| {
