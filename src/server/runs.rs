@@ -5,7 +5,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::commitlog::{Kind, LogShape, PREFIX_BYTES, Prefix};
 use engine::consumequeue::{
@@ -13,10 +13,10 @@ use engine::consumequeue::{
 };
 use engine::messageindex::{IndexEntry, key_hash, keys_of};
 use engine::page::{FileError, FileIdentity, PAGE_BYTES};
-use engine::shard::Snapshot;
+use engine::shard::{Snapshot, SnapshotError};
 use proto::record::{self, Record};
-use runtime::DirectBuffer;
 use runtime::file::{FileSystem, OpenMode, StoreFile, replace_file};
+use runtime::{DirectBuffer, probe};
 
 use super::store::StoreError;
 use super::{index, recovery, store};
@@ -48,19 +48,39 @@ const INDEX_PREFIX: &str = "index-";
 /// The end of the names of files that are being written.
 pub(super) const ASIDE: &str = "new";
 
-/// Why a run cannot be used.
+/// Why a run, an index file or a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFailure {
-    /// The disk does not give it.
+    /// It cannot be opened or read.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It is not what was written.
     #[error(transparent)]
     Damaged(#[from] FileError),
+    /// It is not the snapshot that was written.
+    #[error(transparent)]
+    DamagedSnapshot(#[from] SnapshotError),
+}
+
+impl RunFailure {
+    /// The failure, if the file is of no use and something else takes its place: it is damaged, or the disk
+    /// does not give it.
+    ///
+    /// # Errors
+    /// It may be whole, and must stay: descriptors, memory or a permission were lacking.
+    pub(super) fn of_file(self, path: &Path) -> Result<RunFailure, StoreError> {
+        match self {
+            RunFailure::Io(source) if !probe::is_disk_failure(&source) => {
+                Err(store::io_error("open", path)(source))
+            }
+            failure => Ok(failure),
+        }
+    }
 }
 
 impl ShardPlace {
-    fn run_path(&self, range: &Range<u64>) -> PathBuf {
+    /// Path of the run of a part of the log.
+    pub(super) fn run_path(&self, range: &Range<u64>) -> PathBuf {
         self.directory.join(format!("{RUN_PREFIX}{:020}-{:020}", range.start, range.end))
     }
 
@@ -197,14 +217,14 @@ pub(super) fn read_head(
 /// Reads a snapshot.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// [`RunFailure`].
 pub fn read_snapshot(
     files: &impl FileSystem,
     place: &ShardPlace,
     at: u64,
-) -> Result<Snapshot, String> {
-    let bytes = files.read(&place.snapshot_path(at)).map_err(|error| error.to_string())?;
-    Snapshot::read(&place.identity, at, &bytes).map_err(|error| error.to_string())
+) -> Result<Snapshot, RunFailure> {
+    let bytes = files.read(&place.snapshot_path(at))?;
+    Ok(Snapshot::read(&place.identity, at, &bytes)?)
 }
 
 /// Makes a snapshot of the newest one and the runs behind it, and removes those that are not needed
@@ -327,7 +347,8 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
         let found = find(files, place)?;
         let mut damaged = Vec::new();
         for at in found.snapshots {
-            if let Err(reason) = read_snapshot(files, place, at) {
+            if let Err(error) = read_snapshot(files, place, at) {
+                let reason = error.to_string();
                 damaged.push(DamagedFile { path: place.snapshot_path(at), reason });
             }
         }
@@ -448,3 +469,6 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
         self.damaged
     }
 }
+
+#[cfg(test)]
+mod tests;
