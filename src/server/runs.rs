@@ -228,13 +228,23 @@ pub fn read_snapshot(
 }
 
 /// Makes a snapshot of the newest one and the runs behind it, and removes those that are not needed
-/// any more. The log offset up to which segments may go: where the oldest snapshot is that is kept.
+/// any more. The log offset up to which segments may go: where the oldest snapshot is that is kept; 0 when there
+/// is nothing to begin with.
 ///
 /// # Errors
-/// What the file system says; what was there is still there.
+/// What the file system says; what was there is still there. Not that the disk does not give a snapshot: that
+/// may never end, and runs wait behind this.
 pub fn fold(files: &impl FileSystem, place: &ShardPlace) -> io::Result<u64> {
     let found = find(files, place)?;
-    let newest = found.snapshots.iter().rev().find_map(|at| read_snapshot(files, place, *at).ok());
+    let (newest, damaged) = readable_snapshot(files, place, &found.snapshots)?;
+    let begins_at_0 = found.runs.first().is_some_and(|run| run.start == 0);
+    if newest.is_none() && !begins_at_0 {
+        tracing::error!(
+            directory = %place.directory.display(),
+            "no snapshot can be read, and what they say is nowhere else: segments are kept from now on, and the next start is refused; restore the snapshot files (snapshot-…) from a copy, or let consumers read everything before the broker is stopped"
+        );
+        return Ok(0);
+    }
     let mut snapshot = newest.unwrap_or_default();
     let before = snapshot.at();
     for range in found.runs.iter().filter(|range| range.start >= before) {
@@ -249,14 +259,43 @@ pub fn fold(files: &impl FileSystem, place: &ShardPlace) -> io::Result<u64> {
         replace_file(files, &place.snapshot_path(snapshot.at()), &snapshot.write(&place.identity))?;
         kept.push(snapshot.at());
     }
-    // Those behind the newest one that could be read are damaged.
-    for at in found.snapshots.iter().filter(|at| **at > before && **at != snapshot.at()) {
+    for at in damaged.iter().filter(|at| **at != snapshot.at()) {
         files.remove(&place.snapshot_path(*at))?;
     }
     while kept.len() > SNAPSHOTS_KEPT {
         files.remove(&place.snapshot_path(kept.remove(0)))?;
     }
     Ok(if kept.len() < SNAPSHOTS_KEPT { 0 } else { kept[0] })
+}
+
+/// The newest snapshot that can be read, and where damaged ones are behind it. One that the disk does not give
+/// is neither: it may give it later.
+///
+/// # Errors
+/// A snapshot cannot be opened for a reason that says nothing of what is in it.
+fn readable_snapshot(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    ats: &[u64],
+) -> io::Result<(Option<Snapshot>, Vec<u64>)> {
+    let mut damaged = Vec::new();
+    for at in ats.iter().rev() {
+        match read_snapshot(files, place, *at) {
+            Ok(snapshot) => return Ok((Some(snapshot), damaged)),
+            Err(RunFailure::Io(error)) if !probe::is_disk_failure(&error) => return Err(error),
+            Err(failure) => {
+                let path = place.snapshot_path(*at);
+                let is_damaged = !matches!(failure, RunFailure::Io(_));
+                tracing::error!(
+                    snapshot = %path.display(),
+                    error = %failure,
+                    "a snapshot cannot be read; the one before it is used instead"
+                );
+                damaged.extend(is_damaged.then_some(*at));
+            }
+        }
+    }
+    Ok((None, damaged))
 }
 
 /// The log begins at `start` from now on, which EPOCHS says first.

@@ -129,6 +129,19 @@ impl World {
         names.sort_unstable();
         names
     }
+
+    fn snapshots(&self) -> Vec<u64> {
+        find(&self.files, &self.place).expect("a folder").snapshots
+    }
+
+    fn damage_snapshot(&self, at: u64) -> Vec<u8> {
+        let path = self.place.snapshot_path(at);
+        let whole = std::fs::read(&path).expect("a small file");
+        let mut bytes = whole.clone();
+        *bytes.last_mut().expect("a head at least") ^= 1;
+        std::fs::write(path, bytes).expect("room");
+        whole
+    }
 }
 
 fn open(files: &Failing, directory: &Path) -> Result<Store<DirectFile>, StoreError> {
@@ -194,4 +207,69 @@ fn what_the_disk_does_not_give_is_made_again() {
         assert_eq!(is_there, begin == RUN_PREFIX, "{begin}");
         assert!(world.names().iter().all(|name| names.contains(name)));
     }
+}
+
+/// A world with two snapshots whose log does not begin at 0 any more, and its names.
+fn aged() -> (World, Vec<String>) {
+    let world = World::new();
+    for at in 0..2 {
+        world.write_run(at * END..(at + 1) * END);
+        world.fold().expect("a snapshot");
+    }
+    remove_run(&world.files, &world.place, &(0..END)).expect("it is there");
+    assert_eq!((world.snapshots(), world.fold().ok()), (vec![END, 2 * END], Some(END)));
+    let names = world.names();
+    (world, names)
+}
+
+#[test]
+fn snapshots_that_cannot_be_read_now_stay() {
+    let (world, names) = aged();
+    world.write_run(2 * END..3 * END);
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
+        world.files.fail(SNAPSHOT_PREFIX, errno);
+        assert_eq!(
+            world.fold().map_err(|error| error.raw_os_error()),
+            Err(Some(errno.raw_os_error()))
+        );
+    }
+    world.files.fail(SNAPSHOT_PREFIX, Errno::IO);
+    assert_eq!(world.fold().expect("runs are not to wait for it"), 0);
+    assert_eq!(world.snapshots(), [END, 2 * END]);
+    world.files.heal();
+    assert_eq!(world.fold().expect("it is made now"), 2 * END);
+    assert_eq!((world.snapshots(), world.names().len()), (vec![2 * END, 3 * END], names.len() + 1));
+}
+
+#[test]
+fn a_snapshot_that_the_disk_does_not_give_is_gone_round() {
+    let (world, _) = aged();
+    world.write_run(2 * END..3 * END);
+    let path = world.place.snapshot_path(2 * END);
+    world.files.fail(path.file_name().and_then(|it| it.to_str()).expect("text"), Errno::IO);
+    assert_eq!(world.fold().expect("the one before it is whole"), END);
+    assert_eq!(world.snapshots(), [END, 2 * END, 3 * END]);
+    world.write_run(3 * END..4 * END);
+    assert_eq!(world.fold().expect("the newest one is whole"), 3 * END);
+    assert_eq!(world.snapshots(), [3 * END, 4 * END]);
+}
+
+#[test]
+fn damaged_snapshots_are_removed_where_something_takes_their_place() {
+    let (world, names) = aged();
+    let first = world.damage_snapshot(END);
+    world.damage_snapshot(2 * END);
+    assert_eq!((world.fold().expect("nothing is done"), world.names()), (0, names));
+    std::fs::write(world.place.snapshot_path(END), first).expect("room");
+    world.write_run(2 * END..3 * END);
+    assert_eq!(world.fold().expect("the first one is whole"), END);
+    assert_eq!(world.snapshots(), [END, 3 * END]);
+
+    let world = World::new();
+    world.write_run(0..END);
+    world.fold().expect("a snapshot");
+    world.damage_snapshot(END);
+    world.write_run(END..2 * END);
+    assert_eq!(world.fold().expect("the runs say all"), 0);
+    assert_eq!(world.snapshots(), [2 * END]);
 }
