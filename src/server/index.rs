@@ -199,7 +199,7 @@ pub fn read_all(
 /// Those that are of no use, or damaged, are removed: what they held is made again while the broker runs.
 ///
 /// # Errors
-/// A file cannot be removed.
+/// A file cannot be removed, or be opened for a reason that says nothing of what is in it.
 pub fn open_all<F: FileSystem>(
     files: &F,
     place: &ShardPlace,
@@ -212,6 +212,7 @@ pub fn open_all<F: FileSystem>(
     // The larger of two that begin together was made of the others.
     ranges.sort_unstable_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
     for range in &ranges {
+        let path = place.index_path(range);
         let is_useful = range.start >= at && range.end > range.start;
         match if is_useful { open(files, place, range).map(Some) } else { Ok(None) } {
             Ok(Some(found)) => {
@@ -220,15 +221,17 @@ pub fn open_all<F: FileSystem>(
                 continue;
             }
             Ok(None) => {}
-            Err(error) => tracing::error!(
-                directory = %place.directory.display(),
-                from = range.start,
-                to = range.end,
-                %error,
-                "the index of keys of this part of the log is damaged on disk; it is made again from the log"
-            ),
+            Err(failure) => {
+                let error = failure.of_file(&path)?;
+                tracing::error!(
+                    directory = %place.directory.display(),
+                    from = range.start,
+                    to = range.end,
+                    %error,
+                    "the index of keys of this part of the log is damaged on disk; it is made again from the log"
+                );
+            }
         }
-        let path = place.index_path(range);
         files.remove(&path).map_err(store::io_error("remove", &path))?;
     }
     Ok(opened)

@@ -237,7 +237,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             files.remove(path).map_err(io_error("remove", path))?;
         }
         let (snapshot, safe_below, damaged_snapshots) =
-            newest_snapshot(files, place, &found.snapshots);
+            newest_snapshot(files, place, &found.snapshots)?;
         let snapshot = snapshot.filter(|snapshot| snapshot.at() >= start);
         if snapshot.is_none() && start > 0 {
             return Err(StoreError::SnapshotMissing { path: directory.clone(), start });
@@ -268,7 +268,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
         Ok(recovery)
     }
 
-    /// Opens runs that can be used; others are removed and made again from the log.
+    /// Opens runs that can be used; damaged ones are removed and made again from the log.
     fn open_runs(
         &mut self,
         ranges: &[Range<u64>],
@@ -291,7 +291,8 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
                     at = range.end;
                     self.found.push(found);
                 }
-                Err(error) => {
+                Err(failure) => {
+                    let error = failure.of_file(&self.place.run_path(range))?;
                     tracing::error!(
                         directory = %self.place.directory.display(),
                         from = range.start,
@@ -445,8 +446,7 @@ pub(super) fn replay_keys(
 ) -> Result<IndexDraft, StoreError> {
     let mut opening = replay_part(files, place, range, true)?;
     opening.cut(range.end);
-    let nothing = || IndexDraft::empty(range.clone());
-    Ok(opening.index_draft().unwrap_or_else(nothing))
+    Ok(opening.index_draft().expect("the slice was cut, and nothing of it left out"))
 }
 
 fn replay_part(
@@ -461,7 +461,8 @@ fn replay_part(
     segments.retain(|(first, _)| *first < range.end && first + segment_bytes > range.start);
     // Only queue entries are wanted as values: what own records say goes into the notes as it is.
     let seal = SealLimits::default();
-    let keys = MessageIndex::new(place.shape.seed, segment_bytes, with_keys);
+    // Nothing is left out: a file that lacks keys would count as whole.
+    let keys = MessageIndex::new(place.shape.seed, segment_bytes, with_keys).without_limit();
     let opening = Opening::new(seal, segment_bytes, range.start, u64::MAX);
     let mut opening = opening.with_index(keys);
     replay(place.shape, &epochs, &segments, &place.directory, range.start, |found| {
@@ -480,24 +481,26 @@ fn newest_snapshot(
     files: &impl FileSystem,
     place: &ShardPlace,
     ats: &[u64],
-) -> (Option<Snapshot>, u64, Vec<u64>) {
+) -> Result<(Option<Snapshot>, u64, Vec<u64>), StoreError> {
     let (mut newest, mut before, mut damaged) = (None, 0, Vec::new());
     for at in ats {
         match runs::read_snapshot(files, place, *at) {
             Ok(snapshot) => {
                 before = newest.replace(snapshot).map_or(0, |older| older.at());
             }
-            Err(error) => {
+            Err(failure) => {
+                let path = place.snapshot_path(*at);
+                let error = failure.of_file(&path)?;
                 tracing::error!(
-                    snapshot = %place.snapshot_path(*at).display(),
-                    error,
+                    snapshot = %path.display(),
+                    %error,
                     "a snapshot is damaged; the one before it and the log are used instead"
                 );
                 damaged.push(*at);
             }
         }
     }
-    (newest, before, damaged)
+    Ok((newest, before, damaged))
 }
 
 /// Reads the log from `start` to its end, or until `apply` stops it.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::commitlog::{Kind, LogShape, PREFIX_BYTES, Prefix};
 use engine::consumequeue::{
@@ -13,10 +13,10 @@ use engine::consumequeue::{
 };
 use engine::messageindex::{IndexEntry, key_hash, keys_of};
 use engine::page::{FileError, FileIdentity, PAGE_BYTES};
-use engine::shard::Snapshot;
+use engine::shard::{Snapshot, SnapshotError};
 use proto::record::{self, Record};
-use runtime::DirectBuffer;
 use runtime::file::{FileSystem, OpenMode, StoreFile, replace_file};
+use runtime::{DirectBuffer, probe};
 
 use super::store::StoreError;
 use super::{index, recovery, store};
@@ -48,19 +48,39 @@ const INDEX_PREFIX: &str = "index-";
 /// The end of the names of files that are being written.
 pub(super) const ASIDE: &str = "new";
 
-/// Why a run cannot be used.
+/// Why a run, an index file or a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFailure {
-    /// The disk does not give it.
+    /// It cannot be opened or read.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It is not what was written.
     #[error(transparent)]
     Damaged(#[from] FileError),
+    /// It is not the snapshot that was written.
+    #[error(transparent)]
+    DamagedSnapshot(#[from] SnapshotError),
+}
+
+impl RunFailure {
+    /// The failure, if the file is of no use and something else takes its place: it is damaged, or the disk
+    /// does not give it.
+    ///
+    /// # Errors
+    /// It may be whole, and must stay: descriptors, memory or a permission were lacking.
+    pub(super) fn of_file(self, path: &Path) -> Result<RunFailure, StoreError> {
+        match self {
+            RunFailure::Io(source) if !probe::is_disk_failure(&source) => {
+                Err(store::io_error("open", path)(source))
+            }
+            failure => Ok(failure),
+        }
+    }
 }
 
 impl ShardPlace {
-    fn run_path(&self, range: &Range<u64>) -> PathBuf {
+    /// Path of the run of a part of the log.
+    pub(super) fn run_path(&self, range: &Range<u64>) -> PathBuf {
         self.directory.join(format!("{RUN_PREFIX}{:020}-{:020}", range.start, range.end))
     }
 
@@ -197,24 +217,34 @@ pub(super) fn read_head(
 /// Reads a snapshot.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// [`RunFailure`].
 pub fn read_snapshot(
     files: &impl FileSystem,
     place: &ShardPlace,
     at: u64,
-) -> Result<Snapshot, String> {
-    let bytes = files.read(&place.snapshot_path(at)).map_err(|error| error.to_string())?;
-    Snapshot::read(&place.identity, at, &bytes).map_err(|error| error.to_string())
+) -> Result<Snapshot, RunFailure> {
+    let bytes = files.read(&place.snapshot_path(at))?;
+    Ok(Snapshot::read(&place.identity, at, &bytes)?)
 }
 
 /// Makes a snapshot of the newest one and the runs behind it, and removes those that are not needed
-/// any more. The log offset up to which segments may go: where the oldest snapshot is that is kept.
+/// any more. The log offset up to which segments may go: where the oldest snapshot is that is kept; 0 when there
+/// is nothing to begin with.
 ///
 /// # Errors
-/// What the file system says; what was there is still there.
+/// What the file system says; what was there is still there. Not that the disk does not give a snapshot: that
+/// may never end, and runs wait behind this.
 pub fn fold(files: &impl FileSystem, place: &ShardPlace) -> io::Result<u64> {
     let found = find(files, place)?;
-    let newest = found.snapshots.iter().rev().find_map(|at| read_snapshot(files, place, *at).ok());
+    let (newest, damaged) = readable_snapshot(files, place, &found.snapshots)?;
+    let begins_at_0 = found.runs.first().is_some_and(|run| run.start == 0);
+    if newest.is_none() && !begins_at_0 {
+        tracing::error!(
+            directory = %place.directory.display(),
+            "no snapshot can be read, and what they say is nowhere else: segments are kept from now on, and the next start is refused; restore the snapshot files (snapshot-…) from a copy, or let consumers read everything before the broker is stopped"
+        );
+        return Ok(0);
+    }
     let mut snapshot = newest.unwrap_or_default();
     let before = snapshot.at();
     for range in found.runs.iter().filter(|range| range.start >= before) {
@@ -229,14 +259,43 @@ pub fn fold(files: &impl FileSystem, place: &ShardPlace) -> io::Result<u64> {
         replace_file(files, &place.snapshot_path(snapshot.at()), &snapshot.write(&place.identity))?;
         kept.push(snapshot.at());
     }
-    // Those behind the newest one that could be read are damaged.
-    for at in found.snapshots.iter().filter(|at| **at > before && **at != snapshot.at()) {
+    for at in damaged.iter().filter(|at| **at != snapshot.at()) {
         files.remove(&place.snapshot_path(*at))?;
     }
     while kept.len() > SNAPSHOTS_KEPT {
         files.remove(&place.snapshot_path(kept.remove(0)))?;
     }
     Ok(if kept.len() < SNAPSHOTS_KEPT { 0 } else { kept[0] })
+}
+
+/// The newest snapshot that can be read, and where damaged ones are behind it. One that the disk does not give
+/// is neither: it may give it later.
+///
+/// # Errors
+/// A snapshot cannot be opened for a reason that says nothing of what is in it.
+fn readable_snapshot(
+    files: &impl FileSystem,
+    place: &ShardPlace,
+    ats: &[u64],
+) -> io::Result<(Option<Snapshot>, Vec<u64>)> {
+    let mut damaged = Vec::new();
+    for at in ats.iter().rev() {
+        match read_snapshot(files, place, *at) {
+            Ok(snapshot) => return Ok((Some(snapshot), damaged)),
+            Err(RunFailure::Io(error)) if !probe::is_disk_failure(&error) => return Err(error),
+            Err(failure) => {
+                let path = place.snapshot_path(*at);
+                let is_damaged = !matches!(failure, RunFailure::Io(_));
+                tracing::error!(
+                    snapshot = %path.display(),
+                    error = %failure,
+                    "a snapshot cannot be read; the one before it is used instead"
+                );
+                damaged.extend(is_damaged.then_some(*at));
+            }
+        }
+    }
+    Ok((None, damaged))
 }
 
 /// The log begins at `start` from now on, which EPOCHS says first.
@@ -327,7 +386,8 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
         let found = find(files, place)?;
         let mut damaged = Vec::new();
         for at in found.snapshots {
-            if let Err(reason) = read_snapshot(files, place, at) {
+            if let Err(error) = read_snapshot(files, place, at) {
+                let reason = error.to_string();
                 damaged.push(DamagedFile { path: place.snapshot_path(at), reason });
             }
         }
@@ -448,3 +508,6 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
         self.damaged
     }
 }
+
+#[cfg(test)]
+mod tests;

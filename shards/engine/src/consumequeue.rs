@@ -471,6 +471,12 @@ impl ConsumeQueues {
         }
     }
 
+    /// Addresses of runs that are of no use any more, for the driver to close: made again, they have others,
+    /// which are not in the log's order.
+    pub fn take_expired_runs(&mut self) -> Vec<u64> {
+        self.runs.take_expired()
+    }
+
     /// Number of queues in use.
     pub fn len(&self) -> usize {
         self.queues.len() - self.free.len()

@@ -59,8 +59,10 @@ pub struct MessageIndex {
     seed: u32,
     segment_bytes: u64,
     recent: Recent,
-    /// Keys were left out since the last cut: memory is full.
-    is_incomplete: bool,
+    /// Keys that may be in memory; what is beyond is left out.
+    entries_max: usize,
+    /// The first and the last payload whose keys were left out and that are not sealed: memory was full.
+    left_out: Option<(u64, u64)>,
     /// Slices that no file holds, in the log's order.
     unwritten: VecDeque<Sealed>,
     unwritten_entries: usize,
@@ -81,7 +83,8 @@ impl MessageIndex {
             seed,
             segment_bytes,
             recent: Recent::default(),
-            is_incomplete: false,
+            entries_max: INDEX_UNWRITTEN_ENTRIES_MAX,
+            left_out: None,
             unwritten: VecDeque::new(),
             unwritten_entries: 0,
             files: IndexFiles::default(),
@@ -89,6 +92,11 @@ impl MessageIndex {
             is_delayed: false,
             was_delay_told: false,
         }
+    }
+
+    /// Leaves nothing out: for one slice that is made from the log, which nobody would make again.
+    pub fn without_limit(self) -> MessageIndex {
+        MessageIndex { entries_max: usize::MAX, ..self }
     }
 
     /// Whether keys are noted.
@@ -107,8 +115,9 @@ impl MessageIndex {
         if !self.is_enabled {
             return;
         }
-        if self.recent.len() + self.unwritten_entries >= INDEX_UNWRITTEN_ENTRIES_MAX {
-            self.is_incomplete = true;
+        if self.recent.len() + self.unwritten_entries >= self.entries_max {
+            let first = self.left_out.map_or(payload, |(first, _)| first);
+            self.left_out = Some((first, payload));
             return;
         }
         if !unique_key.is_empty() {
@@ -130,7 +139,10 @@ impl MessageIndex {
     pub fn seal(&mut self, range: Range<u64>) {
         let chunks = self.recent.cut(range.end);
         self.try_again();
-        let is_incomplete = std::mem::take(&mut self.is_incomplete);
+        // Messages of slices behind this one may lack, too: then it is still known when those are sealed.
+        let lacks = |(first, last): (u64, u64)| first < range.end && range.start <= last;
+        let is_incomplete = self.left_out.is_some_and(lacks);
+        self.left_out.take_if(|(_, last)| *last < range.end);
         if !self.is_enabled || self.files.holds(&range) {
             return;
         }

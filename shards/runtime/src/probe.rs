@@ -241,6 +241,16 @@ pub fn is_want_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
+/// Whether the disk or its file system does not give what is in a file: trying again later is no use, and who
+/// has the same elsewhere goes on without the file. Any other failure says nothing of what is in it.
+pub fn is_disk_failure(error: &io::Error) -> bool {
+    // Blocks that cannot be read or are not what was written (blk_errors in the kernel), then file systems.
+    let is_of_blocks =
+        |it| matches!(it, Errno::IO | Errno::NODATA | Errno::REMOTEIO | Errno::ILSEQ);
+    let is_of_files = |it| matches!(it, Errno::UCLEAN | Errno::BADMSG);
+    Errno::from_io_error(error).is_some_and(|it| is_of_blocks(it) || is_of_files(it))
+}
+
 /// Whose a file is, and who this process is, when permission is denied for that (uids). Of a file that is
 /// not there, its directory counts.
 pub fn other_owner(path: &Path) -> Option<(u32, u32)> {

@@ -1,6 +1,8 @@
 //! A core and the thread of control: what it is told, and what it asks for.
 //! Kind: shell
 
+use std::io;
+
 use engine::retention::DiskLook;
 use runtime::Ring;
 use runtime::clock::Now;
@@ -9,6 +11,7 @@ use runtime::probe::OPEN_FILES_ADVICE;
 use super::Core;
 use super::life::{DRAIN_MS_MAX, Phase};
 use crate::observe::{Ask, CoreFigures};
+use crate::server::files::Files;
 use crate::server::messages::{Lack, ToControl, ToCore};
 
 impl<R: Ring> Core<R> {
@@ -55,6 +58,9 @@ impl<R: Ring> Core<R> {
                     if let Some(address) = self.broker.shards[shard].run_written(&head) {
                         self.files[shard].runs.add(address, head.file_bytes(), file);
                     }
+                    let old = self.broker.shards[shard].take_expired_runs();
+                    let number = self.broker.router().number(shard);
+                    close(&mut self.files[shard].runs, &mut self.ring, number, old);
                 }
                 ToCore::RunDelayed { shard, reason } => {
                     if self.broker.shards[place_of(shard)].run_delayed() {
@@ -119,12 +125,8 @@ impl<R: Ring> Core<R> {
 
     /// Closes index files, by their addresses, that were removed or are damaged.
     fn close_indexes(&mut self, shard: usize, addresses: impl IntoIterator<Item = u64>) {
-        for address in addresses {
-            if let Err(error) = self.files[shard].indexes.remove(&mut self.ring, address) {
-                let shard = self.broker.router().number(shard);
-                tracing::warn!(shard, %error, "a file that is removed stays open");
-            }
-        }
+        let number = self.broker.router().number(shard);
+        close(&mut self.files[shard].indexes, &mut self.ring, number, addresses);
     }
 
     /// Somebody asks how this core is.
@@ -154,19 +156,13 @@ impl<R: Ring> Core<R> {
             let Some(start) = shard.expire(now.wall_ms, &self.config.retention, look) else {
                 continue;
             };
-            let runs_from = shard.queues().runs().next().map_or(u64::MAX, |run| run.address);
-            let files = &mut self.files[index];
-            let expired = files.log.expire(&mut self.ring, start);
-            if let Err(error) = expired.and_then(|()| files.runs.expire(&mut self.ring, runs_from))
-            {
-                let shard = router.number(index);
-                tracing::warn!(shard, %error, "a file that is removed stays open");
-            }
+            let (files, number) = (&mut self.files[index], router.number(index));
+            tell_open(number, files.log.expire(&mut self.ring, start));
+            close(&mut files.runs, &mut self.ring, number, shard.take_expired_runs());
             let step = shard.log().shape().segment_bytes;
             let segments = (before..start).step_by(usize::try_from(step).unwrap_or(usize::MAX));
             let segments = segments.collect();
-            let shard = router.number(index);
-            self.unsent.push_back(ToControl::RemoveBelow { shard, segments, start });
+            self.unsent.push_back(ToControl::RemoveBelow { shard: number, segments, start });
         }
     }
 
@@ -205,5 +201,23 @@ impl<R: Ring> Core<R> {
             self.control.push_batch(&mut self.unsent);
             self.control.flush();
         }
+    }
+}
+
+/// Closes files of a shard, by their addresses.
+fn close<R: Ring>(
+    files: &mut Files<R::File>,
+    ring: &mut R,
+    shard: usize,
+    addresses: impl IntoIterator<Item = u64>,
+) {
+    for address in addresses {
+        tell_open(shard, files.remove(ring, address));
+    }
+}
+
+fn tell_open(shard: usize, closed: io::Result<()>) {
+    if let Err(error) = closed {
+        tracing::warn!(shard, %error, "a file that is removed stays open");
     }
 }

@@ -43,6 +43,8 @@ pub struct Place {
 pub(super) struct Runs {
     runs: VecDeque<Run>,
     next_address: u64,
+    /// Addresses of runs that are gone.
+    expired: Vec<u64>,
 }
 
 impl Run {
@@ -69,6 +71,7 @@ impl Runs {
         };
         if let Some(old) = self.runs.iter_mut().find(|old| old.range == head.range) {
             run.is_evicted = old.is_evicted;
+            self.expired.push(old.address);
             *old = run;
             return address;
         }
@@ -114,10 +117,16 @@ impl Runs {
         Some(run.queues.iter().map(|queue| queue.key).collect())
     }
 
+    /// Addresses of runs that were forgotten, or made again at another one.
+    pub(super) fn take_expired(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.expired)
+    }
+
     /// Forgets runs below `start`; the keys in them, each once.
     pub(super) fn expire(&mut self, start: u64) -> Vec<QueueKey> {
         let mut keys = Vec::new();
         while let Some(run) = self.runs.pop_front_if(|run| run.range.end <= start) {
+            self.expired.push(run.address);
             keys.extend(run.queues.iter().map(|queue| queue.key));
         }
         keys.sort_unstable();

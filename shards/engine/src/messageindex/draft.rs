@@ -29,11 +29,6 @@ impl IndexDraft {
         IndexDraft { range, chunks }
     }
 
-    /// Nothing, of a slice whose messages have no keys or are gone.
-    pub fn empty(range: Range<u64>) -> IndexDraft {
-        IndexDraft { range, chunks: Arc::new([]) }
-    }
-
     /// The slice of the log.
     pub fn range(&self) -> Range<u64> {
         self.range.clone()

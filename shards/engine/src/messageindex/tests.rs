@@ -293,6 +293,47 @@ fn what_memory_has_no_room_for_is_made_from_the_log() {
     assert!(matches!(index.next_work(), Some(IndexWork::Make(range)) if range == (0..4096)));
 }
 
+/// The slices that have no draft are those that messages were left out of, wherever slices end.
+#[test]
+fn what_was_left_out_is_known_until_its_slice_is_sealed() {
+    let mut index = MessageIndex::new(1, SEGMENT, true);
+    index.unwritten_entries = INDEX_UNWRITTEN_ENTRIES_MAX;
+    index.note(TOPIC, b"key", b"", 8192, 1);
+    index.seal(0..4096);
+    index.unwritten_entries = 0;
+    index.seal(4096..16384);
+    index.seal(16384..32768);
+    let drafts = index.unwritten.iter().map(|sealed| sealed.draft.is_some());
+    assert_eq!(drafts.collect::<Vec<_>>(), [true, false, true]);
+    for range in [0..4096, 16384..32768] {
+        let Some(IndexWork::Write(draft)) = index.next_work() else { panic!("a draft") };
+        assert_eq!(draft.range(), range);
+        index.file_written(&draft.encode(&IDENTITY).head).expect("wanted");
+    }
+    assert!(matches!(index.next_work(), Some(IndexWork::Make(range)) if range == (4096..16384)));
+
+    let mut index = MessageIndex::new(1, SEGMENT, true);
+    for (is_full, payload) in [(true, 2048), (false, 4096 + 32), (true, 8192), (true, 20000)] {
+        index.unwritten_entries = if is_full { INDEX_UNWRITTEN_ENTRIES_MAX } else { 0 };
+        index.note(TOPIC, b"key", b"", payload, 1);
+    }
+    for range in [0..4096, 4096..16384, 16384..20000, 20000..20480, 20480..32768] {
+        index.seal(range);
+    }
+    let drafts = index.unwritten.iter().map(|sealed| sealed.draft.is_some());
+    assert_eq!(drafts.collect::<Vec<_>>(), [false, false, false, false, true]);
+}
+
+#[test]
+fn a_slice_that_is_made_from_the_log_has_all_of_its_keys() {
+    let mut index = MessageIndex::new(1, SEGMENT, true).without_limit();
+    index.unwritten_entries = INDEX_UNWRITTEN_ENTRIES_MAX;
+    index.note(TOPIC, b"key", b"more keys", 64, 1);
+    index.seal(0..4096);
+    let Some(IndexWork::Write(draft)) = index.next_work() else { panic!("a draft") };
+    assert_eq!((draft.range(), draft.entries()), (0..4096, 3));
+}
+
 #[test]
 fn an_index_that_is_off_notes_nothing_and_keeps_files() {
     let mut played = Played::new();

@@ -96,6 +96,7 @@ mod tests {
     use super::super::NewMessage;
     use super::super::testing::{DELAY_MS, QUEUE, SHAPE, complete, message, shard, start_writes};
     use super::*;
+    use crate::consumequeue::RunDraft;
     use crate::delay::Delays;
     use crate::limits::KEPT_RETRY_MS;
     use crate::page::FileIdentity;
@@ -161,6 +162,33 @@ mod tests {
         }
         assert_eq!(shard.expire(1, &retention(), &LOOK), Some(SHAPE.segment_bytes));
         assert_eq!(shard.start(), SHAPE.segment_bytes);
+    }
+
+    /// A run that was made again has the highest address and the lowest place in the log: the files of the others
+    /// stay open when it goes.
+    #[test]
+    fn only_runs_that_are_of_no_use_are_closed() {
+        let mut shard = shard();
+        fill_segment(&mut shard);
+        fill_segment(&mut shard);
+        let address = |shard: &Shard, index| shard.queues().runs().nth(index).map(|it| it.address);
+        let first = shard.queues().runs().next().expect("a full segment").range.clone();
+        let kept: Vec<_> = shard.queues().runs().skip(1).map(|run| run.address).collect();
+        assert!(first.end == SHAPE.segment_bytes && !kept.is_empty());
+        assert!(shard.take_expired_runs().is_empty());
+
+        let before = address(&shard, 0).expect("seen above");
+        let identity = FileIdentity { store_id: 7, shard: 0, seed: SHAPE.seed };
+        let again = RunDraft::new(first).encode(&identity, Vec::new());
+        let after = shard.run_written(&again.head).expect("wanted");
+        assert_eq!((address(&shard, 0), shard.take_expired_runs()), (Some(after), vec![before]));
+        assert!(kept.iter().all(|kept| *kept < after));
+
+        let two = Retention { bytes_max: Some(2 * SHAPE.segment_bytes), ..retention() };
+        assert_eq!(shard.expire(1, &two, &LOOK), Some(SHAPE.segment_bytes));
+        assert_eq!(shard.take_expired_runs(), [after]);
+        assert_eq!(shard.queues().runs().map(|run| run.address).collect::<Vec<_>>(), kept);
+        assert!(shard.take_expired_runs().is_empty());
     }
 
     #[test]

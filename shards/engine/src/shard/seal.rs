@@ -226,6 +226,11 @@ impl Shard {
         std::mem::take(&mut self.expired_index)
     }
 
+    /// Addresses of runs that are of no use any more, for the driver to close.
+    pub fn take_expired_runs(&mut self) -> Vec<u64> {
+        self.queues.take_expired_runs()
+    }
+
     /// Frees queue entries that runs hold and that have left the tail with their records.
     pub(super) fn evict_entries(&mut self) {
         self.queues.evict(self.log.tail_floor());
