@@ -554,6 +554,9 @@ fn clients_are_refused() {
             for body in ["", "{\"mqSet\":"] {
                 talk.refused(request, &[], body.as_bytes(), (1, "queues to lock: "));
             }
+            let body = format!(r#"{{"clientId":"c","consumerGroup":"{}"}}"#, "g".repeat(256));
+            let expect = (1, "queues to lock: the group of 256 bytes, at most 255 are allowed");
+            talk.refused(request, &[], body.as_bytes(), expect);
         }
         talk.refused(46, &[], b"", (1, "client config: "));
         talk.refused(46, &[], b"{", (1, "client config: "));

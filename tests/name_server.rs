@@ -7,11 +7,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use proto::body::{DataVersion, TopicConfig};
+use proto::frame::Encoding;
+use proto::reply::{RequestHead, write_request};
+use ringmq::broker::registration::{BrokerIdentity, write_registration};
 use support::{Client, DEADLINE, Process, Server, ringmq, write_config};
 
 const PUT_KV_CONFIG: i32 = 100;
 const GET_KV_CONFIG: i32 = 101;
 const GET_ROUTE: i32 = 105;
+const GET_ALL_TOPICS: i32 = 206;
 const UPDATE_NAMESRV_CONFIG: i32 = 318;
 const GET_NAMESRV_CONFIG: i32 = 319;
 const UPDATE_TOPIC: i32 = 17;
@@ -185,6 +190,63 @@ fn the_broker_hears_which_topics_are_ordered() {
     let bounds = [("topic", "Other"), ("queueId", "0")];
     assert_eq!(other.ask(GET_MAX_OFFSET, &bounds, &[]).number("offset"), 1);
     server.stop();
+}
+
+/// Answers that nobody reads cost no memory beyond a connection's share, and nobody else an answer.
+#[test]
+fn who_asks_and_does_not_read_costs_little_memory() {
+    const LISTS: usize = 200;
+    const TOPICS: usize = 5_000;
+    let directory = folder();
+    let mut command = ringmq();
+    command.args(["namesrv", "--namesrv-port", "0", "--log-level", "warn"]);
+    let process = Process::start(command.env("HOME", directory.path())).expect("it serves");
+    let address = process.address("NameServer").expect("it says where");
+    let topic = |number| TopicConfig {
+        topic_name: format!("{number:0>120}"),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        ..TopicConfig::default()
+    };
+    let topics: Vec<_> = (0..TOPICS).map(topic).collect();
+    let identity = BrokerIdentity {
+        cluster: "c".to_owned(),
+        name: "b".to_owned(),
+        id: 0,
+        address: "10.0.0.1:10911".to_owned(),
+        ha_address: "10.0.0.1:10912".to_owned(),
+    };
+    let mut registration = Vec::new();
+    write_registration(&mut registration, &identity, 1, &topics, DataVersion::default());
+    let mut broker = Client::connect(address);
+    broker.write_raw(&registration);
+    assert_eq!(broker.read().expect("an answer").code, 0);
+
+    let mut greedy = Client::connect(address);
+    let mut requests = Vec::new();
+    for opaque in 1..=LISTS as i32 {
+        let head = RequestHead { code: GET_ALL_TOPICS, opaque, flag: 0 };
+        write_request(&mut requests, Encoding::Json, &head, None, &[]);
+    }
+    greedy.write_raw(&requests);
+    // Behind what the NameServer takes of it in a turn.
+    assert_eq!(Client::connect(address).ask(GET_ROUTE, &[("topic", "none")], &[]).code, 17);
+    for opaque in 1..=LISTS as i32 {
+        let reply = greedy.read().expect("all answers come");
+        assert_eq!((reply.opaque, reply.code), (opaque, 0), "{}", reply.remark);
+        assert!(reply.body.len() > TOPICS * 120);
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    let peak = line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok());
+    let peak_mib = peak.expect("a number") / 1024;
+    assert!(
+        peak_mib < 64,
+        "{peak_mib} MiB, and all answers are {} MB",
+        LISTS * TOPICS * 120 / 1_000_000
+    );
+    process.stop("TERM");
 }
 
 /// It slept for at most a second before; now it sleeps until the next registration.

@@ -3,10 +3,11 @@
 //! Kind: machine
 //! Invariants:
 //!   a queue has one holder, who keeps it for as long as he renews it, and who alone can give it up
+//!   a group that is here holds a queue, so that the number of locks bounds that of groups
 //!   nothing here outlives the process, as in Apache: clients lock again within 20 s
 //!
-//! Rules: RebalanceLockManager of Apache RocketMQ 5.3.3. Nothing is validated, as there: groups,
-//! topics and foreign brokers' queues are locked by name.
+//! Rules: RebalanceLockManager of Apache RocketMQ 5.3.3. As there, nobody asks whether a group, topic or
+//! broker exists: queues are locked by name. How long a name may be is ours.
 
 use std::sync::Arc;
 
@@ -14,14 +15,29 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use proto::body::MessageQueue;
+use proto::limits::GROUP_BYTES_MAX;
+use proto::names::RETRY_PREFIX;
+
+use super::membership;
 
 /// A lock that was not renewed for longer is free, ms (`rocketmq.broker.rebalance.lockMaxLiveTime`).
 /// Clients renew every 20 s and count a lock as lost after 30 s.
 pub const LOCK_MS_MAX: u64 = 60_000;
 
-/// Locks of all groups together, at the most: 0.3 KiB each. Beyond, a queue is left out of the answer,
-/// as if somebody else held it.
+/// Locks of all groups together, at the most: 0.3 KiB each with the names that people give, 1.3 KiB if
+/// each of the four is as long as it may be. Beyond, a queue is left out of the answer, as if somebody
+/// else held it.
 pub const LOCKS_MAX: usize = 1 << 18;
+
+/// Longest group, client id or name of a broker in bytes, as in the membership. Without a limit a frame
+/// would be it.
+pub const LOCK_NAME_BYTES_MAX: usize = membership::NAME_BYTES_MAX;
+
+/// Longest topic in bytes: the retry topic of the longest group. Who consumes in order locks its queues
+/// with the others.
+pub const LOCK_TOPIC_BYTES_MAX: usize = RETRY_PREFIX.len() + LOCK_NAME_BYTES_MAX;
+
+const _: () = assert!(LOCK_NAME_BYTES_MAX >= GROUP_BYTES_MAX);
 
 /// How often locks that ran out are forgotten, ms.
 const SWEEP_MS: u64 = 60_000;
@@ -81,6 +97,9 @@ impl QueueLocks {
                 }
             }
             held.push(queue);
+        }
+        if locks.is_empty() {
+            self.groups.remove(group);
         }
         held
     }
@@ -152,6 +171,20 @@ mod tests {
         locks.unlock("G", "one", queues(&[0]).iter());
         assert_eq!(lock(&mut locks, LOCK_MS_MAX + 1, "two", &[0]), [0]);
         locks.unlock("nobody", "one", queues(&[0]).iter());
+    }
+
+    #[test]
+    fn a_group_without_locks_is_not_kept() {
+        let mut locks = QueueLocks::default();
+        assert_eq!(lock(&mut locks, 0, "one", &[]), [0; 0]);
+        assert_eq!(locks.groups.len(), 0, "it asked for nothing");
+        locks.count = LOCKS_MAX;
+        assert_eq!(lock(&mut locks, 0, "one", &[0]), [0; 0]);
+        assert_eq!(locks.groups.len(), 0, "there was no room");
+        locks.count = 0;
+        assert_eq!(lock(&mut locks, 0, "one", &[0]), [0]);
+        assert_eq!(lock(&mut locks, 0, "two", &[]), [0; 0]);
+        assert_eq!((locks.count, locks.groups.len()), (1, 1), "another member holds one");
     }
 
     #[test]

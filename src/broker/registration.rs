@@ -5,7 +5,8 @@
 //! - a connection stays open between registrations: a NameServer forgets a broker whose connection
 //!   closes, and so do we what it was told;
 //! - a change is only sent to a NameServer that was told the whole table over the same connection;
-//! - no NameServer keeps another one waiting, and nobody waits for one that is down.
+//! - no NameServer keeps another one waiting, and nobody waits for one that is down; the DNS server keeps
+//!   nobody waiting but who asks it.
 //!
 //! Requests are those of Apache's `BrokerOuterAPI.registerBrokerAll` and `unregisterBrokerAll`,
 //! 5.3.3; what an answer says of ordered topics is passed on as in `handleRegisterBrokerResult`.
@@ -13,6 +14,7 @@
 mod connection;
 mod frames;
 mod link;
+mod resolver;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -27,11 +29,13 @@ use proto::limits::FRAME_BYTES_MAX;
 use super::limits::REGISTRATIONS_WAITING_MAX;
 use frames::Frame;
 use link::{Health, Job, Link, Seen};
+use resolver::{LookUp, look_up};
 
 pub use connection::ConnectionError;
 pub use frames::{write_registration, write_unregistration};
 
-/// How long a NameServer has to take a connection, its name's resolution included.
+/// How long a NameServer's name may take to be resolved before the addresses that it had are tried, and how
+/// long it then has to take a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a NameServer has to answer a registration. Apache's broker waits 24 s; a table of ten
@@ -166,17 +170,18 @@ impl Registrar {
             answer: ANSWER_TIMEOUT,
             unregister: UNREGISTER_TIMEOUT,
         };
-        Registrar::with_patience(identity, name_servers, split, patience)
+        Registrar::with(identity, name_servers, split, patience, look_up)
     }
 
-    fn with_patience(
+    fn with(
         identity: BrokerIdentity,
         name_servers: Vec<String>,
         split: usize,
         patience: Patience,
+        look_up: LookUp,
     ) -> Registrar {
         assert!(split > 1, "a NameServer that does not know a broker refuses one topic");
-        let lines = name_servers.into_iter().map(|it| Line::start(it, patience)).collect();
+        let lines = name_servers.into_iter().map(|it| Line::start(it, patience, look_up)).collect();
         Registrar { identity, split, lines, opaque: 0, number: 0, patience }
     }
 
@@ -281,10 +286,10 @@ impl Registering {
 }
 
 impl Line {
-    fn start(name_server: String, patience: Patience) -> Line {
+    fn start(name_server: String, patience: Patience, look_up: LookUp) -> Line {
         let (jobs, due) = local_channel::new_bounded(REGISTRATIONS_WAITING_MAX);
         let seen = Rc::new(Seen { health: Cell::new(Health::Untried), missed: Cell::new(0) });
-        let link = Link::new(name_server.clone(), Rc::clone(&seen), patience);
+        let link = Link::new(name_server.clone(), Rc::clone(&seen), patience, look_up);
         let task = glommio::spawn_local(link.run(due));
         Line { name_server, jobs, seen, _task: task }
     }

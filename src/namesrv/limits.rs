@@ -39,6 +39,11 @@ pub const CHANGES_WAITING_BYTES_MAX: usize = 2 * KEY_VALUE_BYTES_MAX;
 /// Longest body of a 318 in bytes; there are nine keys with short values.
 pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
+/// Most bytes of frames that arrived in part and of requests that wait until their answers are read, all
+/// connections together; the connection that brings more is closed. Sixteen of the longest frames, as
+/// `ringmqInFlightBytesPerCore` is by default: a registration of ten thousand topics has some megabytes.
+pub const ASSEMBLING_BYTES_MAX: usize = 256 << 20;
+
 /// Most filter servers of a broker; brokers of 5.x have none.
 pub const FILTER_SERVERS_MAX: usize = 64;
 
@@ -67,4 +72,5 @@ pub const ANSWER_BODY_BYTES_MAX: usize = proto::limits::FRAME_BYTES_MAX - ANSWER
 const _: () = assert!(6 * KEY_VALUE_BYTES_MAX <= ANSWER_BODY_BYTES_MAX);
 const _: () = assert!(CHANGES_WAITING_BYTES_MAX >= KEY_VALUE_BYTES_MAX + NAME_BYTES_MAX);
 const _: () = assert!(TOPICS_MAX <= ROUTES_MAX);
+const _: () = assert!(ASSEMBLING_BYTES_MAX >= 16 * proto::limits::FRAME_BYTES_MAX);
 const _: () = assert!(BROKER_EXPIRED_MS <= BROKER_EXPIRED_MS_MAX);

@@ -3,6 +3,9 @@
 //! Owns: the ring, intakes and outboxes of the NameServer's connections.
 //! Lives on: the NameServer's thread
 //! Kind: shell
+//! Invariants:
+//! - a connection with much to read is not asked further, and not read from while requests of it are held;
+//! - frames that arrived in part and requests that are held take no more than the limit, one event aside.
 
 pub mod files;
 
@@ -15,6 +18,7 @@ use proto::command::Command;
 use runtime::clock::{Clock, Now};
 use runtime::eventfd::EventFd;
 use runtime::file::{FileSystem, SharedFiles};
+use runtime::rare::RareLine;
 use runtime::{ConnectionId, Events, NetEvent, Reactor, ReactorConfig, Received, Ring};
 
 use self::files::{KeptFiles, Saver};
@@ -33,7 +37,13 @@ pub struct Loop<R: Ring> {
     outboxes: Outboxes,
     connections: Vec<Connected>,
     name_server: NameServer,
-    idle_ms: u64,
+    limits: ConnectionLimits,
+    /// Connections whose requests wait until their answers were taken; some may be closed.
+    held: Vec<ConnectionId>,
+    /// Bytes of frames that arrived in part and of requests that are held.
+    assembling_bytes: usize,
+    /// Closed because there are too many of those.
+    over_limit: RareLine,
     /// Not after the first connection is idle for too long; `None` without connections.
     idle_at_ms: Option<u64>,
     /// Frames that were handled.
@@ -47,6 +57,19 @@ pub struct ConnectionLimits {
     pub connections_max: u32,
     /// Those silent for longer are closed, ms.
     pub idle_ms: u64,
+    /// One that brings more than so many bytes of frames in part, all connections together, is closed.
+    pub assembling_bytes_max: usize,
+}
+
+/// What came of looking at received bytes.
+#[derive(Debug)]
+enum Looked {
+    /// All frames were handled; the beginning of one may wait for its rest.
+    All,
+    /// The client does not read its answers: the frame at this place has to wait until it does.
+    Full { at: usize },
+    /// These bytes are no requests.
+    Failed(String),
 }
 
 /// What a NameServer's thread is given to start.
@@ -118,7 +141,10 @@ impl<R: Ring> Loop<R> {
             outboxes: Outboxes::default(),
             connections: Vec::new(),
             name_server: NameServer::new(now.monotonic_ms(), beginning),
-            idle_ms: limits.idle_ms,
+            limits,
+            held: Vec::new(),
+            assembling_bytes: 0,
+            over_limit: RareLine::default(),
             idle_at_ms: None,
             requests: 0,
         }
@@ -162,8 +188,8 @@ impl<R: Ring> Loop<R> {
         self.flush_all(now);
     }
 
-    /// Collects what came and takes one turn over it. Whether anything came; if not, the thread may
-    /// park until the ring has something or [`due_at_ms`](Self::due_at_ms) has come.
+    /// Collects what came and takes one turn over it. Whether anything came or is left to be done; if not,
+    /// the thread may park until the ring has something or [`due_at_ms`](Self::due_at_ms) has come.
     ///
     /// # Errors
     /// The ring is broken.
@@ -171,7 +197,9 @@ impl<R: Ring> Loop<R> {
         self.ring.poll(&mut self.events)?;
         let has_news = !self.events.is_empty();
         self.turn(now);
-        Ok(has_news)
+        // Of those that are full the ring tells when they can be written to.
+        let goes_on = self.held.iter().any(|connection| !self.outboxes.is_full(*connection));
+        Ok(has_news || goes_on)
     }
 
     fn turn(&mut self, now: Now) {
@@ -180,6 +208,7 @@ impl<R: Ring> Loop<R> {
             self.net_event(now, event);
         }
         self.events.net = net;
+        self.resume_held(now);
         for key in self.name_server.tick(now.monotonic_ms()) {
             self.close(now, ConnectionId::from_bits(key.0));
         }
@@ -199,12 +228,12 @@ impl<R: Ring> Loop<R> {
         if self.idle_at_ms.is_none_or(|at_ms| now_ms < at_ms) {
             return;
         }
-        let oldest = now_ms.saturating_sub(self.idle_ms);
+        let oldest = now_ms.saturating_sub(self.limits.idle_ms);
         for connection in connected::silent_since(&self.connections, oldest) {
             self.close(now, connection);
         }
         let open = self.connections.iter().filter(|connected| connected.id.is_some());
-        self.idle_at_ms = open.map(|connected| connected.active_ms + self.idle_ms + 1).min();
+        self.idle_at_ms = open.map(|connected| connected.active_ms + self.limits.idle_ms + 1).min();
     }
 
     fn net_event(&mut self, now: Now, event: NetEvent) {
@@ -214,20 +243,11 @@ impl<R: Ring> Loop<R> {
                 let now_ms = now.monotonic_ms();
                 connected::open(&mut self.connections, connection, peer, now_ms);
                 // Later than that of any other, unless there is none.
-                self.idle_at_ms.get_or_insert(now_ms + self.idle_ms + 1);
+                self.idle_at_ms.get_or_insert(now_ms + self.limits.idle_ms + 1);
             }
             NetEvent::Received { connection, received } => {
-                let failure = self.receive(now, connection, &received);
+                self.receive(now, connection, &received);
                 self.ring.release(received);
-                if let Some(reason) = failure {
-                    let peer = self.connections[connection.index()].peer;
-                    tracing::warn!(
-                        ?peer,
-                        reason,
-                        "connection to the NameServer closed: what it sent is no RocketMQ frame"
-                    );
-                    self.close(now, connection);
-                }
             }
             NetEvent::Closed { connection, .. } => self.forget(now, connection),
             NetEvent::Writable { connection } => self.flush(now, connection),
@@ -235,45 +255,119 @@ impl<R: Ring> Loop<R> {
         }
     }
 
-    /// Handles the frames in received bytes; says why if they are none.
-    fn receive(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        received: &Received,
-    ) -> Option<String> {
+    /// Handles the frames in received bytes; holds those that must wait.
+    fn receive(&mut self, now: Now, connection: ConnectionId, received: &Received) {
         let connected = &mut self.connections[connection.index()];
         if connected.id != Some(connection) {
-            return None;
+            return;
         }
         connected.active_ms = now.monotonic_ms();
-        let peer = connected.peer.expect("set with the id");
-        let mut frames = Frames::new(&mut connected.intake, self.ring.bytes(received), 0);
-        let key = ConnectionKey(connection.to_bits());
-        loop {
-            let frame = match frames.next_frame() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => {
-                    frames.finish(&mut connected.intake);
-                    return None;
+        let bytes = self.ring.bytes(received);
+        let looked = if connected.held.is_empty() {
+            let mut handler = FrameHandler {
+                name_server: &mut self.name_server,
+                outboxes: &mut self.outboxes,
+                assembling_bytes: &mut self.assembling_bytes,
+                requests: &mut self.requests,
+            };
+            handler.handle(now, connected, bytes)
+        } else {
+            Looked::Full { at: 0 }
+        };
+        match looked {
+            Looked::All => {}
+            Looked::Full { at } => {
+                // The receive buffer goes back: others need it.
+                connected.held.extend_from_slice(&bytes[at..]);
+                self.assembling_bytes += bytes.len() - at;
+                if !std::mem::replace(&mut connected.is_held, true) {
+                    self.held.push(connection);
                 }
-                Err(error) => return Some(error.to_string()),
+                // Not only when the socket is full: who reads slowly could bring more than he is given.
+                if !std::mem::replace(&mut connected.is_paused, true) {
+                    self.ring.pause(connection);
+                }
+            }
+            Looked::Failed(reason) => return self.refuse_connection(now, connection, &reason),
+        }
+        let limit = self.limits.assembling_bytes_max;
+        if self.assembling_bytes > limit {
+            let peer = self.connections[connection.index()].peer;
+            if let Some(left_out) = self.over_limit.take(now.monotonic_ms()) {
+                tracing::warn!(
+                    ?peer,
+                    limit,
+                    left_out,
+                    "connection to the NameServer closed: requests that arrived in part take more \
+                     bytes than the limit"
+                );
+            }
+            self.close(now, connection);
+        }
+    }
+
+    fn refuse_connection(&mut self, now: Now, connection: ConnectionId, reason: &str) {
+        let peer = self.connections[connection.index()].peer;
+        tracing::warn!(
+            ?peer,
+            reason,
+            "connection to the NameServer closed: what it sent is no RocketMQ frame"
+        );
+        self.close(now, connection);
+    }
+
+    /// Looks at what was held back of connections whose clients have read since, and reads on from those
+    /// of which nothing is left.
+    fn resume_held(&mut self, now: Now) {
+        let mut refused = Vec::new();
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|connection| {
+            let connected = &mut self.connections[connection.index()];
+            if connected.id != Some(*connection) {
+                return false;
+            }
+            if self.outboxes.is_full(*connection) {
+                return true;
+            }
+            let bytes = std::mem::take(&mut connected.held);
+            self.assembling_bytes -= bytes.len();
+            // It has not been silent: it was not read from.
+            connected.active_ms = now.monotonic_ms();
+            let mut handler = FrameHandler {
+                name_server: &mut self.name_server,
+                outboxes: &mut self.outboxes,
+                assembling_bytes: &mut self.assembling_bytes,
+                requests: &mut self.requests,
             };
-            let command = match Command::decode(&frame) {
-                Ok(command) => command,
-                Err(error) => return Some(error.to_string()),
-            };
-            let outbox = self.outboxes.of(connection)?;
-            let now_ms = now.monotonic_ms();
-            self.requests += 1;
-            self.name_server.handle(now_ms, key, peer, &command, frame.body, outbox.bytes());
+            match handler.handle(now, connected, &bytes) {
+                Looked::Full { at } => {
+                    connected.held.extend_from_slice(&bytes[at..]);
+                    self.assembling_bytes += connected.held.len();
+                    return true;
+                }
+                Looked::All => {}
+                Looked::Failed(reason) => refused.push((*connection, reason)),
+            }
+            connected.is_held = false;
+            // If it is full it has something to send, and reads on when that is sent.
+            if !self.outboxes.is_full(*connection) {
+                connected.is_paused = false;
+                self.ring.resume(*connection);
+            }
+            false
+        });
+        self.held = held;
+        for (connection, reason) in refused {
+            self.refuse_connection(now, connection, &reason);
         }
     }
 
     fn flush(&mut self, now: Now, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         let peer = connected.peer;
-        let is_paused = &mut connected.is_paused;
+        // While something of it is held it is not read from, whatever the socket takes.
+        let mut until_held = false;
+        let is_paused = if connected.is_held { &mut until_held } else { &mut connected.is_paused };
         let sent = flush(&mut self.ring, &mut self.outboxes, &[], connection, is_paused);
         if let Err(reason) = sent {
             tracing::debug!(?peer, ?reason, "connection closed");
@@ -289,6 +383,7 @@ impl<R: Ring> Loop<R> {
     fn forget(&mut self, now: Now, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         if connected.id == Some(connection) {
+            self.assembling_bytes -= connected.intake.waiting_bytes() + connected.held.len();
             *connected = Connected::default();
             self.outboxes.close(connection);
             let key = ConnectionKey(connection.to_bits());
@@ -296,3 +391,48 @@ impl<R: Ring> Loop<R> {
         }
     }
 }
+
+/// What handling a connection's frames needs of a NameServer.
+struct FrameHandler<'a> {
+    name_server: &'a mut NameServer,
+    outboxes: &'a mut Outboxes,
+    assembling_bytes: &'a mut usize,
+    requests: &'a mut u64,
+}
+
+impl FrameHandler<'_> {
+    /// Handles the frames in `bytes`, which arrived behind what the connection's intake has.
+    fn handle(&mut self, now: Now, connected: &mut Connected, bytes: &[u8]) -> Looked {
+        let connection = connected.id.expect("it is open");
+        let peer = connected.peer.expect("set with the id");
+        let key = ConnectionKey(connection.to_bits());
+        *self.assembling_bytes -= connected.intake.waiting_bytes();
+        let mut frames = Frames::new(&mut connected.intake, bytes, 0);
+        let looked = loop {
+            let frame = match frames.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    frames.finish(&mut connected.intake);
+                    break Looked::All;
+                }
+                Err(error) => return Looked::Failed(error.to_string()),
+            };
+            if self.outboxes.is_full(connection) {
+                break Looked::Full { at: frames.put_back(&mut connected.intake) };
+            }
+            let command = match Command::decode(&frame) {
+                Ok(command) => command,
+                Err(error) => return Looked::Failed(error.to_string()),
+            };
+            let outbox = self.outboxes.of(connection).expect("it lasts as long as the connection");
+            *self.requests += 1;
+            let now_ms = now.monotonic_ms();
+            self.name_server.handle(now_ms, key, peer, &command, frame.body, outbox.bytes());
+        };
+        *self.assembling_bytes += connected.intake.waiting_bytes();
+        looked
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use super::name_server::{self, ConnectionLimits, Parts};
 use super::{HEALTH, NAME_SERVER, ServerError, limit_connections, listen, watch_signals};
 use crate::config::NameServerOptions;
 use crate::namesrv::Beginning;
+use crate::namesrv::limits::ASSEMBLING_BYTES_MAX;
 use crate::observe::{HealthError, HealthThread, Pulse};
 
 /// A NameServer whose port is taken and whose files are not read.
@@ -122,6 +123,7 @@ impl BoundNameServer {
         let limits = ConnectionLimits {
             connections_max: options.connections_max,
             idle_ms: options.connection_idle_ms,
+            assembling_bytes_max: ASSEMBLING_BYTES_MAX,
         };
         let beginning = Beginning { config: options.settings, fixed, key_values, overrides };
         Ok(LoadedNameServer { listener, address, limits, files, beginning })

@@ -2,7 +2,7 @@
 //! Kind: shell
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +26,7 @@ pub enum ConnectionError {
     /// Nobody is there.
     #[error("it does not take a connection: {0}")]
     Connect(io::Error),
-    /// It took no connection in time.
+    /// It took no connection in time, or its name has no address yet.
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
     /// The connection broke.
@@ -68,16 +68,19 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the first address of `host:port` that answers, all within `wait`.
-    pub(super) async fn open(name: &str, wait: Duration) -> Result<Connection, ConnectionError> {
-        let opening = async { Ok(Self::open_patiently(name).await) };
+    /// Connects to the first of the addresses that answers, all within `wait`.
+    pub(super) async fn open(
+        addresses: &[SocketAddr],
+        wait: Duration,
+    ) -> Result<Connection, ConnectionError> {
+        let opening = async { Ok(Self::open_patiently(addresses).await) };
         timeout(wait, opening).await.unwrap_or(Err(ConnectionError::ConnectTimeout(wait)))
     }
 
-    async fn open_patiently(name: &str) -> Result<Connection, ConnectionError> {
+    async fn open_patiently(addresses: &[SocketAddr]) -> Result<Connection, ConnectionError> {
         let mut failure = io::ErrorKind::NotFound.into();
-        for address in resolve(name).await.map_err(ConnectionError::Resolve)? {
-            match Self::open_address(address).await {
+        for address in addresses {
+            match Self::open_address(*address).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failure = io_error(error),
             }
@@ -143,19 +146,6 @@ impl Answer {
         let remark = command.remark.map(|remark| remark.to_cow().into_owned());
         Answer { code: command.code, remark: remark.unwrap_or_default(), body: body.to_vec() }
     }
-}
-
-/// The addresses of `host:port`, IPv4 first as in Java: `localhost` is both, and NameServers mostly
-/// listen on the former. A name is looked up on the thread that glommio keeps for what blocks.
-async fn resolve(name: &str) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = name.parse() {
-        return Ok(vec![address]);
-    }
-    let name = name.to_owned();
-    let look_up = move || name.to_socket_addrs().map(Vec::from_iter);
-    let mut addresses = glommio::executor().spawn_blocking(look_up).await?;
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    Ok(addresses)
 }
 
 fn io_error(error: GlommioError<()>) -> io::Error {

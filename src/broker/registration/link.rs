@@ -12,6 +12,7 @@ use proto::code::response;
 
 use super::connection::{Answer, Connection, ConnectionError};
 use super::frames::Frame;
+use super::resolver::{LookUp, Resolver};
 use super::{Coverage, Patience, RegistrationFailure};
 
 /// What an Apache NameServer answers if one topic comes from a broker that it does not know
@@ -58,6 +59,7 @@ pub(super) enum Health {
 #[derive(Debug)]
 pub(super) struct Link {
     name_server: String,
+    resolver: Resolver,
     /// Absent while a request is under way: what becomes of a connection that is abandoned in the
     /// middle nobody knows.
     connection: Option<Connection>,
@@ -68,8 +70,14 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(name_server: String, seen: Rc<Seen>, patience: Patience) -> Link {
-        Link { name_server, connection: None, whole: None, seen, patience }
+    pub(super) fn new(
+        name_server: String,
+        seen: Rc<Seen>,
+        patience: Patience,
+        look_up: LookUp,
+    ) -> Link {
+        let resolver = Resolver::new(name_server.clone(), look_up);
+        Link { name_server, resolver, connection: None, whole: None, seen, patience }
     }
 
     /// Tells what is to be told, in order, until nobody asks any more.
@@ -147,7 +155,8 @@ impl Link {
     }
 
     async fn connect_and_ask(&mut self, frames: &[Frame]) -> Result<Answer, ConnectionError> {
-        let connection = Connection::open(&self.name_server, self.patience.connect).await?;
+        let addresses = self.resolver.resolve(self.patience.connect).await?;
+        let connection = Connection::open(&addresses, self.patience.connect).await?;
         self.ask_all(connection, frames).await
     }
 

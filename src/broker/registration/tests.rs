@@ -1,7 +1,8 @@
 //! Registering with real NameServers on loopback that restart, forget, keep silent, talk nonsense.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Instant;
@@ -177,7 +178,7 @@ const ALL: usize = 1 << 20;
 
 fn registrar_of(name_servers: Vec<String>, split: usize) -> Registrar {
     let patience = Patience { connect: PATIENCE, answer: PATIENCE, unregister: PATIENCE };
-    Registrar::with_patience(identity(), name_servers, split, patience)
+    Registrar::with(identity(), name_servers, split, patience, look_up)
 }
 
 fn topics(queues: &[(&str, i32)]) -> Vec<TopicConfig> {
@@ -537,6 +538,68 @@ fn names_are_resolved() {
         let errors = registrar.register(&whole, Coverage::Whole, version(1)).finish().await.errors;
         assert_eq!(place.queues("T"), Some(4));
         assert_eq!(errors.len(), 2, "{errors:?}");
+    });
+}
+
+/// How long the DNS server of these tests takes when it is slow: longer than any of them.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// Registers with a NameServer whose name is found by `look_up`, which is given up soon.
+fn registrar_by(look_up: LookUp) -> Registrar {
+    let connect = Duration::from_millis(200);
+    let patience = Patience { connect, answer: PATIENCE, unregister: PATIENCE };
+    Registrar::with(identity(), vec!["name:9876".to_owned()], ALL, patience, look_up)
+}
+
+#[test]
+fn a_slow_dns_server_keeps_no_blocking_call_waiting_and_is_asked_once() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    run(async {
+        let mut registrar = registrar_by(|_| {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            thread::sleep(SLOW);
+            Err(io::ErrorKind::NotFound.into())
+        });
+        let whole = topics(&[("T", 4), ("U", 8)]);
+        let started = Instant::now();
+        let registering = registrar.register(&whole, Coverage::Whole, version(1));
+        while ASKED.load(Ordering::SeqCst) == 0 {
+            assert!(started.elapsed() < SLOW);
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        let prepared = glommio::executor().spawn_blocking(Instant::now).await;
+        assert!(prepared - started < Duration::from_secs(2), "{:?}", prepared - started);
+        let errors = registering.finish().await.errors;
+        assert_eq!(texts(&errors), ["no connection within 200ms"]);
+        // The next round ends as the first, before the registrar is told that it is over.
+        let errors = registrar.register(&whole, Coverage::Whole, version(1)).finish().await.errors;
+        assert_eq!(texts(&errors), [DOWN]);
+        assert_eq!(texts(&registrar.unregister().await), [""; 0]);
+        assert_eq!(ASKED.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn addresses_that_were_found_serve_while_the_dns_server_is_slow() {
+    static FOUND: Mutex<Option<SocketAddr>> = Mutex::new(None);
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    run(async {
+        let place = Place::start();
+        *FOUND.lock().unwrap() = Some(place.address);
+        let mut registrar = registrar_by(|_| {
+            if ASKED.fetch_add(1, Ordering::SeqCst) > 0 {
+                thread::sleep(SLOW);
+            }
+            Ok(FOUND.lock().unwrap().iter().copied().collect())
+        });
+        for (queues, asked) in [(4, 1), (5, 2), (6, 2)] {
+            let whole = topics(&[("T", queues), ("U", 8)]);
+            let registering = registrar.register(&whole, Coverage::Whole, version(queues.into()));
+            assert_eq!(texts(&registering.finish().await.errors), [""; 0]);
+            assert_eq!(place.queues("T"), Some(queues));
+            assert_eq!(ASKED.load(Ordering::SeqCst), asked, "for {queues} queues");
+            place.restart();
+        }
     });
 }
 

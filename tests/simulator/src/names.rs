@@ -327,7 +327,8 @@ impl World {
 fn server(now: Now) -> Loop<SimRing> {
     let mut ring = SimRing::new(0, None);
     ring.listen(());
-    let limits = ConnectionLimits { connections_max: 100, idle_ms: IDLE_MS };
+    let limits =
+        ConnectionLimits { connections_max: 100, idle_ms: IDLE_MS, assembling_bytes_max: 64 << 20 };
     Loop::new(ring, now, Beginning::default(), limits)
 }
 
