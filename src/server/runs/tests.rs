@@ -149,7 +149,7 @@ fn open(files: &Failing, directory: &Path) -> Result<Store<DirectFile>, StoreErr
         directory: directory.to_owned(),
         segment_bytes: SEGMENT_BYTES,
         shard_count: Some(1),
-        new_shard_count: 1,
+        core_count: 1,
         flush: FlushMode::Sync,
         sync_flush_timeout_ms: 5_000,
         write_buffer_bytes: 1 << 20,
