@@ -69,6 +69,9 @@ pub struct MessageIndex {
     in_work: Option<Range<u64>>,
     /// Nothing is to be done until something has changed.
     is_delayed: bool,
+    /// Files and slices are as they were when there was nothing to do: they are not gone through again,
+    /// because a core asks in every turn.
+    is_idle: bool,
     was_delay_told: bool,
 }
 
@@ -87,6 +90,7 @@ impl MessageIndex {
             files: IndexFiles::default(),
             in_work: None,
             is_delayed: false,
+            is_idle: false,
             was_delay_told: false,
         }
     }
@@ -130,6 +134,7 @@ impl MessageIndex {
     pub fn seal(&mut self, range: Range<u64>) {
         let chunks = self.recent.cut(range.end);
         self.try_again();
+        self.is_idle = false;
         let is_incomplete = std::mem::take(&mut self.is_incomplete);
         if !self.is_enabled || self.files.holds(&range) {
             return;
@@ -142,6 +147,7 @@ impl MessageIndex {
 
     /// A slice was sealed in an earlier life; it is made from the log if no file holds it.
     pub fn sealed_before(&mut self, range: Range<u64>) {
+        self.is_idle = false;
         if self.is_enabled && !self.files.holds(&range) {
             self.unwritten.push_back(Sealed { range, draft: None });
         }
@@ -149,15 +155,19 @@ impl MessageIndex {
 
     /// A file found on disk when the shard is opened, before any slice is told. The address of its bytes.
     pub fn found_file(&mut self, head: &IndexHead) -> u64 {
+        self.is_idle = false;
         self.files.add(head).0
     }
 
     /// What is to be done next; one piece at a time.
     pub fn next_work(&mut self) -> Option<IndexWork> {
-        if self.in_work.is_some() || self.is_delayed || !self.is_enabled {
+        if self.in_work.is_some() || self.is_delayed || self.is_idle || !self.is_enabled {
             return None;
         }
-        let work = self.choose()?;
+        let Some(work) = self.choose() else {
+            self.is_idle = true;
+            return None;
+        };
         self.in_work = Some(match &work {
             IndexWork::Write(draft) => draft.range(),
             IndexWork::Make(range) => range.clone(),
@@ -188,6 +198,7 @@ impl MessageIndex {
     /// takes the place of; `None`: its part of the log is gone, the file is of no use.
     pub fn file_written(&mut self, head: &IndexHead) -> Option<(u64, Vec<u64>)> {
         let in_work = self.in_work.take()?;
+        self.is_idle = false;
         self.was_delay_told = false;
         assert_eq!(in_work, head.range, "one piece of work at a time");
         let was_sealed = self.unwritten.len();
@@ -217,6 +228,7 @@ impl MessageIndex {
     /// A piece of work cannot be done: another is chosen.
     pub fn work_failed(&mut self) {
         self.in_work = None;
+        self.is_idle = false;
     }
 
     /// A file was found damaged: the slices in it, as given, are made again. The address that it had.
@@ -226,6 +238,7 @@ impl MessageIndex {
         slices: impl Iterator<Item = Range<u64>>,
     ) -> Option<u64> {
         let address = self.files.remove(file)?;
+        self.is_idle = false;
         if self.is_enabled {
             let missing = slices.filter(|slice| overlap(slice, file));
             self.unwritten.extend(missing.map(|range| Sealed { range, draft: None }));
@@ -236,6 +249,7 @@ impl MessageIndex {
 
     /// Forgets what lies below `start`, which is gone. The addresses of the files that were.
     pub fn expire(&mut self, start: u64) -> Vec<u64> {
+        self.is_idle = false;
         self.forget_unwritten(|range| range.end <= start);
         self.files.expire(start)
     }
