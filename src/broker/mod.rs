@@ -294,7 +294,7 @@ impl Broker {
             shard.connection_closed(bits);
         }
         self.parked.retain(|parked| parked.asker.connection != connection);
-        self.queries.closed(connection);
+        self.queries.closed(connection, &self.router);
         self.calls_closed(bits, outboxes);
         for group in self.membership.closed(bits) {
             self.notify_members(&group, outboxes);

@@ -4,7 +4,8 @@
 //! Kind: machine
 //! Invariants:
 //!   each question is answered once: with what all found, with the first failure, or when its time is up
-//!   a core has as many questions as others may ask at a time, so that nothing here grows
+//!   a core has as many questions as others may ask at a time, so that nothing here grows: what nobody
+//!   waits for is not looked for any more
 //!   an answer to a question that is not here any more is dropped
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use super::dispatch::{Handled, answer, refuse};
 use super::limits::{QUERIES_AT_ONCE, QUERIES_WAITING_MAX, QUERY_MS_MAX};
 use super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
+use crate::router::Router;
 use crate::router::letter::{FoundByKey, Letter};
 
 /// See the module's first lines.
@@ -57,6 +59,8 @@ struct Job {
     core: usize,
     number: u64,
     query: Arc<KeyQuery>,
+    /// Until when the answer is of use, monotonic ms.
+    until_ms: u64,
     /// For each shard.
     shards: Vec<InShard>,
 }
@@ -89,15 +93,38 @@ impl Queries {
         self.asked.len() + self.waiting.len()
     }
 
-    /// A connection ended: nobody waits for its answers. What is being looked for is finished.
-    pub fn closed(&mut self, connection: ConnectionId) {
-        self.asked.retain(|question| question.asker.connection != connection);
+    /// A connection ended: nobody waits for its answers.
+    pub fn closed(&mut self, connection: ConnectionId, router: &Router) {
         self.waiting.retain(|(asker, _)| asker.connection != connection);
+        let is_of = |question: &mut Question| question.asker.connection == connection;
+        for question in self.asked.extract_if(.., is_of).collect::<Vec<_>>() {
+            self.give_up(question.number, router);
+        }
     }
 
-    /// When the first question's time is up, monotonic ms.
+    /// Nobody waits for the answer to a question of this core: no core is to look for it. What is being read
+    /// for it stays with the blocks of its shard, for others.
+    fn give_up(&mut self, number: u64, router: &Router) {
+        self.forget(router.core(), number);
+        for core in (0..router.core_count()).filter(|core| *core != router.core()) {
+            self.letters.push_back((core, Letter::Forget { number }));
+        }
+    }
+
+    fn forget(&mut self, core: usize, number: u64) {
+        self.jobs.retain(|job| (job.core, job.number) != (core, number));
+    }
+
+    /// When the first question's time is up, here or of another core, monotonic ms.
     pub fn wake_at_ms(&self) -> Option<u64> {
-        self.asked.iter().map(|question| question.until_ms).min()
+        let asked = self.asked.iter().map(|question| question.until_ms);
+        asked.chain(self.jobs.iter().map(|job| job.until_ms)).min()
+    }
+
+    /// What this core's shards look for.
+    #[cfg(test)]
+    pub fn jobs(&self) -> usize {
+        self.jobs.len()
     }
 
     fn found(&mut self, number: u64, outcome: Result<FoundByKey, String>) {
@@ -132,9 +159,14 @@ fn keep_newest(messages: &mut Vec<FoundMessage>, query: &KeyQuery) {
 }
 
 impl Job {
-    fn new(core: usize, number: u64, query: Arc<KeyQuery>, shards: usize) -> Job {
+    fn new(
+        (core, number): (usize, u64),
+        query: Arc<KeyQuery>,
+        until_ms: u64,
+        shards: usize,
+    ) -> Job {
         let shards = (0..shards).map(|_| InShard::Looking(Finding::default())).collect();
-        Job { core, number, query, shards }
+        Job { core, number, query, until_ms, shards }
     }
 
     fn go_on(&mut self, shards: &mut [Shard]) -> Progress {
@@ -186,10 +218,12 @@ impl Broker {
     /// A letter from another core.
     pub fn take_letter(&mut self, from: usize, letter: Letter) {
         match letter {
-            Letter::Find { number, query } => {
-                self.queries.jobs.push(Job::new(from, number, query, self.shards.len()));
+            Letter::Find { number, query, until_ms } => {
+                let job = Job::new((from, number), query, until_ms, self.shards.len());
+                self.queries.jobs.push(job);
                 self.queries.reads_seen = u64::MAX;
             }
+            Letter::Forget { number } => self.queries.forget(from, number),
             Letter::Found { number, outcome } => self.queries.found(number, outcome),
         }
     }
@@ -207,6 +241,8 @@ impl Broker {
         }
         let wants_turn = self.go_on_with_jobs();
         self.answer_found(now, outboxes);
+        // Those of other cores, too: how long one waits here does not depend on a letter that may be late.
+        self.queries.jobs.retain(|job| job.until_ms > now.monotonic_ms());
         wants_turn || !self.queries.waiting.is_empty() && self.queries.asked.len() < QUERIES_AT_ONCE
     }
 
@@ -214,11 +250,13 @@ impl Broker {
         let own = self.router.core();
         self.queries.number += 1;
         let number = self.queries.number;
+        let until_ms = now.monotonic_ms() + QUERY_MS_MAX;
         for core in (0..self.router.core_count()).filter(|core| *core != own) {
             let query = Arc::clone(&query);
-            self.queries.letters.push_back((core, Letter::Find { number, query }));
+            self.queries.letters.push_back((core, Letter::Find { number, query, until_ms }));
         }
-        self.queries.jobs.push(Job::new(own, number, Arc::clone(&query), self.shards.len()));
+        let job = Job::new((own, number), Arc::clone(&query), until_ms, self.shards.len());
+        self.queries.jobs.push(job);
         self.queries.reads_seen = u64::MAX;
         let index_end = self.shards.first().map(Shard::index_end).expect("a core has a shard");
         self.queries.asked.push(Question {
@@ -227,7 +265,7 @@ impl Broker {
             query,
             unanswered: self.router.core_count(),
             outcome: Ok(FoundByKey { messages: Vec::new(), index_end }),
-            until_ms: now.monotonic_ms() + QUERY_MS_MAX,
+            until_ms,
         });
     }
 
@@ -265,8 +303,12 @@ impl Broker {
     fn answer_found(&mut self, now: Now, outboxes: &mut Outboxes) {
         let now_ms = now.monotonic_ms();
         let is_over = |it: &mut Question| it.unanswered == 0 || it.until_ms <= now_ms;
-        for question in self.queries.asked.extract_if(.., is_over) {
-            let Question { asker, outcome, unanswered, .. } = question;
+        let over: Vec<_> = self.queries.asked.extract_if(.., is_over).collect();
+        for question in over {
+            let Question { number, asker, outcome, unanswered, .. } = question;
+            if unanswered > 0 {
+                self.queries.give_up(number, &self.router);
+            }
             match outcome {
                 Err(reason) => {
                     refuse(&asker, &Refusal::unreadable("the messages", &reason), outboxes);

@@ -15,6 +15,13 @@ pub enum Letter {
         number: u64,
         /// The question.
         query: Arc<KeyQuery>,
+        /// Until when the answer is of use, monotonic ms: all cores read one clock.
+        until_ms: u64,
+    },
+    /// Nobody waits for the answer to this question any more.
+    Forget {
+        /// The number of the question.
+        number: u64,
     },
     /// The answer.
     Found {

@@ -71,6 +71,9 @@ pub struct MessageIndex {
     in_work: Option<Range<u64>>,
     /// Nothing is to be done until something has changed.
     is_delayed: bool,
+    /// Files and slices are as they were when there was nothing to do: they are not gone through again,
+    /// because a core asks in every turn.
+    is_idle: bool,
     was_delay_told: bool,
 }
 
@@ -90,6 +93,7 @@ impl MessageIndex {
             files: IndexFiles::default(),
             in_work: None,
             is_delayed: false,
+            is_idle: false,
             was_delay_told: false,
         }
     }
@@ -139,6 +143,7 @@ impl MessageIndex {
     pub fn seal(&mut self, range: Range<u64>) {
         let chunks = self.recent.cut(range.end);
         self.try_again();
+        self.is_idle = false;
         // Messages of slices behind this one may lack, too: then it is still known when those are sealed.
         let lacks = |(first, last): (u64, u64)| first < range.end && range.start <= last;
         let is_incomplete = self.left_out.is_some_and(lacks);
@@ -154,6 +159,7 @@ impl MessageIndex {
 
     /// A slice was sealed in an earlier life; it is made from the log if no file holds it.
     pub fn sealed_before(&mut self, range: Range<u64>) {
+        self.is_idle = false;
         if self.is_enabled && !self.files.holds(&range) {
             self.unwritten.push_back(Sealed { range, draft: None });
         }
@@ -161,15 +167,19 @@ impl MessageIndex {
 
     /// A file found on disk when the shard is opened, before any slice is told. The address of its bytes.
     pub fn found_file(&mut self, head: &IndexHead) -> u64 {
+        self.is_idle = false;
         self.files.add(head).0
     }
 
     /// What is to be done next; one piece at a time.
     pub fn next_work(&mut self) -> Option<IndexWork> {
-        if self.in_work.is_some() || self.is_delayed || !self.is_enabled {
+        if self.in_work.is_some() || self.is_delayed || self.is_idle || !self.is_enabled {
             return None;
         }
-        let work = self.choose()?;
+        let Some(work) = self.choose() else {
+            self.is_idle = true;
+            return None;
+        };
         self.in_work = Some(match &work {
             IndexWork::Write(draft) => draft.range(),
             IndexWork::Make(range) => range.clone(),
@@ -200,6 +210,7 @@ impl MessageIndex {
     /// takes the place of; `None`: its part of the log is gone, the file is of no use.
     pub fn file_written(&mut self, head: &IndexHead) -> Option<(u64, Vec<u64>)> {
         let in_work = self.in_work.take()?;
+        self.is_idle = false;
         self.was_delay_told = false;
         assert_eq!(in_work, head.range, "one piece of work at a time");
         let was_sealed = self.unwritten.len();
@@ -229,6 +240,7 @@ impl MessageIndex {
     /// A piece of work cannot be done: another is chosen.
     pub fn work_failed(&mut self) {
         self.in_work = None;
+        self.is_idle = false;
     }
 
     /// A file was found damaged: the slices in it, as given, are made again. The address that it had.
@@ -238,6 +250,7 @@ impl MessageIndex {
         slices: impl Iterator<Item = Range<u64>>,
     ) -> Option<u64> {
         let address = self.files.remove(file)?;
+        self.is_idle = false;
         if self.is_enabled {
             let missing = slices.filter(|slice| overlap(slice, file));
             self.unwritten.extend(missing.map(|range| Sealed { range, draft: None }));
@@ -248,6 +261,7 @@ impl MessageIndex {
 
     /// Forgets what lies below `start`, which is gone. The addresses of the files that were.
     pub fn expire(&mut self, start: u64) -> Vec<u64> {
+        self.is_idle = false;
         self.forget_unwritten(|range| range.end <= start);
         self.files.expire(start)
     }

@@ -18,15 +18,16 @@ pub const RING_ENTRIES: u32 = 1024;
 /// Completion entries: multishot operations complete more often than they are submitted.
 pub const COMPLETION_ENTRIES: u32 = 8192;
 
-/// Operations on files in flight per core: log writes, cold reads, syncs.
-pub const FILE_OPERATIONS_MAX: usize = 1024;
+/// Operations on files in flight per core (log writes, cold reads, syncs) that there is room for from the start;
+/// with many shards it grows to what they bound theirs to.
+pub const FILE_OPERATIONS: usize = 1024;
 
 /// Slots of the ring's file table for files in use: open segments of all shards of a core.
 pub const FILE_SLOTS: u32 = 256;
 
 /// Slots beyond these, as far as RLIMIT_NOFILE allows: a file that is detached keeps its own as long as
 /// an operation on it is in flight.
-pub const FILE_SLOTS_LINGERING_MAX: u32 = FILE_OPERATIONS_MAX as u32;
+pub const FILE_SLOTS_LINGERING_MAX: u32 = FILE_OPERATIONS as u32;
 
 /// One descriptor of so many is for files and nothing else: while a socket has a number in the last
 /// quarter of RLIMIT_NOFILE it is closed at once, so that connections never keep a segment from being

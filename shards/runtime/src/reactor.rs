@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::eventfd::EventFd;
 use crate::file::DirectFile;
 use crate::limits::{
-    ACCEPT_PAUSE, COMPLETION_ENTRIES, FILE_OPERATIONS_MAX, FILE_SLOTS, FILE_SLOTS_LINGERING_MAX,
+    ACCEPT_PAUSE, COMPLETION_ENTRIES, FILE_OPERATIONS, FILE_SLOTS, FILE_SLOTS_LINGERING_MAX,
     FILES_PART, REGION_SLOTS, RING_ENTRIES, SLICES_PER_SEND_MAX, WRITE_REGION_BYTES,
 };
 use crate::memory::DirectBuffer;
@@ -321,8 +321,8 @@ impl Reactor {
             starved: Vec::new(),
             listeners: Vec::new(),
             files: vec![TableSlot::default(); table_slots as usize],
-            operations: (0..FILE_OPERATIONS_MAX).map(|_| None).collect(),
-            free_operations: (0..FILE_OPERATIONS_MAX as u32).rev().collect(),
+            operations: (0..FILE_OPERATIONS).map(|_| None).collect(),
+            free_operations: (0..FILE_OPERATIONS as u32).rev().collect(),
             regions_used: 0,
             deadline: None,
             timespecs: Vec::new(),
@@ -881,9 +881,6 @@ impl Reactor {
 
     /// Starts to write `range` of the log at `file_offset`. The range lies in one region, is aligned
     /// to the device's block and below the buffer's tail.
-    ///
-    /// # Panics
-    /// When [`FILE_OPERATIONS_MAX`] operations are in flight: callers bound theirs far below.
     pub fn write_log(
         &mut self,
         slot: FileSlot,
@@ -967,7 +964,10 @@ impl Reactor {
     }
 
     fn begin(&mut self, slot: FileSlot, operation: Operation) -> u64 {
-        let index = self.free_operations.pop().expect("callers bound their operations in flight");
+        let index = self.free_operations.pop().unwrap_or_else(|| {
+            self.operations.push(None);
+            self.operations.len() as u32 - 1
+        });
         self.operations[index as usize] = Some((slot, operation));
         let entry = &mut self.files[slot.0 as usize];
         assert!(entry.is_attached, "an attached file");
@@ -1010,7 +1010,7 @@ impl Reactor {
 
     /// File operations in flight.
     pub fn file_operations(&self) -> usize {
-        FILE_OPERATIONS_MAX - self.free_operations.len()
+        self.operations.len() - self.free_operations.len()
     }
 
     // ---- time -----------------------------------------------------------------------------------

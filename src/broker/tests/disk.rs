@@ -6,7 +6,8 @@ use engine::page::FileIdentity;
 use proto::names;
 
 use super::*;
-use crate::broker::limits::PARKED_REQUESTS_MAX;
+use crate::broker::limits::{PARKED_REQUESTS_MAX, QUERIES_AT_ONCE, QUERY_MS_MAX};
+use crate::router::letter::Letter;
 
 /// What becomes of a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,14 +131,7 @@ fn what_the_disk_does_not_give_is_refused() {
     cold.unreadable(request::END_TRANSACTION, &end, "the half message");
     let resume = [("topic", "topic"), ("msgId", &*message_id)];
     cold.unreadable(request::RESUME_CHECK_HALF_MESSAGE, &resume, "the half message");
-    let by_key = [
-        ("topic", "topic"),
-        ("key", "key"),
-        ("maxNum", "1"),
-        ("beginTimestamp", "0"),
-        ("endTimestamp", "9223372036854775807"),
-    ];
-    cold.unreadable(request::QUERY_MESSAGE, &by_key, "the messages");
+    cold.unreadable(request::QUERY_MESSAGE, &BY_KEY, "the messages");
     cold.unreadable(request::PULL_MESSAGE, &pull_first(), "the messages");
 
     // It was the disk: the same message comes when it gives it.
@@ -145,6 +139,15 @@ fn what_the_disk_does_not_give_is_refused() {
     cold.read(Disk::Gives);
     assert_eq!(cold.core.answer(connection), Some((response::SUCCESS, String::new())));
 }
+
+/// Looks for the message of [`Cold`].
+const BY_KEY: [(&str, &str); 5] = [
+    ("topic", "topic"),
+    ("key", "key"),
+    ("maxNum", "1"),
+    ("beginTimestamp", "0"),
+    ("endTimestamp", "9223372036854775807"),
+];
 
 /// A pull from the beginning of queue 0.
 fn pull_first() -> Vec<(&'static str, &'static str)> {
@@ -247,4 +250,105 @@ fn a_record_that_is_no_message_is_not_sent_back() {
     core.ask_on(origin, request::CONSUMER_SEND_MSG_BACK, &ext, b"no message");
     let expect = (response::SYSTEM_ERROR, "look message by offset failed, 64".to_owned());
     assert_eq!(core.answer(origin.connection), Some(expect));
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_looked_for() {
+    let mut cold = Cold::new();
+    let ask = |cold: &mut Cold| -> Vec<_> {
+        let asked = |_| cold.core.ask(request::QUERY_MESSAGE, &BY_KEY, b"");
+        let asked = (0..QUERIES_AT_ONCE).map(asked).collect();
+        cold.core.turn();
+        asked
+    };
+    let queries = |cold: &Cold| cold.core.broker.queries.jobs();
+    let busy = "not all shards have answered within 15000 ms, try again".to_owned();
+    let mut under_way = None;
+    for _ in 0..10 {
+        let asked = ask(&mut cold);
+        let next_read = cold.core.broker.shards[0].cold_mut().next_read();
+        under_way = under_way.or(next_read);
+        assert!(queries(&cold) <= QUERIES_AT_ONCE);
+        cold.core.wait_ms(QUERY_MS_MAX);
+        cold.core.turn();
+        for connection in asked {
+            let refused = Some((response::SYSTEM_BUSY, busy.clone()));
+            assert_eq!(cold.core.answer(connection), refused);
+        }
+        assert_eq!(queries(&cold), 0);
+        assert!(cold.core.broker.has_nothing_parked());
+    }
+    for _ in 0..10 {
+        for connection in ask(&mut cold) {
+            assert_eq!(cold.core.answer(connection), None);
+            assert!(queries(&cold) <= QUERIES_AT_ONCE);
+            cold.core.broker.closed(connection, &mut cold.core.outboxes);
+        }
+        assert_eq!(queries(&cold), 0);
+        assert!(cold.core.broker.has_nothing_parked());
+    }
+    // The read that the first of them asked for ends, and serves who comes next.
+    let mut read = under_way.expect("the message is on disk");
+    let found = cold.core.log.get(read.offset as usize..).unwrap_or_default();
+    let len = found.len().min(read.buffer.bytes().len());
+    read.buffer.bytes_mut()[..len].copy_from_slice(&found[..len]);
+    let blocks = cold.core.broker.shards[0].cold_mut();
+    let bytes = blocks.memory_bytes();
+    blocks.read_completed(read.offset, read.buffer, Ok(len));
+    for connection in ask(&mut cold) {
+        assert_eq!(cold.core.answer(connection), Some((response::SUCCESS, String::new())));
+    }
+    assert_eq!(cold.read(Disk::Gives), 0, "nothing else was wanted");
+    assert_eq!(cold.core.broker.shards[0].cold_mut().memory_bytes(), bytes);
+}
+
+/// Letters that a core wrote, and to whom.
+fn letters(core: &mut Core) -> Vec<(usize, Letter)> {
+    std::iter::from_fn(|| core.broker.next_letter()).collect()
+}
+
+#[test]
+fn other_cores_forget_what_nobody_waits_for() {
+    let mut asking = Core::new(3, catalog(3, group(), Catalog::default()), opened(opening(), 0));
+    let mut other = Cold::new().core;
+    let gone = asking.ask(request::QUERY_MESSAGE, &BY_KEY, b"");
+    asking.turn();
+    let asked = letters(&mut asking);
+    assert!(matches!(asked[..], [(1, Letter::Find { .. }), (2, Letter::Find { .. })]));
+    // As if two cores had asked, each with this number.
+    for from in [1, 2] {
+        other.broker.take_letter(from, asked[0].1.clone());
+    }
+    other.turn();
+    assert_eq!(other.broker.queries.jobs(), 2);
+    asking.broker.closed(gone, &mut asking.outboxes);
+    assert_eq!(asking.broker.queries.jobs(), 0);
+    let told = letters(&mut asking);
+    assert!(matches!(told[..], [(1, Letter::Forget { .. }), (2, Letter::Forget { .. })]));
+    other.broker.take_letter(1, told[0].1.clone());
+    assert_eq!(other.broker.queries.jobs(), 1, "the other one waits");
+
+    // Where no letter comes the time ends it.
+    let now = other.now;
+    assert!(other.broker.wake_in_ms(now).is_some_and(|ms| ms <= QUERY_MS_MAX));
+    other.wait_ms(QUERY_MS_MAX);
+    other.turn();
+    assert!(other.broker.has_nothing_parked());
+    assert!(letters(&mut other).is_empty(), "nobody waits for an answer");
+
+    let late = asking.ask(request::QUERY_MESSAGE, &BY_KEY, b"");
+    asking.turn();
+    let Some((_, Letter::Find { number, .. })) = letters(&mut asking).pop() else { panic!() };
+    asking.wait_ms(QUERY_MS_MAX);
+    asking.turn();
+    assert_eq!(asking.answer(late).expect("an answer").0, response::SYSTEM_BUSY);
+    let told = letters(&mut asking);
+    assert_eq!(told.len(), 2);
+    assert!(
+        told.iter().all(|(_, it)| matches!(it, Letter::Forget { number: of } if *of == number))
+    );
+    let outcome = Err(REASON.to_owned());
+    asking.broker.take_letter(1, Letter::Found { number, outcome });
+    asking.turn();
+    assert!(asking.broker.has_nothing_parked(), "an answer that comes late is nobody's");
 }

@@ -28,6 +28,7 @@ fn a_query_that_a_shard_does_not_answer_is_given_up() {
     core.turn();
     let remark = "not all shards have answered within 15000 ms, try again".to_owned();
     assert_eq!(core.answer(connection), Some((response::SYSTEM_BUSY, remark)));
+    assert!(core.broker.next_letter().is_some(), "the other core is told to look no longer");
     assert!(core.broker.has_nothing_parked());
 }
 

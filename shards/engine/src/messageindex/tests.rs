@@ -154,6 +154,7 @@ enum Step {
     Seal(u64),
     Work,
     Damage(prop::sample::Index),
+    Expire(prop::sample::Index),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -164,6 +165,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0u64..2000).prop_map(Step::Seal),
         5 => Just(Step::Work),
         1 => any::<prop::sample::Index>().prop_map(Step::Damage),
+        1 => any::<prop::sample::Index>().prop_map(Step::Expire),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -208,8 +210,17 @@ proptest! {
                     prop_assert_eq!(address, Some(played.disk[which].0));
                     played.disk.remove(which);
                 }
+                Step::Expire(which) => {
+                    let segments = played.sealed / SEGMENT + 1;
+                    let start = which.index(segments as usize) as u64 * SEGMENT;
+                    let gone = played.index.expire(start);
+                    played.disk.retain(|(address, _, _)| !gone.contains(address));
+                    slices.retain(|slice| slice.end > start);
+                    played.noted.retain(|(payload, _, _)| *payload >= start);
+                }
                 Step::Damage(_) => {}
             }
+            prop_assert!(!played.index.is_idle || played.index.choose().is_none());
         }
         while played.work() {}
         prop_assert_eq!(played.index.unwritten(), 0);
@@ -332,6 +343,31 @@ fn a_slice_that_is_made_from_the_log_has_all_of_its_keys() {
     index.seal(0..4096);
     let Some(IndexWork::Write(draft)) = index.next_work() else { panic!("a draft") };
     assert_eq!((draft.range(), draft.entries()), (0..4096, 3));
+}
+
+#[test]
+fn what_has_nothing_to_do_is_not_gone_through_again() {
+    let mut played = Played::new();
+    played.note(64, 1, &["key"]);
+    played.seal(4096);
+    while played.work() {}
+    // Nobody told it of these, so only who goes through all finds them.
+    let slip_in = |played: &mut Played, range| {
+        played.index.unwritten.push_back(Sealed { range, draft: None });
+    };
+    slip_in(&mut played, 4096..8192);
+    assert!(played.index.next_work().is_none(), "nothing has changed");
+    played.sealed = 8192;
+    played.seal(12288);
+    while played.work() {}
+    assert_eq!((played.index.unwritten(), played.index.files().len()), (0, 3));
+    // A file that goes is a change, too.
+    slip_in(&mut played, 12288..16384);
+    assert!(played.index.next_work().is_none(), "nothing has changed");
+    let slices = [0..4096, 4096..8192, 8192..12288];
+    assert!(played.index.damaged(&(4096..8192), slices.into_iter()).is_some());
+    while played.work() {}
+    assert_eq!((played.index.unwritten(), played.index.files().len()), (0, 4));
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl Shard {
     /// # Errors
     /// [`AppendRefused`], as it would say.
     pub fn has_room_for_offsets(&mut self) -> Result<(), AppendRefused> {
-        self.check_room(OFFSETS_RECORD_BYTES_MAX)
+        self.check_log_room(OFFSETS_RECORD_BYTES_MAX)
     }
 
     /// [`Shard::check_room`] for a single record, whose limit is lower than that of a group.
@@ -188,13 +188,21 @@ impl Shard {
     }
 
     pub(super) fn check_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
+        let is_unsealed = self.queues.unsealed_entries() >= UNSEALED_ENTRIES_MAX;
+        // What the log says first: it may never have room again.
+        self.check_log_room(payload_bytes)?;
+        if is_unsealed { Err(AppendRefused::Wait) } else { Ok(()) }
+    }
+
+    /// The same for what adds nothing to a queue, as at a stop when the disk takes no runs.
+    fn check_log_room(&mut self, payload_bytes: usize) -> Result<(), AppendRefused> {
         if let Some(poison) = self.log.poisoned() {
             return Err(AppendRefused::Poisoned(poison.clone()));
         }
         if payload_bytes > GROUP_PAYLOAD_BYTES_MAX {
             return Err(AppendRefused::TooLarge { found_bytes: payload_bytes });
         }
-        if self.line_is_full() || self.queues.unsealed_entries() >= UNSEALED_ENTRIES_MAX {
+        if self.line_is_full() {
             return Err(AppendRefused::Wait);
         }
         let needed = self.pinned_from.min(self.log.confirmed());
@@ -386,7 +394,7 @@ impl Shard {
     /// # Errors
     /// [`AppendRefused`]; nothing changed then.
     pub fn append_end(&mut self) -> Result<(), AppendRefused> {
-        self.check_room(0)?;
+        self.check_log_room(0)?;
         let entry = Entry { kind: Kind::End, flags: 0, topic: 0, queue: 0 };
         self.put_own(entry, &[], None);
         Ok(())
