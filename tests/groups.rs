@@ -364,7 +364,7 @@ fn calls_go_through_to_members_and_their_answers_back() {
             r#"{{"code":309,"extFields":{{"consumerGroup":"g","clientId":"m0","msgId":"{last}","x":""#
         )
         .into_bytes();
-        large.resize(large.len() + 500_000, 0xFF);
+        large.resize(large.len() + 900_000, 0xFF);
         large.extend_from_slice(br#""},"flag":0,"opaque":1,"version":479}"#);
         let asker = tools.next();
         asker.write_header(&large);

@@ -9,9 +9,9 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const HEADER_BYTES_MAX: usize = (1 << 24) - 1;
 
 /// Longest header in bytes that is read. The largest that clients send, properties of 32 KiB with each byte
-/// escaped, is a fifth of it; and an answer that repeats what it was asked still fits its own `mark`
-/// when each byte became an escape of six.
-pub const READ_HEADER_BYTES_MAX: usize = 1024 * 1024;
+/// escaped, is a tenth of it, and a key-value of a NameServer may take half; and an answer that repeats what it
+/// was asked still fits its own `mark` when each byte became an escape of six.
+pub const READ_HEADER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Most entries of one header's `extFields`. The busiest official request (a send of the 5.x Java
 /// client with signing and namespaces) has 22; one more entry than this is a decoding error.
@@ -43,7 +43,7 @@ pub const RECORD_EXTRA_BYTES_MAX: usize = 64 * 1024;
 pub const RECORD_BYTES_MAX: usize = BODY_BYTES_MAX + RECORD_EXTRA_BYTES_MAX;
 
 const _: () = assert!(FRAME_BYTES_MAX <= i32::MAX as usize);
-const _: () = assert!(2 * 6 * READ_HEADER_BYTES_MAX < HEADER_BYTES_MAX);
+const _: () = assert!(7 * READ_HEADER_BYTES_MAX < HEADER_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS as usize);
 const _: () = assert!(PROPERTIES_BYTES_MAX + RETRY_TOPIC_BYTES_MAX < RECORD_EXTRA_BYTES_MAX);

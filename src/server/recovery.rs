@@ -458,7 +458,8 @@ fn replay_part(
     let segment_bytes = place.shape.segment_bytes;
     let epochs = read_epochs(files, &place.directory.join("EPOCHS"))?;
     let mut segments = list_segments(files, &place.directory, segment_bytes)?;
-    segments.retain(|(first, _)| *first < range.end && first + segment_bytes > range.start);
+    // With the one behind the slice: where that begins, the slice has ended, and what is missing there is no damage.
+    segments.retain(|(first, _)| *first <= range.end && first + segment_bytes > range.start);
     // Only queue entries are wanted as values: what own records say goes into the notes as it is.
     let seal = SealLimits::default();
     // Nothing is left out: a file that lacks keys would count as whole.
