@@ -69,10 +69,13 @@ impl RunFailure {
     /// # Errors
     /// It may be whole, and must stay: descriptors, memory or a permission were lacking.
     pub(super) fn of_file(self, path: &Path) -> Result<RunFailure, StoreError> {
+        self.unless_whole().map_err(store::io_error("open", path))
+    }
+
+    /// The same with the bare reason.
+    fn unless_whole(self) -> io::Result<RunFailure> {
         match self {
-            RunFailure::Io(source) if !probe::is_disk_failure(&source) => {
-                Err(store::io_error("open", path)(source))
-            }
+            RunFailure::Io(source) if !probe::is_disk_failure(&source) => Err(source),
             failure => Ok(failure),
         }
     }
@@ -282,8 +285,8 @@ fn readable_snapshot(
     for at in ats.iter().rev() {
         match read_snapshot(files, place, *at) {
             Ok(snapshot) => return Ok((Some(snapshot), damaged)),
-            Err(RunFailure::Io(error)) if !probe::is_disk_failure(&error) => return Err(error),
             Err(failure) => {
+                let failure = failure.unless_whole()?;
                 let path = place.snapshot_path(*at);
                 let is_damaged = !matches!(failure, RunFailure::Io(_));
                 tracing::error!(

@@ -366,8 +366,7 @@ impl Broker {
         // A 5.x client puts a UNIQ_KEY of the whole batch here. Appended to each record, as Apache
         // does, it would hide the record's own key, and no query would find the ids clients show.
         let batch_key = known.unique_key.map(|key| key.value(&common).to_vec());
-        properties::remove(&mut common, name::UNIQ_KEY);
-        properties::remove(&mut common, name::POP_CK);
+        properties::remove_all(&mut common, &[name::UNIQ_KEY, name::POP_CK]);
         properties::terminate(&mut common);
         self.append_own_properties(&mut common);
         let records = BatchRecords::new(body);

@@ -23,6 +23,7 @@ use super::super::limits::PARKED_REQUESTS_MAX;
 use super::super::parked::Request;
 use super::super::{Asker, Broker, Onward, Refusal};
 use super::send::delay_properties;
+use super::timer::TIMES;
 use crate::net::outbox::Outboxes;
 use crate::router::Origin;
 use crate::router::exchange::CROSSINGS_MAX;
@@ -182,9 +183,7 @@ impl Broker {
                 OffsetMessageId { host: fields.store_host, position: send_back.position }.encode();
             properties::set(&mut text, name::ORIGIN_MESSAGE_ID, id.as_bytes());
         }
-        for timer in [name::TIMER_DELIVER_MS, name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS] {
-            properties::remove(&mut text, timer);
-        }
+        properties::remove_all(&mut text, &TIMES);
         let is_dead =
             send_back.delay_level < 0 || fields.reconsume_times >= send_back.max_reconsume_times;
         let (topic, queue, place) = if is_dead {

@@ -19,6 +19,10 @@ use super::super::dispatch::{Handled, Stop};
 use super::super::{Asker, Broker, Refusal};
 use super::form;
 
+/// How a message says that it waits for a time of its own.
+pub(super) const TIMES: [&str; 3] =
+    [name::TIMER_DELIVER_MS, name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS];
+
 /// Bytes of a unique key by which a message can be called back, at the most, and of the name that a send
 /// (TIMER_DEL_UNIQKEY) calls one back by: what clients make has 32, and a topic before it.
 const RECALLED_KEY_BYTES_MAX: usize = 255;

@@ -15,7 +15,7 @@ use runtime::clock::Now;
 use super::super::super::check::own_check_ms;
 use super::super::super::dispatch::Stop;
 use super::super::super::{Broker, Refusal};
-use super::super::timer::{Timed, timer_properties};
+use super::super::timer::{TIMES, Timed, timer_properties};
 use super::illegal;
 use crate::observe::MessageType;
 
@@ -79,9 +79,7 @@ impl Broker {
         let has_timer = known.timer.is_some();
         let mut timed = None;
         if has_timer && delay > 0 {
-            for timer in [name::TIMER_DELIVER_MS, name::TIMER_DELAY_SEC, name::TIMER_DELAY_MS] {
-                properties::remove(text, timer); // the level counts
-            }
+            properties::remove_all(text, &TIMES); // the level counts
         } else if has_timer && !is_dead_letter {
             timed = self.timed(now, text)?;
         }
