@@ -13,10 +13,9 @@ use proto::body::{
     TopicList, TopicStatsTable,
 };
 use proto::frame::Encoding;
-use proto::record::Record;
 use proto::reply::{ResponseHead, write_response};
 use support::tools::{MESSAGES, QUEUES, SIZES, Tools};
-use support::{Client, DEADLINE, Reply, Server, records, write_config};
+use support::{Client, DEADLINE, Reply, Server, decoded, records, write_config};
 
 impl Tools {
     fn committed(&mut self, group: &str, topic: &str) -> Vec<Option<i64>> {
@@ -572,13 +571,10 @@ fn what_is_sent_back_comes_to_all_retry_queues_of_its_group() {
         tools.granted(200, &[], br#"{"groupName":"many","retryQueueNums":4}"#);
         for queue in 0..QUEUES {
             let found = tools.next().pull("again", queue, 0).body;
-            let mut rest = &found[..];
-            while !rest.is_empty() {
-                let (record, size) = Record::decode(rest).expect("a record");
-                let position = record.fields().physic_offset.to_string();
+            for fields in decoded(&found) {
+                let position = fields.physic_offset.to_string();
                 let ext = [("group", "many"), ("offset", &*position), ("delayLevel", "1")];
                 tools.granted(36, &ext, &[]);
-                rest = &rest[size..];
             }
         }
         let expected = i64::from(QUEUES) * MESSAGES;

@@ -12,8 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proto::ids::{OffsetMessageId, Position};
-use proto::record::Record;
-use support::{Client, DEADLINE, Reply, Server, write_config};
+use support::{Client, DEADLINE, Reply, Server, decoded, write_config};
 
 const TOPIC: &str = "QueriedTopic";
 const QUEUES: u32 = 7;
@@ -110,21 +109,15 @@ fn send_with(
 }
 
 fn given(bytes: &[u8]) -> Vec<Given> {
-    let mut given = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (record, size) = Record::decode(rest).expect("whole records");
-        let fields = record.fields();
-        assert!(record.is_body_intact());
+    let given = decoded(bytes).into_iter().map(|fields| {
         let text = std::str::from_utf8(&fields.body[..12]).expect("text");
-        given.push(Given {
+        Given {
             number: text.parse().expect("a number"),
             stored_ms: fields.store_timestamp,
             position: fields.physic_offset,
-        });
-        rest = &rest[size..];
-    }
-    given
+        }
+    });
+    given.collect()
 }
 
 fn query(

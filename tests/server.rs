@@ -6,8 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use proto::record::Record;
-use support::{Client, Server, write_config};
+use support::{Client, Server, decoded, write_config};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
@@ -115,12 +114,9 @@ fn no_message_is_stored_before_it_was_sent() {
             let mut offset = 0;
             while offset < 2_000 {
                 let reply = client.pull("Stamped", queue, offset);
-                let mut bytes = &reply.body[..];
-                while !bytes.is_empty() {
-                    let (record, size) = Record::decode(bytes).expect("whole records");
-                    let fields = record.fields();
+                for fields in decoded(&reply.body) {
                     assert!(fields.store_timestamp >= fields.born_timestamp, "{fields:?}");
-                    (bytes, offset) = (&bytes[size..], fields.queue_offset + 1);
+                    offset = fields.queue_offset + 1;
                 }
             }
         }

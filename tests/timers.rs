@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use proto::properties::{self, name};
 use proto::recall::RecallHandle;
-use proto::record::Record;
-use support::{Client, Reply, Server, now_ms, write_config};
+use support::{Client, Reply, Server, decoded, now_ms, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -87,21 +86,14 @@ fn read(client: &mut Client, topic: &str, queue: i32) -> Vec<Came> {
     let mut all = Vec::new();
     loop {
         let reply = client.pull(topic, queue, all.len() as i64);
-        let mut bytes = &reply.body[..];
         if reply.code != 0 {
             return all;
         }
-        while !bytes.is_empty() {
-            let (record, size) = Record::decode(bytes).expect("whole");
-            let fields = record.fields();
-            assert!(record.is_body_intact());
-            all.push(Came {
-                key: String::from_utf8(fields.body.to_vec()).expect("text"),
-                stored_ms: fields.store_timestamp,
-                properties: fields.properties.to_vec(),
-            });
-            bytes = &bytes[size..];
-        }
+        all.extend(decoded(&reply.body).into_iter().map(|fields| Came {
+            key: String::from_utf8(fields.body.to_vec()).expect("text"),
+            stored_ms: fields.store_timestamp,
+            properties: fields.properties.to_vec(),
+        }));
     }
 }
 

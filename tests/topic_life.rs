@@ -56,18 +56,6 @@ fn assert_filled(client: &mut Client, topic: &str, life: u32) {
     }
 }
 
-fn commit(client: &mut Client, group: &str, topic: &str, queue: i32, offset: i64) {
-    let (queue, offset) = (queue.to_string(), offset.to_string());
-    let ext = [
-        ("consumerGroup", group),
-        ("topic", topic),
-        ("queueId", &*queue),
-        ("commitOffset", &*offset),
-    ];
-    let reply = client.ask(15, &ext, &[]);
-    assert_eq!(reply.code, 0, "{}", reply.remark);
-}
-
 /// The committed offset; `None`: there is none.
 fn committed(client: &mut Client, group: &str, topic: &str, queue: i32) -> Option<i64> {
     let queue = queue.to_string();
@@ -127,8 +115,8 @@ fn a_deleted_topic_is_gone_on_every_core_and_stays_so() {
         fill(&mut clients[1], "Life", 1);
         assert_eq!(clients[2].pull_as("life", "Life", 0, 0).code, 0, "it makes the group");
         for queue in 0..QUEUES {
-            commit(&mut clients[2], "life", "Life", queue, 3);
-            commit(&mut clients[2], "life", "Kept", queue, 4);
+            clients[2].commit("life", "Life", queue, 3);
+            clients[2].commit("life", "Kept", queue, 4);
         }
         // Who waits for its messages hears of it.
         let mut waiting = Client::connect(server.broker);
@@ -159,7 +147,7 @@ fn a_deleted_topic_is_gone_on_every_core_and_stays_so() {
         fill(&mut again[2], "Life", 2);
         assert_filled(&mut again[3], "Life", 2);
         assert_eq!(committed(&mut again[1], "life", "Life", 0), None);
-        commit(&mut again[1], "life", "Life", 0, 5);
+        again[1].commit("life", "Life", 0, 5);
         server.stop();
 
         let server = start(directory, size);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use proto::ids::OffsetMessageId;
 use proto::properties;
 use proto::record::Record;
-use support::{Client, Reply, Server, now_ms, write_config};
+use support::{Client, Reply, Server, decoded, now_ms, write_config};
 
 /// Shards and cores.
 const SIZES: [(&str, &str); 2] = [("1", "1"), ("3", "2")];
@@ -476,14 +476,10 @@ fn ids_of_given_up(client: &mut Client, shards: i32) -> Vec<String> {
     let mut ids = Vec::new();
     for shard in 0..shards {
         let body = client.pull(GIVEN_UP_TOPIC, shard, 0).body;
-        let mut rest = &body[..];
-        while !rest.is_empty() {
-            let (record, size) = Record::decode(rest).expect("whole records");
-            let fields = record.fields();
+        for fields in decoded(&body) {
             let position = proto::ids::Position::from_i64(fields.physic_offset).expect("one");
             let id = OffsetMessageId { host: fields.store_host, position }.encode();
             ids.push(id.as_str().to_owned());
-            rest = &rest[size..];
         }
     }
     ids

@@ -304,18 +304,23 @@ impl Core {
     }
 }
 
-#[test]
-fn a_topic_that_is_there_is_answered_when_it_is_durable() {
-    let mut core = Core::alone();
-    let ext = [
-        ("topic", "made"),
+/// What makes a topic with 4 queues.
+fn topic_fields(name: &str) -> [(&str, &str); 7] {
+    [
+        ("topic", name),
         ("defaultTopic", "TBW102"),
         ("readQueueNums", "4"),
         ("writeQueueNums", "4"),
         ("perm", "6"),
         ("topicFilterType", "SINGLE_TAG"),
         ("order", "false"),
-    ];
+    ]
+}
+
+#[test]
+fn a_topic_that_is_there_is_answered_when_it_is_durable() {
+    let mut core = Core::alone();
+    let ext = topic_fields("made");
     let code = request::UPDATE_AND_CREATE_TOPIC;
     let made = core.ask(code, &ext, b"");
     assert_eq!(core.answer(made), None, "its record is not written");

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto::command::Command as Answer;
 use proto::frame::{Encoding, Scan, scan};
+use proto::record::{Record, RecordFields};
 use proto::reply::{
     PullRequest, RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
 };
@@ -274,6 +275,19 @@ impl Client {
         self.ask(34, &[], body.as_bytes())
     }
 
+    /// Commits an offset and waits for the answer.
+    pub fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) {
+        let (queue, offset) = (queue.to_string(), offset.to_string());
+        let ext = [
+            ("consumerGroup", group),
+            ("topic", topic),
+            ("queueId", &*queue),
+            ("commitOffset", &*offset),
+        ];
+        let reply = self.ask(15, &ext, &[]);
+        assert_eq!(reply.code, 0, "{}", reply.remark);
+    }
+
     /// Makes a topic, or changes it.
     pub fn create_topic(&mut self, topic: &str, queues: i32) {
         let queues = queues.to_string();
@@ -407,15 +421,20 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).expect("small")
 }
 
-/// The records of a pull's answer: queue offset and body of each, whose checksum is right.
-pub fn records(mut bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
-    let mut records = Vec::new();
+/// The records of a pull's answer, whose checksums are right.
+pub fn decoded(mut bytes: &[u8]) -> Vec<RecordFields<'_>> {
+    let mut decoded = Vec::new();
     while !bytes.is_empty() {
-        let (record, size) = proto::record::Record::decode(bytes).expect("whole records");
-        let fields = record.fields();
+        let (record, size) = Record::decode(bytes).expect("whole records");
+        let fields = *record.fields();
         assert!(record.is_body_intact(), "a broken body was served at {}", fields.queue_offset);
-        records.push((fields.queue_offset, fields.body.to_vec()));
+        decoded.push(fields);
         bytes = &bytes[size..];
     }
-    records
+    decoded
+}
+
+/// The same: queue offset and body of each.
+pub fn records(bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
+    decoded(bytes).iter().map(|fields| (fields.queue_offset, fields.body.to_vec())).collect()
 }

@@ -55,13 +55,6 @@ impl Tools {
 
     /// Commits an offset and waits for the answer.
     pub fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) {
-        let (queue, offset) = (queue.to_string(), offset.to_string());
-        let ext = [
-            ("consumerGroup", group),
-            ("topic", topic),
-            ("queueId", &*queue),
-            ("commitOffset", &*offset),
-        ];
-        self.granted(15, &ext, &[]);
+        self.next().commit(group, topic, queue, offset);
     }
 }

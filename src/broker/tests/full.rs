@@ -33,21 +33,10 @@ type Ask<'a> = (i32, &'a [(&'a str, &'a str)], &'a [u8]);
 fn one_topic_or_group_more_than_there_may_be_is_refused() {
     let full = catalog(1, group(), Catalog::with_room_for(1, 1));
     let mut core = Core::new(1, full, opened(opening(), 0));
-    let topic = |name| {
-        [
-            ("topic", name),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", "4"),
-            ("writeQueueNums", "4"),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-            ("order", "false"),
-        ]
-    };
     let remark = "the broker has 1 topics, as many as it takes";
     let code = request::UPDATE_AND_CREATE_TOPIC;
-    core.check(code, &topic("other"), b"", (response::SYSTEM_ERROR, remark));
-    assert_eq!(core.asked(code, &topic("topic"), b""), None, "stored, and to be registered");
+    core.check(code, &topic_fields("other"), b"", (response::SYSTEM_ERROR, remark));
+    assert_eq!(core.asked(code, &topic_fields("topic"), b""), None, "stored, and to be registered");
     let changed = core.broker.catalog.topic("topic").map(|topic| topic.config.read_queue_nums);
     assert_eq!(changed, Some(4), "one that is there may be changed");
 
@@ -99,16 +88,9 @@ fn a_configuration_that_is_too_long_is_refused_and_changes_nothing() {
 
     for bytes in [CATALOG_BYTES_MAX, 1 << 20, 5 << 20, 7 << 20] {
         let time = format!("{}1", "0".repeat(bytes));
-        let ext = [
-            ("topic", "long"),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", "4"),
-            ("writeQueueNums", "4"),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-            ("order", "false"),
-            ("attributes", &*format!("+reserve.time={time}")),
-        ];
+        let attributes = format!("+reserve.time={time}");
+        let mut ext = topic_fields("long").to_vec();
+        ext.push(("attributes", &attributes));
         // A longer header is not read.
         if bytes < READ_HEADER_BYTES_MAX {
             refused(&mut core, request::UPDATE_AND_CREATE_TOPIC, &ext, "", bytes);
