@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use engine::shard::Shard;
 use proto::code::response;
 use proto::frame::Encoding;
 
@@ -79,7 +80,7 @@ impl World {
     ) -> Result<Option<Vec<Found>>, Finding> {
         let mut client = self.connect_auditor(life)?;
         if self.plan.retains {
-            self.ledger.begins(place, 0, 0)?;
+            self.ledger.begins(place, 0, &[])?;
         }
         let (mut all, mut from) = (Vec::new(), 0);
         loop {
@@ -94,8 +95,8 @@ impl World {
                 Answered::Messages { code: response::PULL_OFFSET_MOVED, next, .. }
                     if self.plan.retains && next > from =>
                 {
-                    let log_start = life.shard(0).start();
-                    self.ledger.begins(place, next, log_start)?;
+                    let log_starts: Vec<_> = life.shards().map(Shard::start).collect();
+                    self.ledger.begins(place, next, &log_starts)?;
                     from = next;
                     all.clear(); // what was read before has gone meanwhile
                 }

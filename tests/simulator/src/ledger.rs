@@ -618,11 +618,12 @@ impl Ledger {
         self.sent.get_mut(&item).expect("was sent").recall = Recall::No;
     }
 
-    /// A queue begins at an offset, and the log at `log_start`: what was before must have been below it.
+    /// A queue begins at an offset, and each shard's log at one of `log_starts`: what was before must have been
+    /// below that of its shard.
     ///
     /// # Errors
     /// The finding.
-    pub fn begins(&mut self, place: Place, start: u64, log_start: u64) -> Result<(), String> {
+    pub fn begins(&mut self, place: Place, start: u64, log_starts: &[u64]) -> Result<(), String> {
         let queue = self.queues.entry(place).or_default();
         let kept = queue.split_off(&start);
         self.removed += queue.len() as u64;
@@ -630,10 +631,12 @@ impl Ledger {
             let sent = &self.sent[&item];
             if let Outcome::Stored(Some(stored)) = sent.outcome
                 && place.is_waiting() == sent.intent.is_delayed
-                && log_offset(stored.position) >= log_start
+                && let Some(position) = Position::from_i64(stored.position)
+                && let log_start = log_starts[usize::from(position.shard().0)]
+                && position.offset().bytes() >= log_start
             {
                 return Err(format!(
-                    "{place} begins at {start}, {item:?} was at {offset}, and the log begins at {log_start}: lost"
+                    "{place} begins at {start}, {item:?} was at {offset}, and the log of its shard begins at {log_start}: lost"
                 ));
             }
         }
@@ -919,10 +922,6 @@ fn check_half(sent: &Sent, verdict: Verdict, found: &Found) -> Result<(), String
         }
         _ => Ok(()),
     }
-}
-
-fn log_offset(position: i64) -> u64 {
-    Position::from_i64(position).map_or(0, |position| position.offset().bytes())
 }
 
 impl Order {
