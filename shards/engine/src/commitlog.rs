@@ -364,16 +364,21 @@ impl CommitLog {
     /// Fills the rest of the tail's block, so that it can be written and never again.
     fn pad_to_block(&mut self) {
         self.skip_gap();
-        let tail = self.buffer.tail();
-        let mut end = tail.next_multiple_of(self.shape.block_bytes);
-        if end == tail {
-            return;
+        let bytes = self.padded_tail() - self.buffer.tail();
+        if bytes > 0 {
+            self.append_filler(bytes);
         }
-        if end - tail < PREFIX_BYTES as u64 {
+    }
+
+    /// Where the log ends when its tail's block has been padded.
+    fn padded_tail(&self) -> u64 {
+        let tail = record_start(self.buffer.tail());
+        let end = tail.next_multiple_of(self.shape.block_bytes);
+        if (1..PREFIX_BYTES as u64).contains(&(end - tail)) {
             // Not at a gap boundary, so the next block lies in the same region, segment and lap.
-            end += self.shape.block_bytes;
+            return end + self.shape.block_bytes;
         }
-        self.append_filler(end - tail);
+        end
     }
 
     // ---- write ----------------------------------------------------------------------------------
@@ -578,9 +583,11 @@ impl CommitLog {
         self.buffer.slice(offset, len)
     }
 
-    /// The oldest log offset that the tail's memory holds.
+    /// The oldest log offset that the tail's memory still holds when the tail's block has been padded,
+    /// which may happen later in the turn and asks nobody for room.
     pub fn tail_floor(&self) -> u64 {
-        self.buffer.floor()
+        let overrun = self.padded_tail().saturating_sub(self.buffer.size_bytes());
+        self.buffer.floor().max(overrun)
     }
 
     /// The memory, for the driver that writes it.

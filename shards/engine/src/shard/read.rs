@@ -624,3 +624,62 @@ impl Answer {
         Answer { status, next_begin, min, max }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::NewMessage;
+    use super::super::testing::{QUEUE, complete, message, shard, start_writes};
+    use super::*;
+    use crate::filter::TagFilter;
+
+    /// What a turn's answers refer to stays until its end, though its last block is padded meanwhile.
+    #[test]
+    fn what_an_answer_refers_to_outlives_the_padding_of_the_tail() {
+        let mut shard = shard();
+        let body = [7; 1000];
+        let send = |shard: &mut Shard| {
+            let sent = shard.append_message(1, &NewMessage { body: &body, ..message() }, None);
+            sent.expect("there is room");
+        };
+        let settle = |shard: &mut Shard| {
+            complete(shard);
+            while shard.next_confirmed().is_some() {}
+            shard.turn_ended();
+        };
+        while shard.log().tail_floor() < 1 << 20 {
+            (0..1000).for_each(|_| send(&mut shard));
+            settle(&mut shard);
+        }
+
+        let mut oldest = 0;
+        let mut replies = Replies::default();
+        for _ in 0..1000 {
+            send(&mut shard);
+            // The oldest message that the tail's memory has.
+            loop {
+                let request = PullRequest {
+                    queue: QUEUE,
+                    from: oldest,
+                    count_max: 1,
+                    bytes_max: 1,
+                    filter: &MessageFilter::Tags(TagFilter::All),
+                    scanned: Scanned::default(),
+                };
+                match shard.pull(&request, &mut replies) {
+                    Pulled::Cold(..) => oldest += 1,
+                    pulled => break assert!(matches!(pulled, Pulled::Answered(_)), "{pulled:?}"),
+                }
+            }
+            let writes = start_writes(&mut shard);
+            for piece in &replies.pieces {
+                let record = shard.piece(piece.payload, piece.size_bytes);
+                assert_eq!(record::queue_offset(record), Some(oldest as i64));
+            }
+            assert_eq!(replies.pieces.len(), 1);
+            for write in writes {
+                shard.log_mut().write_completed(&write.range, Ok(()));
+            }
+            settle(&mut shard);
+        }
+    }
+}
