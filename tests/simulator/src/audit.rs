@@ -9,6 +9,7 @@ use proto::frame::Encoding;
 use crate::client::{Answer, Answered, Asked, Client};
 use crate::ledger::{Found, Item};
 use crate::place::{MADE_TOPICS, Place, Topic, all_places};
+use crate::ring::WINDOW_OPEN_BYTES;
 use crate::search::Seen;
 use crate::world::{Finding, Life, QUIET_STEPS_MAX, World};
 
@@ -22,7 +23,9 @@ impl World {
     /// Nothing fails and nobody asks any more: everybody must get an answer, and messages are taken.
     pub(crate) fn quiet(&mut self, life: &mut Life) -> Result<(), Finding> {
         self.disk.fill(false);
-        life.actors.listen();
+        for connection in life.actors.listen() {
+            life.ring(connection).client_opens_window(connection);
+        }
         let mut steps = 0;
         while life.actors.waiting() > 0 || self.mortal.is_waiting() || self.orderly.is_waiting() {
             if steps == QUIET_STEPS_MAX {
@@ -124,10 +127,11 @@ impl World {
     }
 
     pub(crate) fn connect_auditor(&mut self, life: &mut Life) -> Result<Client, Finding> {
-        let window = 1 << 26;
         let peer = SocketAddr::from(([127, 0, 0, 1], 999));
-        let connection =
-            life.any_ring(&mut self.rng).connect(peer, window).ok_or("nobody listens")?;
+        let connection = life
+            .any_ring(&mut self.rng)
+            .connect(peer, WINDOW_OPEN_BYTES)
+            .ok_or("nobody listens")?;
         Ok(Client::new(connection, Encoding::Json))
     }
 

@@ -38,6 +38,9 @@ pub enum Bug {
     RepeatsAnswers,
 }
 
+/// Bytes that the network takes for a client that reads at once: more than any answer has.
+pub const WINDOW_OPEN_BYTES: usize = 1 << 26;
+
 /// A connection between a client and a core, as the network has it.
 #[derive(Default, Debug)]
 pub struct Connection {
@@ -150,6 +153,16 @@ impl SimRing {
             self.ready.net.push(NetEvent::Writable { connection });
         }
         Some(bytes)
+    }
+
+    /// The network takes whatever the server has for a client, read or not.
+    pub fn client_opens_window(&mut self, connection: ConnectionId) {
+        if let Some(slot) = self.slot(connection) {
+            slot.window = WINDOW_OPEN_BYTES;
+            if std::mem::take(&mut slot.wants_writable) {
+                self.ready.net.push(NetEvent::Writable { connection });
+            }
+        }
     }
 
     /// A client closes.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use fastrand::Rng;
 use proto::code::response;
 use proto::frame::Encoding;
+use runtime::ConnectionId;
 
 use crate::client::{Answer, Answered, Asked, Check, Client};
 use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, Verdict, body_of};
@@ -131,9 +132,14 @@ impl Actors {
         self.slots().flatten().find_map(|client| client.waits_for())
     }
 
-    /// Who did not read does now.
-    pub fn listen(&mut self) {
-        self.slots().flatten().for_each(|client| client.is_deaf = false);
+    /// Who did not read does now, and those who read slowly read as fast as they can.
+    pub fn listen(&mut self) -> Vec<ConnectionId> {
+        let mut listening = Vec::new();
+        for client in self.slots().flatten() {
+            client.is_deaf = false;
+            listening.push(client.connection);
+        }
+        listening
     }
 }
 

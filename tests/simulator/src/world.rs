@@ -853,7 +853,9 @@ impl World {
             let message = match zeroed {
                 Ok(segment) => ToCore::SpacePrepared { shard, range, segment },
                 Err(error) => {
+                    // Other shards' space is tried meanwhile.
                     life.wanted.push_front((shard, range));
+                    life.wanted.make_contiguous().sort_by_key(|(waiting, _)| *waiting == shard);
                     ToCore::SpaceDelayed {
                         shard,
                         lack: Lack::of(&error),
