@@ -75,7 +75,9 @@ fn what_overtakes_the_copy_of_its_topic_goes_home_for_it() {
 #[test]
 fn old_segments_take_only_what_was_in_them() {
     let mut removed = 0;
-    for plan in [Plan { retains: true, ..SYNC }, Plan { retains: true, ..ASYNC }] {
+    let one = Plan { retains: true, ..SYNC };
+    let several = Plan { retains: true, shards: 2, cores: 2, ..ASYNC };
+    for plan in [one, Plan { retains: true, ..ASYNC }, several] {
         for seed in 0..6 {
             let summary = run(seed, plan);
             removed += summary.unwrap_or_else(|finding| panic!("seed {seed}: {finding}")).removed;
