@@ -195,6 +195,11 @@ impl WellKnown {
     /// An escape that is none.
     pub fn unescape(text: Text<'_>, out: &mut Vec<u8>) -> Result<Self, TextError> {
         out.clear();
+        if let Some(plain) = text.as_plain() {
+            // What looks like an escape is none.
+            out.extend_from_slice(plain);
+            return Ok(Self::collect(out));
+        }
         if let Some(known) = Self::unescape_separators(text, out) {
             return Ok(known);
         }
@@ -285,6 +290,17 @@ mod tests {
         check("\u{2}\u{2}a\u{1}\u{2}\u{1}b\u{2}ab\u{2}c\u{1}d\u{2}", &[("c", "d")]);
         check("a\u{1}b\u{1}c\u{2}", &[("a", "b\u{1}c")]);
         check("a\u{1}1\u{2}a\u{1}2\u{2}", &[("a", "1"), ("a", "2")]);
+    }
+
+    /// A header that is not JSON has no escapes: what looks like one is text.
+    #[test]
+    fn only_json_has_escapes() {
+        let raw = br"A\u0001b\u0002";
+        let mut out = Vec::new();
+        WellKnown::unescape(Text::plain(raw), &mut out).expect("text");
+        assert_eq!(out, raw);
+        WellKnown::unescape(Text::json(raw, Escapes::Json), &mut out).expect("text");
+        assert_eq!(out, b"A\x01b\x02");
     }
 
     #[test]

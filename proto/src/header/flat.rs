@@ -6,7 +6,7 @@ use super::{HeaderError, Typed};
 use crate::command::Command;
 use crate::generated::{self, Typed as Tag};
 use crate::language::Language;
-use crate::limits::{EXT_FIELDS_MAX, HEADER_BYTES_MAX};
+use crate::limits::{EXT_FIELDS_MAX, READ_HEADER_BYTES_MAX};
 use crate::text::Text;
 
 /// What the verifier follows: a command, its typed table and its fields, none of them nested
@@ -14,7 +14,7 @@ use crate::text::Text;
 const VERIFIER: VerifierOptions = VerifierOptions {
     max_depth: 8,
     max_tables: EXT_FIELDS_MAX + 3,
-    max_apparent_size: HEADER_BYTES_MAX,
+    max_apparent_size: READ_HEADER_BYTES_MAX,
     ignore_missing_null_terminator: false,
 };
 
@@ -103,6 +103,27 @@ mod tests {
         assert_eq!(command.remark, Some(Text::plain(b"why")));
         assert_eq!(command.ext.get("consumerGroup"), Some(Text::plain(b"CG")));
         assert_eq!(command.ext.get("empty"), Some(Text::EMPTY));
+    }
+
+    /// A field that is there once may be named often: what is read of a header is no longer than a header.
+    #[test]
+    fn a_field_that_is_named_often_counts_as_often() {
+        let with_fields = |count: usize, bytes: usize| {
+            let mut builder = FlatBufferBuilder::new();
+            let key = Some(builder.create_string("key"));
+            let value = Some(builder.create_string(&"x".repeat(bytes)));
+            let field = ExtField::create(&mut builder, &ExtFieldArgs { key, value });
+            let ext_fields = Some(builder.create_vector(&vec![field; count]));
+            let head = CommandHead::new(307, 1, 0, 479, 0);
+            let args = CommandArgs { head: Some(&head), ext_fields, ..Default::default() };
+            let root = generated::Command::create(&mut builder, &args);
+            generated::finish_command_buffer(&mut builder, root);
+            builder.finished_data().to_vec()
+        };
+        assert!(decode(&with_fields(60, 30_000)).is_ok(), "1.8 MB");
+        let long = with_fields(60, 250_000);
+        let refused = decode(&long);
+        assert!(matches!(refused, Err(HeaderError::FlatInvalid(_))), "15 MB");
     }
 
     #[test]
