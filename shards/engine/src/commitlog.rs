@@ -245,7 +245,9 @@ impl CommitLog {
     /// Bytes the log grows by at the most when a payload of this size is appended: a gap or fillers to
     /// boundaries it does not fit before, a segment's first record, itself, padding to a block.
     fn bytes_needed(&self, payload_bytes: usize) -> u64 {
-        let record = record_bytes(payload_bytes) + PREFIX_BYTES as u64;
+        // Records of a group may end shortly before boundaries that leave a gap.
+        let gaps = (payload_bytes as u64 / prefix::GAP_BOUNDARY + 2) * PREFIX_BYTES as u64;
+        let record = record_bytes(SegmentIdentity::BYTES) + record_bytes(payload_bytes) + gaps;
         let mut filler = 0;
         // An end of a segment and a wrap may lie closer together than it is long; ends of segments do
         // not, and wraps do not.
@@ -253,7 +255,7 @@ impl CommitLog {
             let before = self.bytes_before_boundary(self.buffer.tail() + filler);
             filler += if record > before { before } else { 0 };
         }
-        filler + record_bytes(SegmentIdentity::BYTES) + record + 2 * self.shape.block_bytes
+        filler + record + 2 * self.shape.block_bytes
     }
 
     /// Bytes from a log offset to the next place no record crosses: end of the segment, wrap of the buffer.
@@ -625,6 +627,41 @@ mod tests {
     fn append(log: &mut CommitLog, payload_bytes: usize) {
         let entry = Entry { kind: Kind::Message, flags: 0, topic: 9, queue: 0 };
         log.append(entry, payload_bytes, |_, _| 0..0);
+    }
+
+    /// The last record of a group does not fit before a segment's end, because records before it left gaps
+    /// at MiB boundaries.
+    #[test]
+    fn gaps_inside_a_group_count() {
+        const MIB: u64 = prefix::GAP_BOUNDARY;
+        // Record sizes, prefix included: each but the last ends 24 bytes before a boundary.
+        let to_gap =
+            |from: u64| usize::try_from(MIB - from % MIB - 24).expect("small") - PREFIX_BYTES;
+        for slack in (0..=192_u64).step_by(8) {
+            let mut log = log();
+            append(&mut log, 4096);
+            let start = SHAPE.segment_bytes - 5 * MIB - 8;
+            while log.buffer.tail() < start {
+                let left = usize::try_from(start - log.buffer.tail()).expect("small");
+                let most = (512 << 10).min(left.max(64) - PREFIX_BYTES);
+                append(&mut log, most / 8 * 8);
+                write_all(&mut log);
+            }
+            let tail = log.buffer.tail();
+            let first = to_gap(tail);
+            let middle = to_gap(0);
+            let records = [first, middle, middle, middle];
+            let used: u64 = records.iter().map(|bytes| record_bytes(*bytes)).sum();
+            let before = SHAPE.segment_bytes - tail;
+            // With the gaps it does not fit, by so little.
+            let last =
+                usize::try_from(before - used - 2 * PREFIX_BYTES as u64 - slack).expect("small");
+            let all = records.iter().chain([&last]);
+            let payloads: u64 = all.clone().map(|bytes| record_bytes(*bytes)).sum();
+            let end = tail + log.bytes_needed(payloads as usize);
+            all.for_each(|bytes| append(&mut log, *bytes));
+            assert!(log.padded_tail() <= end, "{} too many", log.padded_tail() - end);
+        }
     }
 
     proptest! {

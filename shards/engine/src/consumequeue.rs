@@ -446,6 +446,8 @@ impl ConsumeQueues {
 
     /// Frees entries that runs hold and whose records lie below `floor`.
     pub fn evict(&mut self, floor: u64) {
+        // What was cut and is not written yet is in no run.
+        let floor = floor.min(self.runs.iter().next_back().map_or(0, |run| run.range.end));
         while let Some(keys) = self.runs.next_to_evict(floor) {
             for key in keys {
                 if let Some(slot) = self.slots.get(key) {
@@ -530,6 +532,22 @@ mod tests {
         assert_eq!(queues.queue(slot).next(), 9);
         assert_eq!(queues.queue(slot).entry(6).map(|entry| entry.size_bytes), Some(0));
         assert_eq!(queues.queue(slot).entry(4), None);
+    }
+
+    /// A full disk takes no runs while the log goes on into the space that it has.
+    #[test]
+    fn what_was_cut_stays_in_memory_until_its_run_is_written() {
+        let mut queues = ConsumeQueues::default();
+        let slot = queues.slot(KEY);
+        (0..1000).for_each(|number| queues.arrive(slot, number, entry(number)));
+        let first = queues.cut(0..500 * 8).encode(&IDENTITY, Vec::new());
+        queues.add_run(&first.head);
+        let second = queues.cut(500 * 8..1000 * 8).encode(&IDENTITY, Vec::new());
+        queues.evict(1000 * 8);
+        assert_eq!(memory(&queues, 500, 500), Some((500..1000).map(entry).collect()));
+        queues.add_run(&second.head);
+        queues.evict(1000 * 8);
+        assert_eq!(memory(&queues, 999, 1), None, "in a run");
     }
 
     #[test]

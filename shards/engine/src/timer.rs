@@ -348,7 +348,9 @@ impl Timers {
         let Some(known) = self.runs.get(&start) else { return };
         let from = known.from;
         for timer in entries.iter().map(Timer::of) {
-            if timer.key >= from && !self.is_settled(timer.key) {
+            // After the clock was set back a page may hold what is aside.
+            let is_aside = self.aside.contains(&timer);
+            if timer.key >= from && !is_aside && !self.is_settled(timer.key) {
                 self.near.push(Reverse(timer));
             }
         }
