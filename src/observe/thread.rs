@@ -35,7 +35,8 @@ impl<S: SharedFiles> ControlThread<S> {
         told: EventFd,
     ) -> Result<ControlThread<S>, CoreError> {
         let (parts, given) = channel();
-        let options = CoreOptions::new(Placement::Free);
+        // One for the space of logs, one for whatever else is done to files.
+        let options = CoreOptions { blocking_threads: 2, ..CoreOptions::new(Placement::Free) };
         let handle = spawn_core("control", options, move || async move {
             let observed = Rc::new(Observed::new(about));
             for listener in listeners {

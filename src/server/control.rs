@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use engine::retention::DiskLook;
 use glommio::channels::local_channel::{self, LocalReceiver, LocalSender};
+use glommio::sync::Semaphore;
 use proto::body::{DataVersion, TopicConfig};
 use runtime::eventfd::readable;
 use runtime::file::{SharedFiles, disk_use};
@@ -159,6 +160,7 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>, observed: Rc<Observed>)
         places: parts.places,
         cores: Rc::clone(&cores),
         is_stopping: Rc::clone(&is_stopping),
+        turn: Semaphore::new(1),
     });
     let (upkeeps, due) = local_channel::new_unbounded();
     parts.due.into_iter().for_each(|due| _ = upkeeps.try_send(due));
@@ -235,10 +237,12 @@ struct Dispatch<'a, S: SharedFiles> {
 async fn dispatch<S: SharedFiles>(mut this: Dispatch<'_, S>) -> io::Result<()> {
     loop {
         for core in 0..this.inboxes.len() {
+            // Asked before: its last word may come between the last look and its end.
+            let is_closed = this.inboxes[core].is_closed();
             while let Some(message) = this.inboxes[core].pop() {
                 this.take(core, message);
             }
-            if this.inboxes[core].is_closed() && this.phases[core] != CorePhase::Stopped {
+            if is_closed && this.phases[core] != CorePhase::Stopped {
                 // It failed; its own result says why. The others end in order.
                 this.stop.store(true, std::sync::atomic::Ordering::Release);
                 this.reached(core, CorePhase::Stopped);
@@ -256,7 +260,10 @@ async fn dispatch<S: SharedFiles>(mut this: Dispatch<'_, S>) -> io::Result<()> {
         }
         this.sleep.prepare_to_sleep();
         let has_room_again = this.cores.lines.iter().any(CoreLine::has_room_again);
-        if this.inboxes.iter().all(Inbox::is_empty) && !has_room_again {
+        let mut ended = this.inboxes.iter().zip(&this.phases);
+        let has_ended =
+            ended.any(|(inbox, phase)| inbox.is_closed() && *phase != CorePhase::Stopped);
+        if this.inboxes.iter().all(Inbox::is_empty) && !has_room_again && !has_ended {
             readable(this.sleep.event()).await?;
         }
         this.sleep.wake_up();
@@ -374,6 +381,8 @@ struct Keeper<S: SharedFiles> {
     places: Vec<ShardPlace>,
     cores: Rc<Cores<S::File>>,
     is_stopping: Rc<Cell<bool>>,
+    /// Who works on files: one at a time, so that a thread of the pool is left for space.
+    turn: Semaphore,
 }
 
 impl<S: SharedFiles> Keeper<S> {
@@ -382,10 +391,12 @@ impl<S: SharedFiles> Keeper<S> {
             let mut is_told = false;
             while !self.is_stopping.get() {
                 let (files, place) = (self.files.clone(), self.places[shard].clone());
+                let turn = self.turn.acquire_permit(1).await.expect("never closed");
                 // The calls block, so they are made on a thread of the executor's pool.
                 let done = glommio::executor()
                     .spawn_blocking(move || upkeep::perform(&files, &place, shard, upkeep))
                     .await;
+                drop(turn);
                 let core = self.cores.of_shard(shard);
                 done.messages.into_iter().for_each(|message| core.send(message));
                 let Some((again, reason)) = done.again else { break };

@@ -262,7 +262,9 @@ impl<R: Ring> Core<R> {
         // Before any request of this turn, as collected.
         worked |= self.handle_arrived(now);
         self.broker.answer_confirmed(now, &mut self.outboxes);
-        self.broker.retry_parked(now, &mut self.outboxes);
+        if !self.phase.is_closing() {
+            self.broker.retry_parked(now, &mut self.outboxes);
+        }
         worked |= self.take_incoming(now);
         self.resume_stalled(now);
         worked |= self.resume_held(now);
@@ -292,8 +294,10 @@ impl<R: Ring> Core<R> {
         // In the memory mode what was appended in this turn is confirmed already.
         self.broker.answer_confirmed(now, &mut self.outboxes);
         worked |= self.broker.answer_woken(now, &mut self.outboxes);
-        worked |= self.broker.inquire(now, &mut self.outboxes);
-        self.broker.attend_calls(now, &mut self.outboxes);
+        if !self.phase.is_closing() {
+            worked |= self.broker.inquire(now, &mut self.outboxes);
+            self.broker.attend_calls(now, &mut self.outboxes);
+        }
         self.send_onward();
         if self.exchange.send_copies(self.broker.copies_to_send()) {
             self.flush_outboxes();

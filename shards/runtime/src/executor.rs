@@ -12,7 +12,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use glommio::{CpuSet, GlommioError, LocalExecutor, LocalExecutorBuilder, ReactorErrorKind};
+use glommio::{
+    CpuSet, GlommioError, LocalExecutor, LocalExecutorBuilder, PoolPlacement, ReactorErrorKind,
+};
 
 use crate::placement::{self, Placement, PlacementError};
 use crate::probe::{self, Finding};
@@ -48,6 +50,8 @@ pub struct CoreOptions {
     pub io_memory_bytes: usize,
     /// See [`RING_DEPTH`].
     pub ring_depth: usize,
+    /// Threads that make calls for it which block, at least 1.
+    pub blocking_threads: usize,
 }
 
 impl CoreOptions {
@@ -58,6 +62,7 @@ impl CoreOptions {
             spin_before_park: None,
             io_memory_bytes: IO_MEMORY_BYTES,
             ring_depth: RING_DEPTH,
+            blocking_threads: 1,
         }
     }
 }
@@ -226,6 +231,7 @@ fn make_executor(name: &str, options: &CoreOptions) -> Result<LocalExecutor, Cor
     let mut builder = LocalExecutorBuilder::new(place_in_glommio(name, options)?)
         .io_memory(options.io_memory_bytes)
         .ring_depth(options.ring_depth)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(options.blocking_threads))
         .preempt_timer(PREEMPT_AFTER);
     if let Some(spin) = options.spin_before_park {
         builder = builder.spin_before_park(spin);

@@ -26,8 +26,8 @@ pub const FILE_OPERATIONS: usize = 1024;
 pub const FILE_SLOTS: u32 = 256;
 
 /// Slots beyond these, as far as RLIMIT_NOFILE allows: a file that is detached keeps its own as long as
-/// an operation on it is in flight.
-pub const FILE_SLOTS_LINGERING_MAX: u32 = FILE_OPERATIONS as u32;
+/// an operation on it is in flight. As many as the shards of a core, one file of each kind, may have in flight.
+pub const FILE_SLOTS_LINGERING_MAX: u32 = 6 * 1024;
 
 /// One descriptor of so many is for files and nothing else: while a socket has a number in the last
 /// quarter of RLIMIT_NOFILE it is closed at once, so that connections never keep a segment from being

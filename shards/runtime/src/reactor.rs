@@ -411,8 +411,9 @@ impl Reactor {
             )
         };
         match entered {
-            Ok(_) => {
-                if self.backlog.is_empty() {
+            Ok(submitted) => {
+                // The kernel stops at an entry that it cannot prepare: those behind it are read later.
+                if self.backlog.is_empty() && submitted == pending {
                     self.timespecs.clear();
                 }
                 Ok(())

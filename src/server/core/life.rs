@@ -36,6 +36,11 @@ impl Phase {
     pub(super) fn is_stopping(self) -> bool {
         !matches!(self, Phase::Starting | Phase::Serving)
     }
+
+    /// Whether nothing may be appended any more but the end mark.
+    pub(super) fn is_closing(self) -> bool {
+        matches!(self, Phase::Flushing | Phase::Ending | Phase::Stopped)
+    }
 }
 
 impl<R: Ring> Core<R> {
@@ -132,7 +137,7 @@ impl<R: Ring> Core<R> {
     /// Sets the ring's deadline to when the next turn has something to do.
     pub fn arm_deadline(&mut self, now: Now) {
         let now_ms = now.monotonic_ms();
-        let mut wake_ms = self.broker.wake_in_ms(now).map(|in_ms| now_ms + in_ms);
+        let mut wake_ms = self.broker.wake_in_ms(now).map(|in_ms| now_ms.saturating_add(in_ms));
         let mut earlier = |at_ms: u64| {
             wake_ms = Some(wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
         };
@@ -146,8 +151,8 @@ impl<R: Ring> Core<R> {
             earlier(now_ms + 10);
         }
         if let Some(wake_ms) = wake_ms {
-            let delay_ns = wake_ms.saturating_sub(now_ms) * 1_000_000;
-            self.ring.wake_at(now.monotonic_ns + delay_ns.max(1_000_000));
+            let delay_ns = wake_ms.saturating_sub(now_ms).saturating_mul(1_000_000);
+            self.ring.wake_at(now.monotonic_ns.saturating_add(delay_ns.max(1_000_000)));
         }
     }
 }

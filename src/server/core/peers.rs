@@ -6,7 +6,6 @@ use runtime::Ring;
 use runtime::clock::Now;
 
 use super::Core;
-use super::life::Phase;
 use crate::broker::{Flow, Onward};
 use crate::router::Origin;
 use crate::router::exchange::{Arrived, CROSSINGS_MAX, Incoming, ToPeer};
@@ -62,8 +61,8 @@ impl<R: Ring> Core<R> {
     /// Handles what other cores sent on, each line until it has to wait. Whether there was anything.
     pub(super) fn take_incoming(&mut self, now: Now) -> bool {
         let mut worked = false;
-        if matches!(self.phase, Phase::Flushing | Phase::Ending | Phase::Stopped) {
-            return false; // behind the end mark is nothing
+        if self.phase.is_closing() {
+            return false;
         }
         for from in self.exchange.others() {
             // Those that crossed most often first: they hold room of every number.

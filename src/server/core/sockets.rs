@@ -49,7 +49,8 @@ impl<R: Ring> Core<R> {
                 self.forget(connection);
             }
             NetEvent::Writable { connection } => {
-                self.flush(connection);
+                // With this turn's answers: what they rest on must have left before.
+                self.outboxes.of(connection);
             }
             NetEvent::Deadline => {}
         }
@@ -140,6 +141,10 @@ impl<R: Ring> Core<R> {
                 }
                 connected.held.extend_from_slice(&bytes[at..]);
                 self.assembling_bytes += bytes.len() - at;
+                // Not only when the socket is full: pulls that other cores have not handled hold it, too.
+                if !std::mem::replace(&mut connected.is_paused, true) {
+                    self.ring.pause(connection);
+                }
             }
             Looked::Failed(reason) => {
                 self.ring.release(received);
@@ -180,9 +185,10 @@ impl<R: Ring> Core<R> {
             {
                 return true;
             }
-            connected.is_held = false;
             let bytes = std::mem::take(&mut connected.held);
             self.assembling_bytes -= bytes.len();
+            // It has not been silent: it was not read from.
+            connected.active_ms = now.monotonic_ms();
             let mut handler = FrameHandler {
                 broker: &mut self.broker,
                 outboxes: &mut self.outboxes,
@@ -190,22 +196,24 @@ impl<R: Ring> Core<R> {
                 assembling_bytes: &mut self.assembling_bytes,
                 is_stopping: self.phase.is_stopping(),
             };
-            let at = match handler.handle(now, connected, &bytes) {
-                Looked::All => {
-                    worked = true;
-                    return false;
+            match handler.handle(now, connected, &bytes) {
+                Looked::All => worked = true,
+                Looked::Wait { at } | Looked::Full { at } => {
+                    worked |= at > 0;
+                    connected.held = bytes;
+                    connected.held.drain(..at);
+                    self.assembling_bytes += connected.held.len();
+                    return true;
                 }
-                Looked::Wait { at } | Looked::Full { at } => at,
-                Looked::Failed(reason) => {
-                    refused.push((*connection, reason));
-                    return false;
-                }
-            };
-            worked |= at > 0;
-            connected.held.extend_from_slice(&bytes[at..]);
-            self.assembling_bytes += connected.held.len();
-            connected.is_held = true;
-            true
+                Looked::Failed(reason) => refused.push((*connection, reason)),
+            }
+            connected.is_held = false;
+            // If it is full it has something to send, and reads on when that is sent.
+            if !self.outboxes.is_full(*connection) {
+                connected.is_paused = false;
+                self.ring.resume(*connection);
+            }
+            false
         });
         held.append(&mut self.held);
         self.held = held;
@@ -233,13 +241,11 @@ impl<R: Ring> Core<R> {
     fn flush(&mut self, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         let peer = connected.peer;
-        let flushed = flush(
-            &mut self.ring,
-            &mut self.outboxes,
-            &self.broker.shards,
-            connection,
-            &mut connected.is_paused,
-        );
+        // While something of it is held it is not read from, whatever the socket takes.
+        let mut until_held = false;
+        let is_paused = if connected.is_held { &mut until_held } else { &mut connected.is_paused };
+        let shards = &self.broker.shards;
+        let flushed = flush(&mut self.ring, &mut self.outboxes, shards, connection, is_paused);
         match flushed {
             Ok(()) => return,
             Err(Unsendable::TooMuchWaits(bytes)) => {
