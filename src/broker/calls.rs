@@ -13,11 +13,13 @@ use proto::body::GetConsumerStatusBody;
 use proto::code::response;
 use proto::command::Command;
 use proto::frame::{Encoding, Scan, scan};
+use proto::limits::FRAME_BYTES_MAX;
 use proto::reply::{RequestHead, ResponseHead, write_request, write_response};
 use runtime::ConnectionId;
 use runtime::clock::Now;
 
-use super::dispatch::{Handled, answer_body, refuse};
+use super::dispatch::{Handled, Stop, answer_body, refuse};
+use super::handlers::is_readable;
 use super::limits::{CALL_BYTES_MAX, CALLS_MAX};
 use super::{Asker, Broker, Flow, Onward, Refusal};
 use crate::net::outbox::Outboxes;
@@ -99,6 +101,10 @@ struct Status {
     asker: Asker,
     left: usize,
     table: GetConsumerStatusBody,
+    /// Bytes of the answers in it.
+    bytes: usize,
+    /// Some answers found no room.
+    is_too_long: bool,
 }
 
 /// How a call ended.
@@ -128,7 +134,8 @@ impl Calls {
     /// Keeps the place for answers of several members.
     pub fn gather(&mut self, asker: &Asker, left: usize) -> u64 {
         self.statuses_so_far += 1;
-        let status = Status { asker: *asker, left, table: GetConsumerStatusBody::default() };
+        let table = GetConsumerStatusBody::default();
+        let status = Status { asker: *asker, left, table, bytes: 0, is_too_long: false };
         self.statuses.insert(self.statuses_so_far, status);
         self.statuses_so_far
     }
@@ -261,13 +268,29 @@ impl Broker {
         status.left -= 1;
         if let Ended::Answered(command, body) = ended
             && command.code == response::SUCCESS
-            && let Ok(body) = GetConsumerStatusBody::parse(body)
+            && let Ok(parsed) = GetConsumerStatusBody::parse(body)
         {
-            status.table.consumer_table.insert(client_id, body.message_queue_table);
+            let bytes = body.len();
+            if status.bytes + bytes > FRAME_BYTES_MAX || self.calls.bytes + bytes > CALL_BYTES_MAX {
+                status.is_too_long = true;
+            } else {
+                status.bytes += bytes;
+                self.calls.bytes += bytes;
+                status.table.consumer_table.insert(client_id, parsed.message_queue_table);
+            }
         }
         if status.left == 0 {
             let status = self.calls.statuses.remove(&id).expect("it was there");
-            answer_body(&status.asker, |body| status.table.write(body), outboxes);
+            self.calls.bytes -= status.bytes;
+            let told = if status.is_too_long {
+                let remark = "what the members answer together is longer than an answer may be";
+                Err(Refusal::new(response::SYSTEM_ERROR, remark).into())
+            } else {
+                answer_body(&status.asker, |body| status.table.write(body), outboxes)
+            };
+            if let Err(Stop::Refuse(refusal)) = told {
+                refuse(&status.asker, &refusal, outboxes);
+            }
         }
     }
 
@@ -309,5 +332,13 @@ fn relay(
     let ext: Vec<_> = fields.iter().map(|(key, value)| (&**key, &**value)).collect();
     let remark = command.remark.map(|remark| remark.to_cow());
     let head = ResponseHead { opaque: asker.opaque, code: command.code, remark: remark.as_deref() };
-    write_response(outbox.bytes(), asker.encoding, &head, Some(&ext), body);
+    let mut bytes = Vec::new();
+    write_response(&mut bytes, asker.encoding, &head, Some(&ext), body);
+    if is_readable(&bytes) {
+        outbox.bytes().extend_from_slice(&bytes);
+        return;
+    }
+    // Not every encoding takes what another one does.
+    let remark = format!("the answer of consumer <{group}> <{client_id}> cannot be passed on");
+    refuse(asker, &Refusal::new(response::SYSTEM_ERROR, remark), outboxes);
 }

@@ -20,6 +20,7 @@ use runtime::clock::Now;
 
 use super::dispatch::Stop;
 use super::limits::PARKED_REQUESTS_MAX;
+use super::settings::TransactionSettings;
 use super::{Broker, Onward};
 use crate::net::outbox::Outboxes;
 use crate::router::Origin;
@@ -80,8 +81,7 @@ impl Broker {
         }
         // Of a store time that is far ahead nothing follows: the shard knows when it was seen.
         let is_known = stored_ms <= now.wall_ms.saturating_add(CLOCK_SLACK_MS);
-        let own_ms = own_check_ms_of(fields.properties, rules.timeout_ms)
-            .filter(|_| checks == 0 && is_known);
+        let own_ms = own_check_ms_of(fields.properties, &rules).filter(|_| checks == 0 && is_known);
         let first_ms = own_ms.map_or(0, |own_ms| stored_ms.saturating_add(own_ms));
         if first_ms > now.wall_ms {
             self.shards[owner].check_later(queue_offset, first_ms);
@@ -219,17 +219,18 @@ pub(super) fn write_checks(out: &mut Vec<u8>, properties: &[u8], checks: u32) {
 }
 
 /// After how long a half message with this CHECK_IMMUNITY_TIME_IN_SECONDS is checked, ms
-/// (`TransactionalMessageServiceImpl.getImmunityTime`: no number, or -1, is the usual time).
-pub(super) fn own_check_ms(seconds: &[u8], timeout_ms: u64) -> u64 {
+/// (`TransactionalMessageServiceImpl.getImmunityTime`: no number, or -1, is the usual time). Not after the time
+/// at which it is given up.
+pub(super) fn own_check_ms(seconds: &[u8], rules: &TransactionSettings) -> u64 {
     let seconds = proto::text::parse_i64(seconds).filter(|seconds| *seconds != -1);
     let own_ms = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
-    seconds.map_or(timeout_ms, own_ms)
+    seconds.map_or(rules.timeout_ms, |seconds| own_ms(seconds).min(rules.reserved_ms))
 }
 
 /// The same of a half message's properties; `None`: it has no time of its own.
-pub(super) fn own_check_ms_of(text: &[u8], timeout_ms: u64) -> Option<u64> {
+pub(super) fn own_check_ms_of(text: &[u8], rules: &TransactionSettings) -> Option<u64> {
     let seconds = properties::find(text, name::CHECK_IMMUNITY_TIME_IN_SECONDS)?;
-    Some(own_check_ms(seconds, timeout_ms))
+    Some(own_check_ms(seconds, rules))
 }
 
 #[cfg(test)]
@@ -238,15 +239,16 @@ mod tests {
 
     #[test]
     fn a_time_of_its_own_is_read_as_rocketmq_does() {
+        let rules = TransactionSettings::default();
         let own_ms = |value: &str| {
             let mut text = Vec::new();
             properties::append(&mut text, name::CHECK_IMMUNITY_TIME_IN_SECONDS, value.as_bytes());
-            own_check_ms_of(&text, 6_000)
+            own_check_ms_of(&text, &rules)
         };
-        assert_eq!(own_check_ms_of(b"TAGS\x01a\x02", 6_000), None);
+        assert_eq!(own_check_ms_of(b"TAGS\x01a\x02", &rules), None);
         assert_eq!([own_ms("1"), own_ms("60")], [Some(1_000), Some(60_000)]);
         assert_eq!([own_ms("-1"), own_ms("soon"), own_ms("1.5")], [Some(6_000); 3]);
         assert_eq!(own_ms("-2"), Some(0));
-        assert_eq!(own_ms("9223372036854775807"), Some(u64::MAX));
+        assert_eq!(own_ms("9223372036854775807"), Some(72 * 3_600_000), "given up by then");
     }
 }

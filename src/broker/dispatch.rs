@@ -8,6 +8,7 @@ use proto::code::{request, response};
 use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Frame;
 use proto::header::{HeaderError, ScannedSend, SendHeader, peek_topic};
+use proto::limits::FRAME_BYTES_MAX;
 use proto::reply::{ResponseHead, write_response};
 use proto::version;
 use runtime::clock::Now;
@@ -317,15 +318,39 @@ pub(super) fn refuse(asker: &Asker, refusal: &Refusal, outboxes: &mut Outboxes) 
     answer(asker, refusal.code, Some(&refusal.remark), ext, &[], outboxes);
 }
 
+/// Bytes of a frame besides its body, more than the header of an answer with a body takes.
+const HEAD_BYTES: usize = 1024;
+
 /// Answers a request with success and a body, if anybody waits.
+///
+/// # Errors
+/// A frame cannot hold the body.
 pub(super) fn answer_body(
     asker: &Asker,
     write: impl FnOnce(&mut Vec<u8>),
     outboxes: &mut Outboxes,
-) {
+) -> Handled {
     let mut body = Vec::new();
     write(&mut body);
-    answer(asker, response::SUCCESS, None, None, &body, outboxes);
+    answer_body_with(asker, None, &body, outboxes)
+}
+
+/// The same with fields, which are few.
+pub(super) fn answer_body_with(
+    asker: &Asker,
+    ext: Option<&[(&str, &str)]>,
+    body: &[u8],
+    outboxes: &mut Outboxes,
+) -> Handled {
+    if body.len() > FRAME_BYTES_MAX - HEAD_BYTES {
+        let remark = format!(
+            "the answer takes {} bytes, more than the {FRAME_BYTES_MAX} of a frame",
+            body.len()
+        );
+        return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
+    }
+    answer(asker, response::SUCCESS, None, ext, body, outboxes);
+    Ok(())
 }
 
 /// Answers a request, if anybody waits.

@@ -433,15 +433,19 @@ impl Membership {
         let group = self.producers.get_mut(name).expect("a seat's groups exist");
         let left = group.members.remove(&connection);
         let left = left.expect("a group has the members that say so");
-        let seat = self.seats.get(&connection);
-        let is_last = seat.is_none_or(|seat| seat.producer_groups.is_empty());
+        if group.members.is_empty() {
+            self.producers.remove(name);
+        }
+        // A connection may have named another client in another group.
+        let groups =
+            self.seats.get(&connection).into_iter().flat_map(|it| it.producer_groups.keys());
+        let mut others =
+            groups.filter_map(|group| self.producers.get(group)?.members.get(&connection));
+        let is_last = others.all(|other| other.id != left.id);
         if is_last && self.producer_clients.get(&left.id) == Some(&connection) {
             self.producer_clients.remove(&left.id);
         }
         self.member_count -= 1;
-        if group.members.is_empty() {
-            self.producers.remove(name);
-        }
     }
 }
 

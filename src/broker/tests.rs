@@ -3,6 +3,7 @@
 
 mod disk;
 mod full;
+mod hostile;
 mod time;
 
 use std::net::SocketAddr;

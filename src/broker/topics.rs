@@ -4,6 +4,8 @@
 //!
 //! Rules: TopicConfigManager and SubscriptionGroupManager of Apache RocketMQ 5.3.3.
 
+use std::collections::BTreeMap;
+
 use engine::catalog::CatalogFull;
 use engine::limits::CATALOG_BYTES_MAX;
 use engine::shard::{
@@ -61,13 +63,7 @@ impl Broker {
         ticket: Option<Ticket>,
     ) -> Result<(), Stop> {
         self.shards[0].has_room(CATALOG_BYTES_MAX)?;
-        let reserved = match &*config.topic_name {
-            names::SCHEDULE_TOPIC => Some(SCHEDULE_TOPIC_INCARNATION),
-            names::TRANS_HALF_TOPIC => Some(HALF_TOPIC_INCARNATION),
-            names::TRANS_CHECK_MAX_TIME_TOPIC => Some(CHECK_MAX_TIME_TOPIC_INCARNATION),
-            names::WHEEL_TIMER_TOPIC => Some(TIMER_TOPIC_INCARNATION),
-            _ => None,
-        };
+        let reserved = reserved_incarnation(&config.topic_name);
         let mut payload = std::mem::take(&mut self.scratch.payload);
         let placement = self.router.place(self.catalog.topics().count() as u32);
         let registered = self.as_registered(&config);
@@ -304,9 +300,21 @@ impl Broker {
     }
 
     /// Topics and groups that every broker has (`TopicConfigManager` and `SubscriptionGroupManager`,
-    /// constructors). `false`: the log has no room yet, call again.
+    /// constructors). `false`: the log has no room yet, call again. Without those that are refused (full disk)
+    /// the others are served all the same.
     pub fn create_system_topics(&mut self, now: Now) -> bool {
-        self.system_topics(now).is_ok()
+        match self.system_topics(now) {
+            Ok(()) => true,
+            Err(Stop::Refuse(refusal)) => {
+                let reason = refusal.remark;
+                tracing::error!(
+                    %reason,
+                    "not all topics that every broker has can be made or changed: it starts without, the next start tries again"
+                );
+                true
+            }
+            Err(Stop::Wait | Stop::Elsewhere(_)) => false,
+        }
     }
 
     fn system_topics(&mut self, now: Now) -> Result<(), Stop> {
@@ -336,6 +344,10 @@ impl Broker {
             topics.push(self.auto_create_topic());
         }
         topics.extend(self.settings.trace_topic.clone().map(|name| (name, 1, rw)));
+        // A broker may have its cluster's name: the last one counts, as in Apache's table.
+        let last: BTreeMap<_, _> =
+            topics.into_iter().map(|(name, queues, perm)| (name, (queues, perm))).collect();
+        let topics = last.into_iter().map(|(name, (queues, perm))| (name, queues, perm));
         self.ensure_topics(now, topics)?;
         for group in names::DEFAULT_GROUPS {
             if self.catalog.group(group).is_none() {
@@ -354,11 +366,15 @@ impl Broker {
 
     /// What topics that are made by sends are made like is there.
     pub(super) fn ensure_auto_create_topic(&mut self, now: Now) -> Result<(), Stop> {
-        self.ensure_topics(now, vec![self.auto_create_topic()])
+        self.ensure_topics(now, [self.auto_create_topic()])
     }
 
     /// Topics with so many queues and such permissions are there.
-    fn ensure_topics(&mut self, now: Now, topics: Vec<(String, i32, i32)>) -> Result<(), Stop> {
+    fn ensure_topics(
+        &mut self,
+        now: Now,
+        topics: impl IntoIterator<Item = (String, i32, i32)>,
+    ) -> Result<(), Stop> {
         for (name, queues, perm) in topics {
             let is_there = self.catalog.topic(&name).is_some_and(|topic| {
                 topic.config.write_queue_nums == queues && topic.config.perm == perm
@@ -368,6 +384,17 @@ impl Broker {
             }
         }
         Ok(())
+    }
+}
+
+/// The incarnation of a topic that shards write to without asking the catalog; `None`: it is none of these.
+pub(super) fn reserved_incarnation(topic: &str) -> Option<u32> {
+    match topic {
+        names::SCHEDULE_TOPIC => Some(SCHEDULE_TOPIC_INCARNATION),
+        names::TRANS_HALF_TOPIC => Some(HALF_TOPIC_INCARNATION),
+        names::TRANS_CHECK_MAX_TIME_TOPIC => Some(CHECK_MAX_TIME_TOPIC_INCARNATION),
+        names::WHEEL_TIMER_TOPIC => Some(TIMER_TOPIC_INCARNATION),
+        _ => None,
     }
 }
 

@@ -14,12 +14,12 @@ use proto::command::Command;
 use proto::header::BrokerConsumeStatsHeader;
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop};
+use super::super::dispatch::{Handled, Stop, answer_body};
 use super::super::inquiry::{CommittedOffset, Part, Question, QueueQuestion, Times, queues_in};
 use super::super::limits::QUEUES_TOLD_MAX;
 use super::super::{Asker, Broker, Refusal};
+use super::Then;
 use super::stats::wire;
-use super::{Then, answer_table};
 use crate::net::outbox::Outboxes;
 
 /// 317 on its way: one group is asked for after the other.
@@ -54,7 +54,7 @@ impl Broker {
             queues.insert(queue as i32, wire(offset));
             table.group_topic_map.entry(group.to_string()).or_default().insert(topic.to_string());
         }
-        answer_table(asker, |body| table.write(body), outboxes)
+        answer_body(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn broker_consume_stats(
@@ -120,7 +120,7 @@ impl Broker {
             all.asked = Some(Arc::clone(&question));
             return self.ask_all(asker, Question::Queues(question), Then::AllStats(all));
         }
-        answer_table(asker, |body| all.told.write(body), outboxes)
+        answer_body(asker, |body| all.told.write(body), outboxes)
     }
 
     /// How far one group is, is there.
@@ -141,7 +141,8 @@ impl Broker {
                 last_timestamp: wire(facts.consumed_ms.unwrap_or(0)),
                 pull_offset: consumed,
             };
-            all.told.total_diff += offset.broker_offset - consumed;
+            let behind = offset.broker_offset.saturating_sub(consumed);
+            all.told.total_diff = all.told.total_diff.saturating_add(behind);
             stats[facts.topic].offset_table.insert(self.queue(&question, &facts), offset);
         }
         let group = question.group.to_string();

@@ -183,12 +183,11 @@ impl Broker {
         let is_asked = |id: &str| only.as_deref().is_none_or(|only| only == id);
         let members: Vec<_> = members.into_iter().filter(|(_, id, _)| is_asked(id)).collect();
         if members.is_empty() {
-            answer_body(
+            return answer_body(
                 asker,
                 |body| proto::body::GetConsumerStatusBody::default().write(body),
                 outboxes,
             );
-            return Ok(());
         }
         self.check_calls(members.len())?;
         let id = self.calls.gather(asker, members.len());
@@ -209,7 +208,7 @@ fn fields_of(command: &Command<'_>) -> Vec<(String, String)> {
 }
 
 /// Whether what was made of a peer's text is a request again: what is no UTF-8 became longer.
-fn is_readable(bytes: &[u8]) -> bool {
+pub(in crate::broker) fn is_readable(bytes: &[u8]) -> bool {
     match scan(bytes, bytes.len()) {
         Ok(Scan::Frame { frame, .. }) => Command::decode(&frame).is_ok(),
         _ => false,

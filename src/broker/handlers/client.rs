@@ -15,7 +15,7 @@ use runtime::ConnectionId;
 use runtime::clock::Now;
 
 use super::super::dispatch::{Handled, Stop, answer};
-use super::super::membership::Client;
+use super::super::membership::{Client, MembershipFull};
 use super::super::{Asker, Broker, Refusal};
 use super::pull::{check_expression_type, no_expression};
 use crate::net::outbox::Outboxes;
@@ -51,25 +51,28 @@ impl Broker {
             peer: asker.peer,
         };
         let connection = asker.connection.to_bits();
-        let full = |error: super::super::membership::MembershipFull| {
-            Stop::Refuse(Refusal::new(response::SYSTEM_ERROR, error.to_string()))
-        };
+        // Groups that find no room do not keep the others out.
+        let full = |error: MembershipFull| Refusal::new(response::SYSTEM_ERROR, error.to_string());
         let mut sub_changed = data.heartbeat_fingerprint == 0;
         for consumer in &data.consumer_data_set {
             if self.catalog.group(&consumer.group_name).is_none() {
                 continue; // may not be created: skipped in silence, as in RocketMQ
             }
-            let change = self
-                .membership
-                .heartbeat_consumer(
-                    now.monotonic_ms(),
-                    connection,
-                    &client,
-                    consumer,
-                    data.heartbeat_fingerprint,
-                    data.without_sub,
-                )
-                .map_err(full)?;
+            let change = self.membership.heartbeat_consumer(
+                now.monotonic_ms(),
+                connection,
+                &client,
+                consumer,
+                data.heartbeat_fingerprint,
+                data.without_sub,
+            );
+            let change = match change {
+                Ok(change) => change,
+                Err(error) => {
+                    refused = Some(full(error));
+                    continue;
+                }
+            };
             sub_changed |= change.sub_changed;
             let config = self.catalog.group(&consumer.group_name);
             let is_told = config.is_none_or(|config| config.notify_consumer_ids_changed_enable);
@@ -78,9 +81,13 @@ impl Broker {
             }
         }
         for producer in &data.producer_data_set {
-            self.membership
-                .heartbeat_producer(now.monotonic_ms(), connection, &client, &producer.group_name)
-                .map_err(full)?;
+            let heard = self.membership.heartbeat_producer(
+                now.monotonic_ms(),
+                connection,
+                &client,
+                &producer.group_name,
+            );
+            refused = heard.map_err(full).err().or(refused);
         }
         self.copy_consumers();
         if let Some(refusal) = refused {

@@ -80,8 +80,7 @@ impl Broker {
         let item = |index: usize| item(courses.iter().map(|spans| spans[index]), is_size);
         let data =
             BrokerStatsData { stats_minute: item(0), stats_hour: item(1), stats_day: item(2) };
-        answer_body(asker, |body| data.write(body), outboxes);
-        Ok(())
+        answer_body(asker, |body| data.write(body), outboxes)
     }
 
     /// 306 and 316: a queue's entries go with the log's segment that they point into, and a topic's with its

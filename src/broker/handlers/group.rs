@@ -122,7 +122,7 @@ impl Broker {
             subscription_group_table: groups.collect(),
             forbidden_table: self.forbidden_table(),
         };
-        super::answer_table(asker, |body| table.write(body), outboxes)
+        answer_body(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn group_config(
@@ -140,8 +140,7 @@ impl Broker {
             let remark = "No group in this broker";
             return Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark).into());
         };
-        answer_body(asker, |body| config.write(body), outboxes);
-        Ok(())
+        answer_body(asker, |body| config.write(body), outboxes)
     }
 }
 

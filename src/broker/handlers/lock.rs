@@ -27,8 +27,7 @@ impl Broker {
         let held = self.locks.lock(now.monotonic_ms(), group, client, wanted.mq_set.iter());
         let lock_ok_mq_set = held.into_iter().cloned().collect();
         self.copy_locks(group);
-        answer_body(asker, |body| LockBatchResponseBody { lock_ok_mq_set }.write(body), outboxes);
-        Ok(())
+        answer_body(asker, |body| LockBatchResponseBody { lock_ok_mq_set }.write(body), outboxes)
     }
 
     pub(in crate::broker) fn unlock_queues(

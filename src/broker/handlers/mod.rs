@@ -23,14 +23,13 @@ mod timer;
 mod topic;
 mod transaction;
 
-pub(super) use call::Direct;
+pub(super) use call::{Direct, is_readable};
 pub(super) use offset::TimeQuestion;
 pub(super) use query::{EntriesQuestion, ViewQuestion};
 pub(super) use resume::Resume;
 pub(super) use runtime::Told;
 pub(super) use sendback::SendBack;
 pub(super) use stats::Then;
-use tell::{answer_table, answer_table_with};
 pub(super) use transaction::EndTransaction;
 
 /// What a ticket's answer is.

@@ -45,6 +45,9 @@ impl Broker {
         if header.commits() && header.commit_offset >= 0 && reset.is_none() {
             self.commit(now, owner, &group, queue, header.commit_offset as u64)?;
         }
+        if asker.is_oneway {
+            return Ok(()); // nobody waits for messages
+        }
         let suspend_ms = match (header.may_suspend(), self.settings.long_polling) {
             (false, _) => 0,
             (true, true) => (header.suspend_timeout_ms.max(0) as u64).min(SUSPEND_MS_MAX),
@@ -135,17 +138,18 @@ impl Broker {
             return Err(forbidden(ForbiddenType::Topic, remark));
         }
         let count = found.config.read_queue_nums;
+        let illegal = || {
+            let remark = format!(
+                "queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{count}] consumer:[{}]",
+                header.queue_id, asker.peer
+            );
+            Stop::from(Refusal::new(response::INVALID_PARAMETER, remark))
+        };
         if !(0..count).contains(&header.queue_id) {
-            return Err(Refusal::new(
-                response::INVALID_PARAMETER,
-                format!(
-                    "queueId[{}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{count}] consumer:[{}]",
-                    header.queue_id, asker.peer
-                ),
-            )
-            .into());
+            return Err(illegal());
         }
-        Ok(self.queue_here(topic, header.queue_id)?.expect("looked at above"))
+        // Of topics that each shard has a queue of, what the catalog says does not count.
+        self.queue_here(topic, header.queue_id)?.ok_or_else(illegal)
     }
 
     fn pull_filter(

@@ -188,7 +188,7 @@ impl Broker {
             }
         });
         question.body.queue_data = data.collect();
-        answer_body(asker, |body| question.body.write(body), outboxes);
+        answer_body(asker, |body| question.body.write(body), outboxes)?;
         Ok(true)
     }
 }

@@ -124,7 +124,7 @@ impl Broker {
         header: &SendHeader<'_>,
     ) -> Result<(), Stop> {
         let topic = header.topic.to_cow();
-        if names::is_not_allowed_send_topic(&topic) {
+        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
             let remark = format!("Sending message to topic[{topic}] is forbidden.");
             return Err(Refusal::new(response::NO_PERMISSION, remark).into());
         }

@@ -13,6 +13,7 @@ use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::Encoding;
 use proto::header::{CloneOffsetHeader, ResetOffsetHeader};
 use proto::language::Language;
+use proto::names;
 use proto::reply::{RequestHead, write_request};
 use proto::version;
 use runtime::ConnectionId;
@@ -171,8 +172,7 @@ impl Broker {
                 write_request(outbox.bytes(), Encoding::Json, &head, Some(&ext), &told);
             }
         }
-        answer_body(asker, |body| all.write(body), outboxes);
-        Ok(())
+        answer_body(asker, |body| all.write(body), outboxes)
     }
 
     pub(in crate::broker) fn clone_offset(
@@ -184,6 +184,9 @@ impl Broker {
         let header = CloneOffsetHeader::parse(command)?;
         let source: Arc<str> = Arc::from(&*header.source_group.to_cow());
         let target: Arc<str> = Arc::from(&*header.target_group.to_cow());
+        // The group need not exist, but what is stored of it has a name that a group may have.
+        names::validate_group(&target)
+            .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
         let cloning = Cloning { source, target, offline: header.offline };
         match header.topic {
             Some(topic) => {

@@ -83,7 +83,7 @@ impl Broker {
         let queue = Transactions::half_queue(shard.index().0);
         let target = (names::TRANS_HALF_TOPIC, queue);
         let message = NewMessage::again(&fields, target, self.settings.advertised, &text);
-        let own_ms = own_check_ms_of(&text, self.settings.transactions.timeout_ms);
+        let own_ms = own_check_ms_of(&text, &self.settings.transactions);
         let ticket = (!asker.is_oneway).then(|| asker.ticket(form::PLAIN));
         shard.append_half(now.wall_ms, &message, own_ms, ticket)?;
         tracing::info!(peer = %asker.peer, "a half message that was given up waits again");

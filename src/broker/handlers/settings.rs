@@ -12,10 +12,10 @@ use proto::names::perm;
 use runtime::clock::Now;
 
 use super::super::copies::HomeCopy;
-use super::super::dispatch::{Handled, Stop, answer};
+use super::super::dispatch::{Handled, Stop, answer, answer_body_with};
 use super::super::settings::SettingRefused;
 use super::super::{Asker, Broker, Refusal};
-use super::{answer_table_with, form};
+use super::form;
 use crate::config::file::parse;
 use crate::net::outbox::Outboxes;
 
@@ -38,7 +38,7 @@ impl Broker {
         self.catalog.topics_version().write(&mut version);
         let version = String::from_utf8_lossy(&version);
         let ext = [("version", &*version)];
-        answer_table_with(asker, Some(&ext), text.as_bytes(), outboxes)
+        answer_body_with(asker, Some(&ext), text.as_bytes(), outboxes)
     }
 
     pub(in crate::broker) fn update_broker_config(

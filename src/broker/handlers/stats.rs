@@ -246,8 +246,7 @@ impl Broker {
         let topics: Vec<_> = topics.iter().filter_map(count).collect();
         check_count(&topics)?;
         if topics.is_empty() {
-            answer_body(asker, |body| ConsumeStats::default().write(body), outboxes);
-            return Ok(());
+            return answer_body(asker, |body| ConsumeStats::default().write(body), outboxes);
         }
         let question = QueueQuestion { group: Arc::clone(group), topics, times: Times::Consumed };
         let question = Arc::new(question);
@@ -377,8 +376,7 @@ impl Broker {
                     .write(body)
             },
             outboxes,
-        );
-        Ok(())
+        )
     }
 
     fn go_on_correction(

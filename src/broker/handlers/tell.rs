@@ -13,16 +13,12 @@ use proto::body::{
 use proto::code::response;
 use proto::command::Command;
 use proto::header::{ConsumerHeader, GroupHeader, ProducerHeader, TopicHeader};
-use proto::limits::FRAME_BYTES_MAX;
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, answer, answer_body};
+use super::super::dispatch::{Handled, answer_body};
 use super::super::membership::Client;
 use super::super::{Asker, Broker, Refusal};
 use crate::net::outbox::Outboxes;
-
-/// Bytes of a frame besides its body, more than an answer's header takes.
-const HEAD_BYTES: usize = 1024;
 
 impl Broker {
     pub(in crate::broker) fn all_topics(
@@ -38,7 +34,7 @@ impl Broker {
             topic_config_table: topics.collect(),
             ..TopicConfigAndMappingSerializeWrapper::default()
         };
-        answer_table(asker, |body| table.write(body), outboxes)
+        answer_body(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn topic_config(
@@ -57,8 +53,7 @@ impl Broker {
             asker,
             |body| TopicConfigAndQueueMapping::from(topic.config.clone()).write(body),
             outboxes,
-        );
-        Ok(())
+        )
     }
 
     pub(in crate::broker) fn system_topics_of_broker(
@@ -74,8 +69,7 @@ impl Broker {
             asker,
             |body| TopicList { broker_addr: None, topic_list: all.collect() }.write(body),
             outboxes,
-        );
-        Ok(())
+        )
     }
 
     // ---- clients --------------------------------------------------------------------------------
@@ -102,7 +96,7 @@ impl Broker {
                 .map(|it| (it.data.topic.clone(), it.data.clone()))
                 .collect(),
         };
-        answer_table(asker, |body| found.write(body), outboxes)
+        answer_body(asker, |body| found.write(body), outboxes)
     }
 
     pub(in crate::broker) fn producer_connections(
@@ -119,7 +113,7 @@ impl Broker {
             let remark = format!("the producer group[{name}] not exist");
             return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
         }
-        answer_table(asker, |body| ProducerConnection { connection_set }.write(body), outboxes)
+        answer_body(asker, |body| ProducerConnection { connection_set }.write(body), outboxes)
     }
 
     pub(in crate::broker) fn all_producers(
@@ -141,7 +135,7 @@ impl Broker {
                 version: client.version,
             });
         }
-        answer_table(asker, |body| table.write(body), outboxes)
+        answer_body(asker, |body| table.write(body), outboxes)
     }
 
     pub(in crate::broker) fn subscription_of(
@@ -160,8 +154,7 @@ impl Broker {
             group: Some(group),
             topic,
         };
-        answer_body(asker, |body| found.write(body), outboxes);
-        Ok(())
+        answer_body(asker, |body| found.write(body), outboxes)
     }
 }
 
@@ -172,33 +165,4 @@ fn connection_of(client: &Client) -> Connection {
         language: client.language,
         version: client.version,
     }
-}
-
-/// Answers with a whole table, if a frame can hold it.
-pub(super) fn answer_table(
-    asker: &Asker,
-    write: impl FnOnce(&mut Vec<u8>),
-    outboxes: &mut Outboxes,
-) -> Handled {
-    let mut body = Vec::new();
-    write(&mut body);
-    answer_table_with(asker, None, &body, outboxes)
-}
-
-/// The same with fields, which are few.
-pub(super) fn answer_table_with(
-    asker: &Asker,
-    ext: Option<&[(&str, &str)]>,
-    body: &[u8],
-    outboxes: &mut Outboxes,
-) -> Handled {
-    if body.len() > FRAME_BYTES_MAX - HEAD_BYTES {
-        let remark = format!(
-            "the table takes {} bytes, more than the {FRAME_BYTES_MAX} of a frame",
-            body.len()
-        );
-        return Err(Refusal::new(response::SYSTEM_ERROR, remark).into());
-    }
-    answer(asker, response::SUCCESS, None, ext, body, outboxes);
-    Ok(())
 }

@@ -17,7 +17,7 @@ use proto::names;
 use runtime::clock::Now;
 
 use super::super::dispatch::{Handled, Stop, answer};
-use super::super::topics::{check_queue_count, not_put};
+use super::super::topics::{check_queue_count, not_put, reserved_incarnation};
 use super::super::{Asker, Broker, Refusal};
 use super::form;
 use crate::net::outbox::Outboxes;
@@ -113,7 +113,9 @@ impl Broker {
     }
 
     fn check_no_system_topic(&self, name: &str) -> Result<(), Stop> {
-        if self.settings.validate_system_topic && self.is_system_topic(name) {
+        // What shards write to by themselves stays as it is, whatever the setting says.
+        let is_kept = reserved_incarnation(name).is_some();
+        if is_kept || self.settings.validate_system_topic && self.is_system_topic(name) {
             let remark = format!("The topic[{name}] is conflict with system topic.");
             return Err(Refusal::new(response::INVALID_PARAMETER, remark).into());
         }

@@ -185,11 +185,11 @@ impl Broker {
     /// Whether a word that nobody asked for comes later than the half message's own time allows: its
     /// producer is asked then (`EndTransactionProcessor.rejectCommitOrRollback`).
     fn is_too_late(&self, now: Now, half: &RecordFields<'_>, known: &WellKnown) -> bool {
-        let timeout_ms = self.settings.transactions.timeout_ms;
+        let rules = &self.settings.transactions;
         let Some(seconds) = known.check_immunity else { return false };
-        let own_ms = own_check_ms(seconds.value(half.properties), timeout_ms);
+        let own_ms = own_check_ms(seconds.value(half.properties), rules);
         let born_ms = u64::try_from(half.born_timestamp).unwrap_or(0);
-        now.wall_ms.saturating_sub(born_ms) > own_ms.max(timeout_ms)
+        now.wall_ms.saturating_sub(born_ms) > own_ms.max(rules.timeout_ms)
     }
 
     /// Where a half message of this shard goes; `None`: its topic is no more, or another one of that name.

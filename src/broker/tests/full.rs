@@ -434,7 +434,7 @@ fn tables_that_do_not_fit_a_frame_are_refused() {
     for code in [request::GET_ALL_TOPIC_CONFIG, request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG] {
         let (found, remark) = core.asked(code, &[], b"").expect("an answer");
         assert_eq!(found, response::SYSTEM_ERROR, "{code}");
-        let rest = remark.strip_prefix("the table takes ").expect("how much it takes");
+        let rest = remark.strip_prefix("the answer takes ").expect("how much it takes");
         let (bytes, rest) = rest.split_once(' ').expect("a number");
         assert!(bytes.parse::<usize>().is_ok_and(|bytes| bytes > 16 << 20), "{remark}");
         assert_eq!(rest, "bytes, more than the 16777216 of a frame");

@@ -161,7 +161,7 @@ impl Broker {
         if text.len() > PROPERTIES_BYTES_MAX {
             return Err(self.too_large(&format!("properties of {} bytes", text.len())));
         }
-        let own_ms = known.check_immunity.map(|it| own_check_ms(it.value(text), rules.timeout_ms));
+        let own_ms = known.check_immunity.map(|it| own_check_ms(it.value(text), &rules));
         Ok(Made {
             delay_level: None,
             timed: None,
