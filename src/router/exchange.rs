@@ -152,8 +152,14 @@ impl<S, C: Clone> Exchange<S, C> {
 
     /// All cores but this one.
     pub fn others(&self) -> impl Iterator<Item = usize> + use<S, C> {
-        let own = self.port.index();
-        (0..self.lanes.len()).filter(move |core| *core != own)
+        self.others_from(0)
+    }
+
+    /// The same in another order for each number, so that nobody is always the last.
+    pub fn others_from(&self, number: u64) -> impl Iterator<Item = usize> + use<S, C> {
+        let (own, count) = (self.port.index(), self.lanes.len());
+        let first = (number % count.max(1) as u64) as usize;
+        (0..count).map(move |step| (first + step) % count).filter(move |core| *core != own)
     }
 
     // ---- to others ------------------------------------------------------------------------------

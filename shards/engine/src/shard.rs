@@ -62,6 +62,7 @@ pub use crate::timer::{TIMER_QUEUE, TIMER_TOPIC_INCARNATION};
 pub use crate::transaction::{
     CHECK_MAX_TIME_TOPIC_INCARNATION, Checked, HALF_TOPIC_INCARNATION, Outcome, Transactions,
 };
+use append::Wanting;
 use carry::Carrying;
 use damage::Damages;
 use fire::TimersLooked;
@@ -133,6 +134,7 @@ pub struct Shard {
     answered_key: AnsweredKey,
     stored_ms: u64,
     pinned_from: u64,
+    wanting: Wanting,
     scratch: Vec<u8>,
     flush_timeout_ms: Option<u64>,
     marks: VecDeque<Mark>,
@@ -275,6 +277,7 @@ impl Shard {
     /// Replies made in this turn were sent or copied: the tail's memory may move on.
     pub fn turn_ended(&mut self) {
         self.pinned_from = u64::MAX;
+        self.forget_wanting();
     }
 
     /// Bytes of a record that a reply of this turn refers to.

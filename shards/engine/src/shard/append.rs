@@ -156,7 +156,22 @@ impl<'a> NewMessage<'a> {
     }
 }
 
+/// The largest request that found no room, for which room is kept while it comes again.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Wanting {
+    /// Its payload; 0: there is none.
+    bytes: usize,
+    /// It asked in this turn.
+    is_asking: bool,
+}
+
 impl Shard {
+    /// A turn ends: who wanted room and did not ask for it again has gone.
+    pub(super) fn forget_wanting(&mut self) {
+        self.wanting.bytes *= usize::from(self.wanting.is_asking);
+        self.wanting.is_asking = false;
+    }
+
     /// A message for this queue is on its way: asks for the memory that it needs.
     pub fn prefetch(&self, queue: QueueKey) {
         self.queues.prefetch(queue);
@@ -206,9 +221,26 @@ impl Shard {
             return Err(AppendRefused::Wait);
         }
         let needed = self.pinned_from.min(self.log.confirmed());
-        match self.log.room(payload_bytes, needed) {
-            Room::Ready => Ok(()),
-            Room::Wait => Err(AppendRefused::Wait),
+        let is_largest = payload_bytes >= self.wanting.bytes;
+        // What is left of it by smaller ones would never be enough for a large one.
+        let asked = if is_largest {
+            payload_bytes
+        } else {
+            GROUP_PAYLOAD_BYTES_MAX.min(self.wanting.bytes + payload_bytes)
+        };
+        match self.log.room(asked, needed) {
+            Room::Ready => {
+                if is_largest {
+                    self.wanting = Wanting::default();
+                }
+                Ok(())
+            }
+            Room::Wait => {
+                if is_largest {
+                    self.wanting = Wanting { bytes: payload_bytes, is_asking: true };
+                }
+                Err(AppendRefused::Wait)
+            }
             Room::Full => {
                 let reason = self.log.no_space().unwrap_or_default().to_owned();
                 Err(AppendRefused::NoSpace(reason))
@@ -409,8 +441,56 @@ fn group_flags(continues: bool, more: bool) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::shard;
+    use super::super::testing::{message, shard, start_writes};
     use super::*;
+    use crate::commitlog::LogWrite;
+
+    /// A shard whose log takes no more before writes end, which have begun.
+    fn full_shard() -> (Shard, Vec<LogWrite>) {
+        let mut shard = shard();
+        let mut writes = start_writes(&mut shard);
+        let body = [7; 100_000];
+        while shard.append_message(1, &NewMessage { body: &body, ..message() }, None).is_ok() {
+            writes.extend(start_writes(&mut shard));
+        }
+        shard.turn_ended();
+        (shard, writes)
+    }
+
+    #[test]
+    fn a_large_request_finds_room_though_small_ones_ask_before_it() {
+        let (mut shard, mut writes) = full_shard();
+        let large = 4 << 20;
+        assert_eq!(shard.has_room(large), Err(AppendRefused::Wait));
+        let mut turns = 0;
+        while shard.has_room(large).is_err() {
+            shard.turn_ended();
+            turns += 1;
+            let write = writes.remove(0);
+            shard.log_mut().write_completed(&write.range, Ok(()));
+            // As many as there is room for, before the large one comes again.
+            while shard.append_message(1, &message(), None).is_ok() {
+                assert!(turns > 3, "a MiB is not enough for both");
+            }
+            writes.extend(start_writes(&mut shard));
+        }
+        assert!((2..10).contains(&turns), "{turns}");
+        assert!(shard.append_message(1, &message(), None).is_ok(), "nothing is kept any more");
+    }
+
+    #[test]
+    fn room_is_kept_for_nobody_who_does_not_come_again() {
+        let (mut shard, mut writes) = full_shard();
+        assert_eq!(shard.has_room(4 << 20), Err(AppendRefused::Wait));
+        let write = writes.remove(0);
+        shard.log_mut().write_completed(&write.range, Ok(()));
+        let send = |shard: &mut Shard| shard.append_message(1, &message(), None).is_ok();
+        assert!(!send(&mut shard), "it may come in this turn");
+        shard.turn_ended();
+        assert!(!send(&mut shard), "or in the next");
+        shard.turn_ended();
+        assert!(send(&mut shard));
+    }
 
     #[test]
     fn a_record_that_is_too_long_is_refused_even_where_a_group_is_not() {

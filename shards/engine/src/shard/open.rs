@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use proto::ids::ShardIndex;
 use proto::{properties, record};
 
+use super::append::Wanting;
 use super::carry::Carrying;
 use super::damage::Damages;
 use super::facts::{Facts, Snapshot};
@@ -317,6 +318,7 @@ impl Opening {
             answered_key: AnsweredKey::default(),
             stored_ms: self.stored_ms,
             pinned_from: u64::MAX,
+            wanting: Wanting::default(),
             scratch: Vec::new(),
             flush_timeout_ms: None,
             marks: VecDeque::new(),
