@@ -166,7 +166,7 @@ pub(super) struct Wanting {
 }
 
 impl Shard {
-    /// A turn ends: who wanted room and did not ask for it again has gone.
+    /// A turn ends: who wanted room and did not ask for it again has gone, or stands behind others that wait.
     pub(super) fn forget_wanting(&mut self) {
         self.wanting.bytes *= usize::from(self.wanting.is_asking);
         self.wanting.is_asking = false;
@@ -240,6 +240,10 @@ impl Shard {
                     self.wanting = Wanting { bytes: payload_bytes, is_asking: true };
                 }
                 Err(AppendRefused::Wait)
+            }
+            // It may fit though the largest one does not.
+            Room::Full if !is_largest && self.log.room(payload_bytes, needed) == Room::Ready => {
+                Ok(())
             }
             Room::Full => {
                 let reason = self.log.no_space().unwrap_or_default().to_owned();
