@@ -17,9 +17,10 @@ pub struct Connected {
     pub intake: Intake,
     /// When it sent something last, monotonic ms.
     pub active_ms: u64,
-    /// It is not read from while its backlog is large.
+    /// It is not read from while its backlog is large, or much of it is held.
     pub is_paused: bool,
-    /// What had been received when its backlog became too large: it is looked at when that is gone.
+    /// What was received when its backlog had become too large, or too many of its pulls were on their way to
+    /// other cores: it is looked at when that is over.
     pub held: Vec<u8>,
     /// It is in the list of those of which something is held.
     pub is_held: bool,

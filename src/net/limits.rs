@@ -7,6 +7,10 @@ pub const FRAME_BYTES_MAX: usize = proto::limits::FRAME_BYTES_MAX;
 /// answers gets no further requests in.
 pub const BACKLOG_BYTES_PAUSE: usize = 1024 * 1024;
 
+/// Above this many received bytes that have to wait a connection is not read from any more: less is what
+/// a consumer asks for at once, and not worth the stop.
+pub const HELD_BYTES_PAUSE: usize = 64 * 1024;
+
 /// Above this many unsent bytes a connection is closed: pulls that were held may still be answered
 /// after reading stopped, and one answer may hold a message of 4 MiB.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -147,6 +147,7 @@ pub async fn run<S: SharedFiles>(parts: ControlParts<S>, observed: Rc<Observed>)
         places: parts.places.clone(),
         cores: Rc::clone(&cores),
         is_stopping: Rc::clone(&is_stopping),
+        turn: Semaphore::new(1),
     });
     // Each shard's by itself: one that waits for the disk must not keep another from hearing that it waits.
     let (spaces, preparations): (Vec<_>, Vec<_>) = (0..parts.places.len())
@@ -332,6 +333,8 @@ struct SpaceTask<S: SharedFiles> {
     places: Vec<ShardPlace>,
     cores: Rc<Cores<S::File>>,
     is_stopping: Rc<Cell<bool>>,
+    /// Whose space is being prepared: one at a time, so that a thread of the pool is left for files.
+    turn: Semaphore,
 }
 
 impl<S: SharedFiles> SpaceTask<S> {
@@ -359,7 +362,10 @@ impl<S: SharedFiles> SpaceTask<S> {
     /// Whether it is done; the core is told either way.
     async fn prepare(&self, shard: usize, range: &std::ops::Range<u64>) -> bool {
         let range = range.clone();
-        match self.preparer.prepare(&self.files, &self.places[shard], &range).await {
+        let turn = self.turn.acquire_permit(1).await.expect("never closed");
+        let prepared = self.preparer.prepare(&self.files, &self.places[shard], &range).await;
+        drop(turn);
+        match prepared {
             Ok(segment) => {
                 let prepared = ToCore::SpacePrepared { shard, range, segment };
                 self.cores.of_shard(shard).send(prepared);
@@ -523,6 +529,7 @@ mod tests {
                 places: Vec::new(),
                 cores: Rc::new(Cores { lines: vec![line] }),
                 is_stopping: Rc::new(Cell::new(true)),
+                turn: Semaphore::new(1),
             });
             let (asks, wanted) = local_channel::new_unbounded();
             asks.try_send(0..4096)?;

@@ -282,7 +282,9 @@ impl<R: Ring> Core<R> {
         worked |= self.broker.answer_queries(now, &mut self.outboxes);
         if now.monotonic_ms() != self.ticked_ms {
             self.ticked_ms = now.monotonic_ms();
-            self.broker.tick(now);
+            if !self.phase.is_closing() {
+                self.broker.tick(now);
+            }
             self.broker.answer_overdue(now, &mut self.outboxes);
             self.close_idle(now);
         }

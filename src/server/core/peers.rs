@@ -64,7 +64,7 @@ impl<R: Ring> Core<R> {
         if self.phase.is_closing() {
             return false;
         }
-        for from in self.exchange.others_from(self.turns) {
+        for from in self.exchange.others_from(self.turns / 2) {
             // Those that crossed most often first: they hold room of every number.
             for crossings in (1..=CROSSINGS_MAX).rev() {
                 while let Some(incoming) = self.exchange.next_incoming(from, crossings) {

@@ -13,6 +13,7 @@ use crate::broker::{Broker, Flow, HomeCopy};
 use crate::net::connected::{self, Connected};
 use crate::net::flush::{Unsendable, flush};
 use crate::net::intake::Frames;
+use crate::net::limits::HELD_BYTES_PAUSE;
 use crate::net::outbox::Outboxes;
 use crate::router::Origin;
 use crate::router::exchange::{Exchange, ToPeer};
@@ -142,7 +143,9 @@ impl<R: Ring> Core<R> {
                 connected.held.extend_from_slice(&bytes[at..]);
                 self.assembling_bytes += bytes.len() - at;
                 // Not only when the socket is full: pulls that other cores have not handled hold it, too.
-                if !std::mem::replace(&mut connected.is_paused, true) {
+                if connected.held.len() > HELD_BYTES_PAUSE
+                    && !std::mem::replace(&mut connected.is_paused, true)
+                {
                     self.ring.pause(connection);
                 }
             }
@@ -198,8 +201,9 @@ impl<R: Ring> Core<R> {
             };
             match handler.handle(now, connected, &bytes) {
                 Looked::All => worked = true,
-                Looked::Wait { at } | Looked::Full { at } => {
-                    worked |= at > 0;
+                looked @ (Looked::Wait { at } | Looked::Full { at }) => {
+                    // Full by an answer of this turn: the next one goes on, whatever happens.
+                    worked |= at > 0 || matches!(looked, Looked::Full { .. });
                     connected.held = bytes;
                     connected.held.drain(..at);
                     self.assembling_bytes += connected.held.len();
@@ -209,7 +213,7 @@ impl<R: Ring> Core<R> {
             }
             connected.is_held = false;
             // If it is full it has something to send, and reads on when that is sent.
-            if !self.outboxes.is_full(*connection) {
+            if connected.is_paused && !self.outboxes.is_full(*connection) {
                 connected.is_paused = false;
                 self.ring.resume(*connection);
             }
@@ -241,9 +245,10 @@ impl<R: Ring> Core<R> {
     fn flush(&mut self, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         let peer = connected.peer;
-        // While something of it is held it is not read from, whatever the socket takes.
+        // What was paused stays so while something of it is held, whatever the socket takes.
         let mut until_held = false;
-        let is_paused = if connected.is_held { &mut until_held } else { &mut connected.is_paused };
+        let stays = connected.is_held && connected.is_paused;
+        let is_paused = if stays { &mut until_held } else { &mut connected.is_paused };
         let shards = &self.broker.shards;
         let flushed = flush(&mut self.ring, &mut self.outboxes, shards, connection, is_paused);
         match flushed {
