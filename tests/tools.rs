@@ -188,9 +188,31 @@ fn the_runtime_table_has_what_tools_read() {
             "ackThreadPoolQueueHeadWaitTimeMills",
             "pageCacheLockTimeMills",
             "EndTransactionQueueSize",
+            "dispatchMaxBuffer",
+            "getMessageEntireTimeMax",
+            "putMessageEntireTimeMax",
+            "remainTransientStoreBufferNumbs",
         ] {
             assert_eq!(table[key], "0", "{key}");
         }
+        // What rocketmq-exporter (BrokerRuntimeStats) reads besides, and gives up without.
+        for key in [
+            "queryThreadPoolQueueHeadWaitTimeMills",
+            "queryThreadPoolQueueSize",
+            "queryThreadPoolQueueCapacity",
+            "sendThreadPoolQueueCapacity",
+            "pullThreadPoolQueueCapacity",
+            "bootTimestamp",
+            "commitLogMinOffset",
+            "commitLogMaxOffset",
+            "startAcceptSendRequestTimeStamp",
+            "putMessageSizeTotal",
+        ] {
+            assert!(table[key].parse::<i64>().is_ok(), "{key}");
+        }
+        let unflushed = table["remainHowManyDataToFlush"].split(' ').next().expect("a number");
+        assert!(unflushed.parse::<f64>().is_ok(), "{unflushed}");
+        assert_eq!(table["putMessageDistributeTime"], "null");
         for key in ["timerEnqueueTps", "timerDequeueTps", "putMessageAverageSize"] {
             assert!(table[key].parse::<f64>().expect("a number") >= 0.0, "{key}");
         }

@@ -103,8 +103,8 @@ struct Status {
     table: GetConsumerStatusBody,
     /// Bytes of the answers in it.
     bytes: usize,
-    /// Some answers found no room.
-    is_too_long: bool,
+    /// Why some answers found no room.
+    refused: Option<Refusal>,
 }
 
 /// How a call ended.
@@ -135,7 +135,7 @@ impl Calls {
     pub fn gather(&mut self, asker: &Asker, left: usize) -> u64 {
         self.statuses_so_far += 1;
         let table = GetConsumerStatusBody::default();
-        let status = Status { asker: *asker, left, table, bytes: 0, is_too_long: false };
+        let status = Status { asker: *asker, left, table, bytes: 0, refused: None };
         self.statuses.insert(self.statuses_so_far, status);
         self.statuses_so_far
     }
@@ -154,9 +154,7 @@ impl Broker {
     /// Whether so many more calls may be made.
     pub(super) fn check_calls(&self, count: usize) -> Result<(), Refusal> {
         if self.calls.waiting.len() + count > CALLS_MAX || self.calls.bytes > CALL_BYTES_MAX {
-            let remark =
-                format!("{CALLS_MAX} calls to clients wait for answers already, try again");
-            return Err(Refusal::new(response::SYSTEM_BUSY, remark));
+            return Err(busy());
         }
         Ok(())
     }
@@ -271,8 +269,11 @@ impl Broker {
             && let Ok(parsed) = GetConsumerStatusBody::parse(body)
         {
             let bytes = body.len();
-            if status.bytes + bytes > FRAME_BYTES_MAX || self.calls.bytes + bytes > CALL_BYTES_MAX {
-                status.is_too_long = true;
+            if status.bytes + bytes > FRAME_BYTES_MAX {
+                let remark = "what the members answer together is longer than an answer may be";
+                status.refused = Some(Refusal::new(response::SYSTEM_ERROR, remark));
+            } else if self.calls.bytes + bytes > CALL_BYTES_MAX {
+                status.refused = Some(busy());
             } else {
                 status.bytes += bytes;
                 self.calls.bytes += bytes;
@@ -282,11 +283,9 @@ impl Broker {
         if status.left == 0 {
             let status = self.calls.statuses.remove(&id).expect("it was there");
             self.calls.bytes -= status.bytes;
-            let told = if status.is_too_long {
-                let remark = "what the members answer together is longer than an answer may be";
-                Err(Refusal::new(response::SYSTEM_ERROR, remark).into())
-            } else {
-                answer_body(&status.asker, |body| status.table.write(body), outboxes)
+            let told = match status.refused {
+                Some(refusal) => Err(refusal.into()),
+                None => answer_body(&status.asker, |body| status.table.write(body), outboxes),
             };
             if let Err(Stop::Refuse(refusal)) = told {
                 refuse(&status.asker, &refusal, outboxes);
@@ -301,6 +300,11 @@ impl Broker {
         let core = self.router.core();
         self.calls.to_store.push_back(Onward { core, origin, bytes });
     }
+}
+
+fn busy() -> Refusal {
+    let remark = format!("{CALLS_MAX} calls to clients wait for answers already, try again");
+    Refusal::new(response::SYSTEM_BUSY, remark)
 }
 
 /// Passes a client's answer on as it came (`AdminBrokerProcessor.callConsumer`).

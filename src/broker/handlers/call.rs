@@ -11,6 +11,7 @@ use proto::command::Command;
 use proto::frame::{Scan, scan};
 use proto::header::{ConsumerHeader, GroupHeader, HeaderError};
 use proto::ids::{OffsetMessageId, Position};
+use proto::limits::FRAME_BYTES_MAX;
 use proto::reply::{RequestHead, write_request};
 use proto::version;
 use runtime::clock::Now;
@@ -209,7 +210,7 @@ fn fields_of(command: &Command<'_>) -> Vec<(String, String)> {
 
 /// Whether what was made of a peer's text is a request again: what is no UTF-8 became longer.
 pub(in crate::broker) fn is_readable(bytes: &[u8]) -> bool {
-    match scan(bytes, bytes.len()) {
+    match scan(bytes, FRAME_BYTES_MAX) {
         Ok(Scan::Frame { frame, .. }) => Command::decode(&frame).is_ok(),
         _ => false,
     }

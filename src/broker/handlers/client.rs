@@ -14,7 +14,7 @@ use proto::reply::{RequestHead, write_request};
 use runtime::ConnectionId;
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop, answer};
+use super::super::dispatch::{Handled, Stop, answer, answer_body_with};
 use super::super::membership::{Client, MembershipFull};
 use super::super::{Asker, Broker, Refusal};
 use super::pull::{check_expression_type, no_expression};
@@ -191,7 +191,6 @@ impl Broker {
         };
         let mut body = Vec::new();
         ConsumerList { consumer_id_list }.write(&mut body);
-        answer(asker, response::SUCCESS, None, Some(&[]), &body, outboxes);
-        Ok(())
+        answer_body_with(asker, Some(&[]), &body, outboxes)
     }
 }

@@ -109,6 +109,16 @@ impl Broker {
         put("EndTransactionQueueSize", "0".to_owned());
         put("EndTransactionThreadPoolQueueCapacity", "0".to_owned());
         put("pageCacheLockTimeMills", "0".to_owned());
+        // Nothing here stands for them, but rocketmq-exporter reads no table without them.
+        for key in [
+            "dispatchMaxBuffer",
+            "getMessageEntireTimeMax",
+            "putMessageEntireTimeMax",
+            "remainTransientStoreBufferNumbs",
+        ] {
+            put(key, "0".to_owned());
+        }
+        put("putMessageDistributeTime", "null".to_owned());
         table
     }
 

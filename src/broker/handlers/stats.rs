@@ -19,7 +19,7 @@ use proto::header::{
 };
 use runtime::clock::Now;
 
-use super::super::dispatch::{Handled, Stop, answer, answer_body};
+use super::super::dispatch::{Handled, Stop, answer_body, answer_body_with};
 use super::super::inquiry::{
     Part, Question, QueueFacts, QueueQuestion, ResetOffsets, Times, names_in, queues_in,
 };
@@ -145,8 +145,7 @@ impl Broker {
             }
             Then::Done => {}
         }
-        answer(asker, response::SUCCESS, None, None, &body, outboxes);
-        Ok(())
+        answer_body_with(asker, None, &body, outboxes)
     }
 
     fn topic_is_there(&self, topic: &str) -> Result<&proto::body::TopicConfig, Stop> {
@@ -178,8 +177,10 @@ impl Broker {
 
     fn topic_stats_of(&self, question: &QueueQuestion, parts: Vec<Part>) -> TopicStatsTable {
         let row = |facts: QueueFacts| {
+            // -1: it had messages, and has none left.
+            let none_ms = if facts.max > 0 { -1 } else { 0 };
             let offset = TopicOffset {
-                last_update_timestamp: wire(facts.newest_ms.unwrap_or(0)),
+                last_update_timestamp: facts.newest_ms.map_or(none_ms, wire),
                 max_offset: wire(facts.max),
                 min_offset: wire(facts.min),
             };
