@@ -440,14 +440,32 @@ impl ConsumeQueues {
 
     /// A queue goes on at a queue offset at least (a snapshot says so).
     pub fn restore(&mut self, key: QueueKey, next: u64) {
+        let held = self.in_runs_below();
         let slot = self.slot(key);
-        self.queues[slot.0 as usize].jump(next);
+        let queue = &mut self.queues[slot.0 as usize];
+        if queue.newest.last().is_some_and(|it| it.payload >= held) {
+            queue.next = queue.next.max(next); // only memory has its entries
+        } else {
+            queue.jump(next);
+        }
+    }
+
+    /// Queue offsets below this one were given, though their messages may be gone: they are not given again.
+    pub fn numbers_given(&mut self, key: QueueKey, below: u64) {
+        let slot = self.slot(key);
+        let queue = &mut self.queues[slot.0 as usize];
+        queue.next = queue.next.max(below);
+    }
+
+    /// The log offset below which runs on disk hold all entries.
+    pub fn in_runs_below(&self) -> u64 {
+        self.runs.iter().next_back().map_or(0, |run| run.range.end)
     }
 
     /// Frees entries that runs hold and whose records lie below `floor`.
     pub fn evict(&mut self, floor: u64) {
         // What was cut and is not written yet is in no run.
-        let floor = floor.min(self.runs.iter().next_back().map_or(0, |run| run.range.end));
+        let floor = floor.min(self.in_runs_below());
         while let Some(keys) = self.runs.next_to_evict(floor) {
             for key in keys {
                 if let Some(slot) = self.slots.get(key) {

@@ -116,7 +116,8 @@ impl Shard {
                 let queue = Delays::queue(level);
                 let (min, max) = self.queues.bounds(queue)?;
                 let from = self.delays.cursor(level).max(min);
-                if from < max { self.queues.position_below(queue, from) } else { None }
+                // One that is in no run and not in memory is damaged; who comes behind it is not known.
+                (from < max).then(|| self.queues.position_below(queue, from).unwrap_or(self.start))
             })
             .min()
             .unwrap_or(u64::MAX);

@@ -43,7 +43,9 @@ impl Shard {
     fn expired(&mut self, now_ms: u64, retention: &Retention, look: &DiskLook) -> u64 {
         let segment_bytes = self.log.shape().segment_bytes;
         let start = self.start;
-        let full_end = self.unsealed.from() / segment_bytes * segment_bytes;
+        // What was cut and is in no run yet, on a full disk, is known only to memory and the log.
+        let full_end = self.unsealed.from().min(self.queues.in_runs_below());
+        let full_end = full_end / segment_bytes * segment_bytes;
         let segment = |index: u64| {
             let first = start + index * segment_bytes;
             let runs = self.queues.runs().skip_while(move |run| run.range.end <= first);

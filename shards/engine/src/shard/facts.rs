@@ -196,7 +196,7 @@ fn read_settled(payload: &[u8]) -> Option<(u64, u64)> {
     (1..=u64::from(u32::MAX)).contains(&level).then_some((level, u64::from_le_bytes(cursor)))
 }
 
-fn level_queue(level: u64) -> QueueKey {
+pub(super) fn level_queue(level: u64) -> QueueKey {
     Delays::queue(usize::try_from(level).expect("read_settled checks it"))
 }
 

@@ -13,7 +13,7 @@ use proto::{properties, record};
 use super::append::Wanting;
 use super::carry::Carrying;
 use super::damage::Damages;
-use super::facts::{Facts, Snapshot};
+use super::facts::{Facts, Snapshot, level_queue};
 use super::fire::TimersLooked;
 use super::forget::Forgetting;
 use super::seal::{SealLimits, Slice, Unsealed, timer_run};
@@ -330,6 +330,14 @@ impl Opening {
         // Runs end where they end, and the file system says if there is less.
         shard.cold_runs.written(u64::MAX);
         shard.cold_index.written(u64::MAX);
+        // The last message of a queue may be damaged whose end is known: its number is not another one's.
+        for (level, cursor) in &self.facts.cursors {
+            shard.queues.numbers_given(level_queue(*level), *cursor);
+        }
+        let known = self.facts.endings.end_of_known();
+        if known > 0 {
+            shard.queues.numbers_given(Transactions::half_queue(index.0), known);
+        }
         for level in 1..=shard.delays.levels() {
             let cursor = self.facts.cursors.get(&(level as u64)).copied().unwrap_or(0);
             let max = shard.queues.find(Delays::queue(level)).map_or(0, |queue| queue.max());
@@ -365,7 +373,11 @@ fn timer_of(
 mod tests {
     use proto::record::RecordFields;
 
+    use super::super::facts::write_settled;
+    use super::super::{NewMessage, testing};
     use super::*;
+    use crate::commitlog::FlushMode;
+    use crate::transaction::{Outcome, write_ended};
 
     const QUEUE: QueueKey = QueueKey { topic: 7, queue: 0 };
 
@@ -396,6 +408,48 @@ mod tests {
         let mut bytes = vec![0; fields.encoded_bytes()];
         fields.encode(&mut bytes);
         bytes
+    }
+
+    /// Replays messages of a queue whose last one is damaged, and a record that knows of it.
+    fn with_damaged_last(queue: QueueKey, kind: Kind, known: &[u8]) -> Shard {
+        let mut opening = Opening::new(SealLimits::default(), 16 << 20, 0, 0);
+        let first = message(0);
+        let of_queue = Prefix {
+            topic: queue.topic,
+            queue: queue.queue,
+            ..prefix(Kind::Message, 0, first.len())
+        };
+        opening.record(0, of_queue, &first).expect("well formed");
+        opening.record(4096, prefix(kind, 0, known.len()), known).expect("well formed");
+        testing::open(opening, FlushMode::Sync)
+    }
+
+    #[test]
+    fn the_number_of_a_damaged_delayed_message_is_not_given_again() {
+        let queue = Delays::queue(1);
+        // The second one was delivered.
+        let mut shard = with_damaged_last(queue, Kind::Settled, &write_settled(1, 2));
+        let sent = NewMessage { queue, ..testing::message() };
+        shard.append_message(1_000, &sent, None).expect("room");
+        testing::complete(&mut shard);
+        while shard.next_confirmed().is_some() {}
+        let mut record = Vec::new();
+        let due = shard.next_due(1_000 + testing::DELAY_MS, &mut record).expect("it is due");
+        assert_eq!(due.queue_offset, 2);
+        assert!(!record.is_empty(), "and it is there");
+    }
+
+    #[test]
+    fn the_number_of_a_damaged_half_message_is_not_given_again() {
+        let queue = Transactions::half_queue(0);
+        // The second one was settled.
+        let ended = write_ended(Outcome::Dropped, 1);
+        let mut shard = with_damaged_last(queue, Kind::Ended, &ended);
+        let sent = NewMessage { queue, ..testing::message() };
+        shard.append_half(1_000, &sent, None, None).expect("room");
+        testing::complete(&mut shard);
+        while shard.next_confirmed().is_some() {}
+        assert!(shard.transactions.is_open(2), "another start would take the second for settled");
     }
 
     #[test]

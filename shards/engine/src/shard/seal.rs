@@ -165,11 +165,11 @@ impl Shard {
     /// A run is durable. The address at which the driver finds its bytes for reads; `None`: it was made again while its
     /// part of the log went, and nobody wants it.
     pub fn run_written(&mut self, head: &RunHead) -> Option<u64> {
-        if head.range.end <= self.start {
-            return None;
-        }
         if head.range.end == self.unsealed.from() {
             self.unsealed.written();
+        }
+        if head.range.end <= self.start {
+            return None;
         }
         if self.damaged_run.as_ref() == Some(&head.range) {
             self.damaged_run = None;

@@ -27,6 +27,11 @@ pub fn shard() -> Shard {
 
 /// An empty shard of this flush mode.
 pub fn shard_in(mode: FlushMode) -> Shard {
+    open(Opening::new(SealLimits::default(), SHAPE.segment_bytes, 0, 0), mode)
+}
+
+/// A shard of what was found, with a log of its own.
+pub fn open(opening: Opening, mode: FlushMode) -> Shard {
     let mut epochs = Epochs::default();
     let life = epochs.raise(0, SHAPE.block_bytes);
     // Several segments: nothing has to be read from disk.
@@ -39,7 +44,6 @@ pub fn shard_in(mode: FlushMode) -> Shard {
         transaction_timeout_ms: TIMEOUT_MS,
         read_cache_bytes: 1 << 20,
     };
-    let opening = Opening::new(SealLimits::default(), SHAPE.segment_bytes, 0, 0);
     opening.finish(ShardIndex(0), log, &settings).0
 }
 

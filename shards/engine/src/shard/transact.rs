@@ -171,7 +171,8 @@ impl Shard {
     /// No open half message lies at its first place below this log offset.
     pub(super) fn open_halves_from(&self) -> Option<u64> {
         let (queue, queue_offset) = self.first_open_half(0)?;
-        self.queues.position_below(queue, queue_offset)
+        // One that is in no run and not in memory is damaged; who comes behind it is not known.
+        Some(self.queues.position_below(queue, queue_offset).unwrap_or(self.start))
     }
 
     /// What is open after a start: all that is in the queue, or was carried out of it, and did not end.

@@ -99,6 +99,13 @@ impl Endings {
         true
     }
 
+    /// The queue offset behind the last that is known of.
+    pub fn end_of_known(&self) -> u64 {
+        let ended = self.ended.last_key_value().map_or(0, |(_, to)| *to);
+        let checked = self.checked.last_key_value().map_or(0, |(at, _)| at + 1);
+        ended.max(checked)
+    }
+
     /// Whether a half message is settled.
     pub fn is_ended(&self, queue_offset: u64) -> bool {
         let before = self.ended.range(..=queue_offset).next_back();
