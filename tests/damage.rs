@@ -552,6 +552,49 @@ fn a_missing_epochs_file_refuses_the_start() {
     whole.refuses(&copy, "EPOCHS is missing", &copy.join("shard-000/EPOCHS"));
 }
 
+/// A disk that is not mounted, or a copy that lacks a folder: not a new shard, whose queues would begin at 0
+/// and, were it the first, would have the others forget all topics.
+#[test]
+fn a_missing_shard_refuses_the_start() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let config = write_config(folder.path(), SEGMENT_BYTES, "");
+    let store = folder.path().join("store");
+    let flags = ["-c", &*config, "--shards", "2"];
+    let start = || Server::start(&store, &flags);
+    let server = start();
+    let mut client = Client::connect(server.broker);
+    client.create_topic("kept", 2);
+    client.pull("kept", 0, 0);
+    client.commit("test", "kept", 1, 7);
+    server.stop();
+    for shard in ["shard-001", "shard-000"] {
+        let (there, away) = (store.join(shard), folder.path().join("away"));
+        fs::rename(&there, &away).expect("moved");
+        for is_mount_point in [false, true] {
+            if is_mount_point {
+                fs::create_dir(&there).expect("a folder");
+            }
+            let log = folder.path().join("log");
+            let refused = Server::start_logged(&store, &flags, &log).err();
+            let told = fs::read_to_string(&log).expect("a log");
+            assert!(refused.is_some_and(|status| !status.success()), "{shard}: {told}");
+            assert!(
+                told.contains(&format!("{shard}/EPOCHS")) && told.contains("missing"),
+                "{told}"
+            );
+            assert_eq!(there.exists(), is_mount_point);
+        }
+        fs::remove_dir(&there).expect("it is empty still");
+        fs::rename(&away, &there).expect("moved back");
+    }
+    let server = start();
+    let mut client = Client::connect(server.broker);
+    let ext = [("consumerGroup", "test"), ("topic", "kept"), ("queueId", "1")];
+    let committed = client.ask(14, &ext, &[]);
+    assert_eq!((committed.code, committed.field("offset")), (0, Some("7")));
+    server.stop();
+}
+
 #[test]
 fn a_truncated_segment_costs_only_itself() {
     let whole = Whole::make(Stop::Clean);

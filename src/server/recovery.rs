@@ -55,6 +55,8 @@ pub struct OpenShard<F> {
     pub indexes: Vec<(u64, u64, F)>,
     /// Runs for which the disk had no space: to be written, in this order.
     pub unwritten: Vec<EncodedRun>,
+    /// Some of the log that was replayed is damaged.
+    pub is_damaged: bool,
 }
 
 /// What the replay of a log comes upon.
@@ -82,7 +84,7 @@ pub enum Go {
     Stop,
 }
 
-/// Opens a shard: the shard, and the catalog that its log holds.
+/// Opens a shard: the shard, and the catalog that its log holds. One that `was_open` must be there.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -90,13 +92,18 @@ pub fn open_shard<F: FileSystem>(
     files: &F,
     settings: &StoreSettings,
     place: ShardPlace,
+    was_open: bool,
 ) -> Result<(OpenShard<F::File>, Catalog), StoreError> {
     let started = Instant::now();
     let directory = place.directory.clone();
     let shape = place.shape;
-    files.create_directory(&directory).map_err(io_error("create directory", &directory))?;
     let epochs_path = directory.join("EPOCHS");
     let mut epochs = read_epochs(files, &epochs_path)?;
+    if was_open && epochs.newest().is_none() {
+        // A disk that is not mounted is no new shard.
+        return Err(StoreError::Damaged { path: epochs_path, reason: "it is missing".to_owned() });
+    }
+    files.create_directory(&directory).map_err(io_error("create directory", &directory))?;
     let damaged_end = read_clean_end(files, &directory, &mut epochs)?;
     if let Some(damaged) = &damaged_end {
         tracing::error!(
@@ -123,8 +130,8 @@ pub fn open_shard<F: FileSystem>(
         let (file, reason) = (short.path.display(), short.reason);
         tracing::error!(%file, reason, "a segment is too short; what it held is gone, the rest is served");
     }
-    let Recovery { opening, runs, indexes, unwritten, safe_below, damaged_snapshots, .. } =
-        recovery;
+    let Recovery { opening, runs, indexes, unwritten, is_damaged, .. } = recovery;
+    let (safe_below, damaged_snapshots) = (recovery.safe_below, recovery.damaged_snapshots);
     repair(files, shape, &segments, &directory, tail, &end)?;
     let was_clean = epochs.ended().is_some() || end.clean || end.end == 0;
     let life = epochs.raise(end.end, shape.block_bytes);
@@ -183,7 +190,7 @@ pub fn open_shard<F: FileSystem>(
         ms = started.elapsed().as_millis() as u64,
         "shard opened"
     );
-    Ok((OpenShard { shard, place, segments, runs, indexes, unwritten }, catalog))
+    Ok((OpenShard { shard, place, segments, runs, indexes, unwritten, is_damaged }, catalog))
 }
 
 /// Bytes of the write buffer: as configured, unless a group would find no room in it behind a segment's
@@ -220,6 +227,8 @@ struct Recovery<'a, F: FileSystem> {
     safe_below: u64,
     /// Where snapshots are that are none, and were not needed.
     damaged_snapshots: Vec<u64>,
+    /// Some of the log that was replayed is damaged.
+    is_damaged: bool,
 }
 
 impl<'a, F: FileSystem> Recovery<'a, F> {
@@ -259,6 +268,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             unwritten: Vec::new(),
             safe_below,
             damaged_snapshots,
+            is_damaged: false,
         };
         for (head, file) in index::open_all(files, place, &found.indexes, start)? {
             let address = recovery.opening.index_file(&head);
@@ -407,6 +417,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
                     return Ok(Go::Stop);
                 }
             }
+            self.is_damaged |= matches!(found, Replayed::Damage(_));
             apply(&mut self.opening, to, found)
         });
         failed.map_or(end, Err)

@@ -207,6 +207,10 @@ struct About {
     block_bytes: u64,
     segment_bytes: u64,
     shards: u16,
+    /// So many of them have been open: what belongs to them must be there. Stores made before this was noted
+    /// have it from their next start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened: Option<u16>,
 }
 
 impl About {
@@ -323,7 +327,8 @@ pub fn open_files<F: FileSystem>(
         let identity = about.run_identity(number as u8)?;
         let directory = shard_directory(directory, number);
         let place = ShardPlace { directory, shape, identity };
-        let (shard, its_catalog) = open_shard(files, settings, place)?;
+        let was_open = about.opened.is_some_and(|opened| number < opened);
+        let (shard, its_catalog) = open_shard(files, settings, place, was_open)?;
         shards.push(shard);
         if number == 0 {
             catalog = its_catalog;
@@ -332,10 +337,23 @@ pub fn open_files<F: FileSystem>(
             catalog.saw_incarnation(its_catalog.next_incarnation().saturating_sub(1));
         }
     }
-    for shard in &mut shards {
-        shard.shard.forget_unknown(|topic| catalog.topic_name(topic).is_some());
+    // A topic whose record is damaged may come back with a copy of the segment: nothing of it is given up before.
+    if !shards[0].is_damaged {
+        for shard in &mut shards {
+            shard.shard.forget_unknown(|topic| catalog.topic_name(topic).is_some());
+        }
     }
     keep_spare(files, &settings.directory);
+    if about.opened != Some(about.shards) {
+        let about = About { opened: Some(about.shards), ..about };
+        match write_checked(files, &settings.directory.join("STORE"), &about) {
+            // A store on a full disk is opened, so that it can be read.
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, "that all shards were open is noted at the next start");
+            }
+            written => written?,
+        }
+    }
     Ok(Store { shape, shards, catalog })
 }
 
@@ -425,6 +443,7 @@ fn find_or_make(
                 block_bytes: disk_bytes.max(BLOCK_BYTES),
                 segment_bytes: settings.segment_bytes,
                 shards,
+                opened: None,
             };
             write_checked(files, &path, &about)?;
             Ok(about)
@@ -649,6 +668,10 @@ pub(super) fn read_epochs(files: &impl FileSystem, path: &Path) -> Result<Epochs
     })
 }
 
+fn is_full(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+}
+
 /// Writes EPOCHS; on a full disk with the space that was kept for it.
 pub(super) fn write_epochs(
     files: &impl FileSystem,
@@ -662,7 +685,6 @@ pub(super) fn write_epochs(
         first: life.first,
     });
     let content = EpochsFile { start, epochs: epochs.collect() };
-    let is_full = |error: &StoreError| matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
     match write_checked(files, path, &content) {
         Err(error) if is_full(&error) => {
             let store = path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
