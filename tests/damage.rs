@@ -595,6 +595,42 @@ fn a_missing_shard_refuses_the_start() {
     server.stop();
 }
 
+/// The record that made a topic is damaged in the first shard, and is there again: what others know of the
+/// topic was kept meanwhile.
+#[test]
+fn a_topic_whose_record_is_restored_has_its_offsets() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let config = write_config(folder.path(), SEGMENT_BYTES, "");
+    let store = folder.path().join("store");
+    let flags = ["-c", &*config, "--shards", "2"];
+    let server = Server::start(&store, &flags);
+    let mut client = Client::connect(server.broker);
+    client.create_topic("damaged", 2);
+    for queue in 0..2 {
+        client.pull("damaged", queue, 0);
+        client.commit("test", "damaged", queue, 7);
+    }
+    server.stop();
+    let path = segment(&store, 0);
+    let bytes = fs::read(&path).expect("a segment");
+    let at = bytes.windows(7).position(|window| window == b"damaged").expect("its record");
+    let file = File::options().write(true).open(&path).expect("a segment");
+    file.write_all_at(b"D", at as u64).expect("changed");
+    let server = Server::start(&store, &flags);
+    let mut client = Client::connect(server.broker);
+    assert_eq!(client.pull("damaged", 0, 0).code, 17, "it is gone");
+    server.stop();
+    file.write_all_at(b"d", at as u64).expect("restored");
+    let server = Server::start(&store, &flags);
+    let mut client = Client::connect(server.broker);
+    for queue in ["0", "1"] {
+        let ext = [("consumerGroup", "test"), ("topic", "damaged"), ("queueId", queue)];
+        let committed = client.ask(14, &ext, &[]);
+        assert_eq!((committed.code, committed.field("offset")), (0, Some("7")), "{queue}");
+    }
+    server.stop();
+}
+
 #[test]
 fn a_truncated_segment_costs_only_itself() {
     let whole = Whole::make(Stop::Clean);
