@@ -4,6 +4,7 @@
 use engine::shard::Shard;
 use runtime::{ConnectionId, Ring};
 
+use super::connected::Connected;
 use super::outbox::{Flushed, Outboxes};
 
 /// Why a connection is to be closed after its output was offered.
@@ -15,7 +16,8 @@ pub enum Unsendable {
     Broken(std::io::Error),
 }
 
-/// Sends what a connection has; stops or resumes reading from it as its backlog grows and goes.
+/// Sends what a connection has; stops or resumes reading from it as its backlog grows and goes. One that is
+/// paused stays so while something of it is held, whatever the socket takes.
 ///
 /// # Errors
 /// The connection is to be closed.
@@ -24,7 +26,7 @@ pub fn flush(
     outboxes: &mut Outboxes,
     shards: &[Shard],
     connection: ConnectionId,
-    is_paused: &mut bool,
+    connected: &mut Connected,
 ) -> Result<(), Unsendable> {
     let sent = outboxes.flush(connection, shards, |slices| ring.send(connection, slices));
     let Some(sent) = sent else { return Ok(()) };
@@ -32,11 +34,14 @@ pub fn flush(
         Flushed::All => false,
         Flushed::Waits { pause } => {
             ring.await_writable(connection);
-            pause || *is_paused
+            pause || connected.is_paused
         }
         Flushed::TooMuch { bytes } => return Err(Unsendable::TooMuchWaits(bytes)),
     };
-    match (std::mem::replace(is_paused, pause), pause) {
+    if connected.is_paused && connected.is_held {
+        return Ok(());
+    }
+    match (std::mem::replace(&mut connected.is_paused, pause), pause) {
         (false, true) => ring.pause(connection),
         (true, false) => ring.resume(connection),
         _ => {}

@@ -365,10 +365,7 @@ impl<R: Ring> Loop<R> {
     fn flush(&mut self, now: Now, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         let peer = connected.peer;
-        // While something of it is held it is not read from, whatever the socket takes.
-        let mut until_held = false;
-        let is_paused = if connected.is_held { &mut until_held } else { &mut connected.is_paused };
-        let sent = flush(&mut self.ring, &mut self.outboxes, &[], connection, is_paused);
+        let sent = flush(&mut self.ring, &mut self.outboxes, &[], connection, connected);
         if let Err(reason) = sent {
             tracing::debug!(?peer, ?reason, "connection closed");
             self.close(now, connection);

@@ -99,24 +99,22 @@ impl<R: Ring> Core<R> {
                 while let Some(read) = kind.reads(shard).next_read() {
                     let place =
                         kind.files(&mut self.files[index]).slot(&mut self.ring, read.offset);
-                    let place = match place {
-                        // With very many shards: the reader is told, and may ask again.
-                        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                            let reason = "too many files are read at once (LimitNOFILE)".to_owned();
-                            kind.reads(shard).read_completed(read.offset, read.buffer, Err(reason));
-                            continue;
-                        }
-                        place => place?,
-                    };
                     match place {
-                        Some((slot, at)) => {
+                        Ok(Some((slot, at))) => {
                             let token = read_token(index, kind, read.offset);
                             self.ring.read_file(slot, at, read.buffer, token);
                         }
-                        None => {
+                        Ok(None) => {
                             let gone = Err("the file does not exist any more".to_owned());
                             kind.reads(shard).read_completed(read.offset, read.buffer, gone);
                         }
+                        // With very many shards: the reader is told, and may ask again.
+                        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                            let many =
+                                Err("too many files are read at once (LimitNOFILE)".to_owned());
+                            kind.reads(shard).read_completed(read.offset, read.buffer, many);
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
             }

@@ -245,12 +245,8 @@ impl<R: Ring> Core<R> {
     fn flush(&mut self, connection: ConnectionId) {
         let connected = &mut self.connections[connection.index()];
         let peer = connected.peer;
-        // What was paused stays so while something of it is held, whatever the socket takes.
-        let mut until_held = false;
-        let stays = connected.is_held && connected.is_paused;
-        let is_paused = if stays { &mut until_held } else { &mut connected.is_paused };
         let shards = &self.broker.shards;
-        let flushed = flush(&mut self.ring, &mut self.outboxes, shards, connection, is_paused);
+        let flushed = flush(&mut self.ring, &mut self.outboxes, shards, connection, connected);
         match flushed {
             Ok(()) => return,
             Err(Unsendable::TooMuchWaits(bytes)) => {
