@@ -11,7 +11,6 @@ use proto::command::{Command, FLAG_ONEWAY};
 use proto::frame::{Scan, scan};
 use proto::header::{HeaderError, SendHeader};
 use proto::limits::{GROUP_BYTES_MAX, PROPERTIES_BYTES_MAX};
-use proto::names;
 use proto::properties::{self, WellKnown, name};
 use proto::reply::{
     RequestHead, SendReply, SendRequest, Stored, write_send_request, write_send_response,
@@ -21,6 +20,7 @@ use runtime::clock::Now;
 use super::super::calls::{CALL_MS, Called, Calling};
 use super::super::dispatch::{Handled, Stop, flow_of};
 use super::super::{Asker, Broker, Flow, Refusal};
+use super::send::check_takes_messages;
 use crate::net::outbox::Outboxes;
 
 impl Broker {
@@ -124,10 +124,7 @@ impl Broker {
         header: &SendHeader<'_>,
     ) -> Result<(), Stop> {
         let topic = header.topic.to_cow();
-        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
-            let remark = format!("Sending message to topic[{topic}] is forbidden.");
-            return Err(Refusal::new(response::NO_PERMISSION, remark).into());
-        }
+        check_takes_messages(&topic)?;
         let (default, count) = (header.default_topic.to_cow(), header.default_topic_queue_count);
         self.ensure_topic_for_send(now, &topic, &default, count)?;
         self.check_queue(asker, header, &topic)

@@ -78,13 +78,7 @@ impl Broker {
     ) -> Handled {
         let topic = header.topic.to_cow();
         // Before anything is made for it.
-        if names::is_not_allowed_send_topic(&topic) || topic == names::WHEEL_TIMER_TOPIC {
-            return Err(Refusal::new(
-                response::NO_PERMISSION,
-                format!("Sending message to topic[{topic}] is forbidden."),
-            )
-            .into());
-        }
+        check_takes_messages(&topic)?;
         let target = match self.catalog.send_target(&topic) {
             // A retry topic may be longer; only messages sent back come there.
             Some(_) if topic.len() > TOPIC_BYTES_MAX => {
@@ -413,6 +407,15 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// Whether clients may send to a topic, sends and replies alike.
+pub(super) fn check_takes_messages(topic: &str) -> Result<(), Stop> {
+    if names::is_not_allowed_send_topic(topic) || topic == names::WHEEL_TIMER_TOPIC {
+        let remark = format!("Sending message to topic[{topic}] is forbidden.");
+        return Err(Refusal::new(response::NO_PERMISSION, remark).into());
+    }
+    Ok(())
 }
 
 fn illegal(remark: String) -> Stop {
