@@ -3,9 +3,12 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{Client, DEADLINE, Process, ringmq, write_config};
@@ -77,11 +80,79 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Passes on what is said to a NameServer, late, and nothing once it is told to be silent.
+fn slow_line(name_server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let silent = Arc::clone(&is_silent);
+    std::thread::spawn(move || {
+        while let Ok((broker, _)) = listener.accept() {
+            let there = TcpStream::connect(name_server).expect("it listens");
+            let back = (there.try_clone().expect("open"), broker.try_clone().expect("open"));
+            std::thread::spawn(move || pass_on(back.0, back.1, || true));
+            let silent = Arc::clone(&silent);
+            std::thread::spawn(move || {
+                pass_on(broker, there, || {
+                    std::thread::sleep(Duration::from_millis(200));
+                    !silent.load(Ordering::Relaxed)
+                });
+            });
+        }
+    });
+    (address, is_silent)
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream, mut is_passed: impl FnMut() -> bool) {
+    let mut bytes = [0; 64 << 10];
+    while let Ok(count) = from.read(&mut bytes)
+        && count > 0
+    {
+        if is_passed() && to.write_all(&bytes[..count]).is_err() {
+            return;
+        }
+    }
+    to.shutdown(Shutdown::Write).ok();
+}
+
 fn output(command: &mut Command) -> (Output, String, String) {
     let output = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, said, complained)
+}
+
+/// Who hears that the message that made a topic is stored can ask for the topic's route, whichever core
+/// stored it; and a NameServer that is silent keeps no message back for good.
+#[test]
+fn a_route_is_there_when_the_send_that_made_its_topic_is_answered() {
+    let (_name_server, address) = name_server(0);
+    for (shards, cores) in [("1", "1"), ("3", "2")] {
+        let directory = folder();
+        let (line, is_silent) = slow_line(address);
+        let mut command = broker(&directory, &line.to_string(), "");
+        let process = start(command.args(["--shards", shards, "--cores", cores]));
+        let to = process.address("broker").expect("it says where it listens");
+        let mut clients = [(); 2].map(|()| Client::connect(to));
+        let mut asker = Client::connect(address);
+        let mut send = |number: usize| {
+            let topic = format!("Made{shards}-{number}");
+            let client = &mut clients[number % 2];
+            client.write_send(&topic, number as i32 / 2 % 4, b"first").expect("it listens");
+            let reply = client.read().expect("an answer");
+            assert_eq!(reply.code, 0, "{}", reply.remark);
+            topic
+        };
+        for number in 0..8 {
+            let topic = send(number);
+            let route = asker.ask(GET_ROUTE, &[("topic", &topic)], &[]);
+            assert_eq!(route.code, 0, "{topic}: {}", route.remark);
+        }
+        is_silent.store(true, Ordering::Relaxed);
+        let topic = send(8);
+        let route = asker.ask(GET_ROUTE, &[("topic", &topic)], &[]);
+        assert_eq!(route.code, 17, "{topic} was not told of");
+    }
 }
 
 #[test]

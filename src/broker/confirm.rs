@@ -15,13 +15,18 @@ use runtime::clock::Now;
 
 use super::handlers::form;
 use super::{Broker, BrokerSettings};
-use crate::net::outbox::Outboxes;
+use crate::net::outbox::{Outbox, Outboxes};
 use crate::observe::Answered;
 
 impl Broker {
     /// Answers everything that is confirmed by now.
     pub fn answer_confirmed(&mut self, now: Now, outboxes: &mut Outboxes) {
         self.copy_confirmed();
+        while let Some((connection, answer)) = self.announcements.next_due(now) {
+            if let Some(outbox) = outboxes.of(ConnectionId::from_bits(connection)) {
+                outbox.bytes().extend_from_slice(&answer);
+            }
+        }
         for owner in 0..self.shards.len() {
             while let Some(confirmed) = self.shards[owner].next_confirmed() {
                 match confirmed {
@@ -34,15 +39,26 @@ impl Broker {
                             ids: &mut self.scratch.ids,
                             outboxes,
                         };
-                        answers.write(response::SUCCESS, &confirmed);
+                        if form::is_when_announced(&ticket) {
+                            let mut answer = Vec::new();
+                            answers.write_to(Some(&mut answer), response::SUCCESS, &confirmed);
+                            self.answer_when_announced(&ticket, answer, outboxes);
+                        } else {
+                            answers.write(response::SUCCESS, &confirmed);
+                        }
                     }
                     Confirmed::Done { ticket } if ticket.form == form::RECALL => {
                         let message_id = self.recalled_keys[owner].pop_front().unwrap_or_default();
                         answer_recall(&ticket, &message_id, &self.settings.region_id, outboxes);
                     }
                     Confirmed::Sent { ticket, .. } | Confirmed::Done { ticket } => {
-                        if ticket.form != form::REGISTERED || !self.await_registration(ticket) {
-                            answer_plain(&ticket, outboxes);
+                        if form::is_when_announced(&ticket) {
+                            self.announcements.keep_back(&ticket);
+                            let mut answer = Vec::new();
+                            write_plain(&mut answer, &ticket, response::SUCCESS, None);
+                            self.answer_when_announced(&ticket, answer, outboxes);
+                        } else {
+                            answer_ticket(&ticket, response::SUCCESS, None, outboxes);
                         }
                     }
                     Confirmed::Unknown { ticket } => {
@@ -51,6 +67,14 @@ impl Broker {
                     }
                 }
             }
+        }
+    }
+
+    /// Sends an answer when the NameServers were told of what it is about.
+    fn answer_when_announced(&mut self, ticket: &Ticket, answer: Vec<u8>, outboxes: &mut Outboxes) {
+        let Some(answer) = self.announcements.offer(ticket, answer) else { return };
+        if let Some(outbox) = outboxes.of(ConnectionId::from_bits(ticket.connection)) {
+            outbox.bytes().extend_from_slice(&answer);
         }
     }
 
@@ -92,27 +116,15 @@ impl Broker {
             }
         }
     }
-
-    /// The NameServers know the topics of the changes up to `number`, or cannot be reached.
-    pub fn registered(&mut self, number: u64, outboxes: &mut Outboxes) {
-        self.registered = self.registered.max(number);
-        let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.awaiting_registration)
-            .into_iter()
-            .partition(|(of, _)| *of <= number);
-        self.awaiting_registration = waiting;
-        for (_, ticket) in done {
-            answer_plain(&ticket, outboxes);
-        }
-    }
 }
 
 fn is_send(ticket: &Ticket) -> bool {
-    matches!(ticket.form, form::SEND | form::SEND_BATCH | form::SEND_TIMER)
+    matches!(form::of(ticket), form::SEND | form::SEND_BATCH | form::SEND_TIMER)
 }
 
 /// Which of the answers whose time is counted it is.
 fn answered(ticket: &Ticket, is_overdue: bool) -> Answered {
-    match (ticket.form == form::SEND_BATCH, is_overdue) {
+    match (form::of(ticket) == form::SEND_BATCH, is_overdue) {
         (false, false) => Answered::Send,
         (false, true) => Answered::SendOverdue,
         (true, false) => Answered::Batch,
@@ -131,15 +143,22 @@ struct SendAnswers<'a> {
 impl SendAnswers<'_> {
     /// Answers the send of a message or batch that is in the log.
     fn write(&mut self, code: i32, sent: &Confirmed<'_>) {
+        self.write_to(None, code, sent);
+    }
+
+    /// The same; the answer goes to `bytes`, if given, not to the client.
+    fn write_to(&mut self, bytes: Option<&mut Vec<u8>>, code: i32, sent: &Confirmed<'_>) {
         let Confirmed::Sent { ticket, shard, queue_offset, payloads, unique_key, .. } = sent else {
             return;
         };
-        let batch_key = match ticket.form {
+        let form = form::of(ticket);
+        let batch_key = match form {
             form::SEND_BATCH | form::SEND_TIMER => self.batch_keys.pop_front().unwrap_or_default(),
             _ => Vec::new(),
         };
         let connection = ConnectionId::from_bits(ticket.connection);
-        let Some(outbox) = self.outboxes.of(connection) else { return };
+        let outbox = self.outboxes.of(connection).map(Outbox::bytes);
+        let Some(bytes) = bytes.or(outbox) else { return };
         self.ids.clear();
         for payload in *payloads {
             let offset = LogOffset::new(*payload).expect("below 2^55");
@@ -154,8 +173,8 @@ impl SendAnswers<'_> {
             message_id: self.ids,
             queue_id: ticket.queue_id,
             queue_offset: *queue_offset as i64,
-            transaction_id: if ticket.form == form::SEND_BATCH { &batch_key } else { unique_key },
-            recall_handle: (ticket.form == form::SEND_TIMER && !batch_key.is_empty())
+            transaction_id: if form == form::SEND_BATCH { &batch_key } else { unique_key },
+            recall_handle: (form == form::SEND_TIMER && !batch_key.is_empty())
                 .then(|| std::str::from_utf8(&batch_key).expect("made of text")),
         };
         let reply = SendReply {
@@ -166,7 +185,7 @@ impl SendAnswers<'_> {
             region: &self.settings.region_id,
             trace_on: self.settings.trace_on,
         };
-        write_send_response(outbox.bytes(), encoding_of(ticket), &reply);
+        write_send_response(bytes, encoding_of(ticket), &reply);
     }
 }
 
@@ -181,15 +200,15 @@ fn answer_recall(ticket: &Ticket, message_id: &[u8], region: &str, outboxes: &mu
     write_response(outbox.bytes(), encoding_of(ticket), &head, Some(&ext), &[]);
 }
 
-fn answer_plain(ticket: &Ticket, outboxes: &mut Outboxes) {
-    answer_ticket(ticket, response::SUCCESS, None, outboxes);
-}
-
 fn answer_ticket(ticket: &Ticket, code: i32, remark: Option<&str>, outboxes: &mut Outboxes) {
     let connection = ConnectionId::from_bits(ticket.connection);
     let Some(outbox) = outboxes.of(connection) else { return };
+    write_plain(outbox.bytes(), ticket, code, remark);
+}
+
+fn write_plain(bytes: &mut Vec<u8>, ticket: &Ticket, code: i32, remark: Option<&str>) {
     let head = ResponseHead { opaque: ticket.opaque, code, remark };
-    write_response(outbox.bytes(), encoding_of(ticket), &head, None, &[]);
+    write_response(bytes, encoding_of(ticket), &head, None, &[]);
 }
 
 /// The encoding a ticket's answer is to have.

@@ -42,6 +42,15 @@ pub enum HomeCopy {
     Locked(Arc<str>, u64),
     /// What a group of consumers wants; `None`: it has no members any more.
     Consumers(Arc<str>, Option<GroupWants>),
+    /// A send made a topic, of which the NameServers hear with the changes of a number.
+    Made {
+        /// The topic's incarnation.
+        topic: u32,
+        /// See `TopicChanges`.
+        number: u64,
+    },
+    /// The NameServers were told of the changes up to a number, or cannot be reached.
+    Announced(u64),
     /// Somebody may not read any more, this topic or anything: held pulls are answered, and looked at again when they
     /// come again.
     MayNotRead(Option<u32>),
@@ -129,6 +138,8 @@ impl Broker {
                 self.copies.wants.insert(group, wants);
             }
             HomeCopy::Consumers(group, None) => _ = self.copies.wants.remove(&group),
+            HomeCopy::Made { topic, number } => self.announcements.made(topic, number),
+            HomeCopy::Announced(number) => self.announcements.announced(number),
             HomeCopy::MayNotRead(topic) => self.wake_readers(topic),
         }
     }

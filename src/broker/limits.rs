@@ -53,8 +53,11 @@ pub const REGISTRATIONS_WAITING_MAX: usize = 64;
 /// frame is split in any case.
 pub const REGISTRATION_TOPICS_MAX: usize = engine::limits::TOPICS_MAX;
 
-/// Answers that wait for a registration, at the most.
-pub const AWAITING_REGISTRATION_MAX: usize = 16 * 1024;
+/// Answers that wait until the NameServers were told, at the most; those beyond do not wait.
+pub const ANSWERS_KEPT_BACK_MAX: usize = 16 * 1024;
+
+/// How long the answer to a send that made its topic waits for them, ms: clients give up after 3 s.
+pub const FIRST_SEND_KEPT_BACK_MS: u64 = 1_000;
 
 /// Log offsets further from the tail than this share of RAM count as "not in memory"
 /// (`accessMessageInMemoryMaxRatio` 40, protocol fact 3.4).

@@ -6,6 +6,7 @@
 //!   every two-way request is answered once, or its connection is closed
 //!   a handler either answers, or leaves a ticket with a shard, or parks a value here
 
+mod announce;
 mod calls;
 mod check;
 mod confirm;
@@ -41,7 +42,6 @@ use engine::shard::{Replies, Shard};
 use engine::ticket::Ticket;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use proto::body::TopicConfig;
 use proto::frame::Encoding;
 use runtime::ConnectionId;
 use runtime::clock::Now;
@@ -54,6 +54,7 @@ pub use settings::{BrokerSettings, TransactionSettings};
 use crate::net::outbox::Outboxes;
 use crate::observe::Tally;
 use crate::router::{Origin, Router};
+use announce::Announcements;
 use calls::Calls;
 use copies::Copies;
 use expressions::Expressions;
@@ -145,15 +146,7 @@ pub struct Broker {
     /// The same of messages that are called back. Not in one line with the others, which are also answered when they are
     /// overdue.
     recalled_keys: Vec<VecDeque<Vec<u8>>>,
-    /// Topics created or changed since the control thread was told.
-    changed_topics: Vec<TopicConfig>,
-    /// One was deleted since, or what the broker permits changed: they are to be told of all.
-    tells_all_topics: bool,
-    /// Answers that wait until the NameServers know: told apart by their number.
-    awaiting_registration: Vec<(u64, Ticket)>,
-    registrations: u64,
-    /// The NameServers were told of everything up to this number.
-    registered: u64,
+    announcements: Announcements,
     closing: Vec<ConnectionId>,
     queue_choice: u64,
     unique_keys: u64,
@@ -221,11 +214,7 @@ impl Broker {
             cold_reads_seen: 0,
             batch_keys: shards.iter().map(|_| VecDeque::new()).collect(),
             recalled_keys: shards.iter().map(|_| VecDeque::new()).collect(),
-            changed_topics: Vec::new(),
-            tells_all_topics: false,
-            awaiting_registration: Vec::new(),
-            registrations: 0,
-            registered: 0,
+            announcements: Announcements::default(),
             closing: Vec::new(),
             queue_choice: now.monotonic_ns,
             unique_keys: 0,
@@ -319,33 +308,36 @@ impl Broker {
         self.closing.extend(silent.into_iter().map(ConnectionId::from_bits));
     }
 
-    /// In how many ms `tick`, `deliver_due`, `fire_timers` or `check_due` have something to do; `None`: not before something
-    /// happens.
+    /// In how many ms something is due by itself (what `tick`, `deliver_due`, `fire_timers`, `check_due` and
+    /// `answer_confirmed` look at); `None`: not before something happens.
     pub fn wake_in_ms(&mut self, now: Now) -> Option<u64> {
         let due = self.shards.iter().filter_map(|shard| shard.due_at_ms(now.wall_ms)).min();
         let ticks = self.shards.iter_mut().filter_map(Shard::tick_at_ms).min();
         let silent = self.membership.wake_at_ms();
         let queries = self.queries.wake_at_ms();
         let calls = self.calls.due_ms();
+        let kept_back = self.announcements.wake_at_ms();
         [
             (due, now.wall_ms),
             (ticks, now.monotonic_ms()),
             (silent, now.monotonic_ms()),
             (queries, now.monotonic_ms()),
             (calls, now.monotonic_ms()),
+            (kept_back, now.monotonic_ms()),
         ]
         .into_iter()
         .filter_map(|(at_ms, now_ms)| at_ms.map(|at_ms| at_ms.saturating_sub(now_ms)))
         .min()
     }
 
-    /// The broker is about to stop: held pulls are answered with what there is, and no client is waited
-    /// for.
+    /// The broker is about to stop: held pulls are answered with what there is, and no client and no
+    /// NameServer is waited for.
     pub fn drain(&mut self) {
         for shard in &mut self.shards {
             shard.wake_held();
         }
         self.calls.hurry();
+        self.announcements.hurry();
     }
 }
 

@@ -1,6 +1,7 @@
 //! A core without a ring: the disk, the clock and the clients are the test. What is refused here no client
 //! could provoke in a test of the real program: reads that fail, tables that are full, time that passes.
 
+mod announce;
 mod disk;
 mod full;
 mod hostile;
@@ -12,7 +13,7 @@ use engine::catalog::{Catalog, Placement};
 use engine::commitlog::{CommitLog, Epochs, FlushMode, LogShape, SegmentIdentity};
 use engine::messageindex::MessageIndex;
 use engine::shard::{Opening, OpeningSettings, SealLimits};
-use proto::body::SubscriptionGroupConfig;
+use proto::body::{SubscriptionGroupConfig, TopicConfig};
 use proto::code::{request, response};
 use proto::command::Command;
 use proto::frame::{Scan, scan};

@@ -13,14 +13,14 @@ use engine::shard::{
     TIMER_TOPIC_INCARNATION,
 };
 use engine::ticket::Ticket;
-use proto::body::{DataVersion, SubscriptionGroupConfig, TopicConfig};
+use proto::body::{SubscriptionGroupConfig, TopicConfig};
 use proto::code::response;
 use proto::names::{self, perm};
 use runtime::clock::Now;
 
 use super::copies::HomeCopy;
 use super::dispatch::Stop;
-use super::limits::{AWAITING_REGISTRATION_MAX, QUEUES_PER_TOPIC_MAX};
+use super::limits::QUEUES_PER_TOPIC_MAX;
 use super::{Broker, BrokerSettings, Refusal};
 
 /// What requests need to know of a group's configuration.
@@ -39,19 +39,6 @@ impl GroupRules {
             consume_enable: config.consume_enable,
         }
     }
-}
-
-/// Topics to be told to the NameServers.
-#[derive(Debug)]
-pub struct TopicChanges {
-    /// The configurations as they are now.
-    pub topics: Vec<TopicConfig>,
-    /// The version of the whole table.
-    pub version: DataVersion,
-    /// To be given back when the NameServers know.
-    pub number: u64,
-    /// Whether these are all topics: some are no more.
-    pub is_full: bool,
 }
 
 impl Broker {
@@ -81,7 +68,7 @@ impl Broker {
         }
         self.scratch.payload = payload;
         appended?;
-        self.changed_topics.push(registered);
+        self.announcements.changed(registered);
         Ok(())
     }
 
@@ -100,8 +87,7 @@ impl Broker {
             appended.expect("there was room for more");
             self.copy_deletion(topic, &payload);
             // What was on its way to the NameServers must not bring it back.
-            self.changed_topics.retain(|changed| changed.topic_name != name);
-            self.tells_all_topics = true;
+            self.announcements.deleted(name);
         }
         self.scratch.payload = payload;
         Ok(deleted.is_some())
@@ -118,33 +104,6 @@ impl Broker {
             || trace_topic.as_deref() == Some(name)
     }
 
-    /// A topic as NameServers get it: with no more permission than the broker has.
-    fn as_registered(&self, config: &TopicConfig) -> TopicConfig {
-        TopicConfig { perm: config.perm & self.settings.permission, ..config.clone() }
-    }
-
-    /// All topics as NameServers get them, with the version of the table.
-    pub fn registered_topics(&self) -> (Vec<TopicConfig>, DataVersion) {
-        let topics = self.catalog.topics().map(|topic| self.as_registered(&topic.config));
-        (topics.collect(), self.catalog.topics_version())
-    }
-
-    /// Topics that changed since the last call, to be told to the NameServers.
-    pub fn next_topic_changes(&mut self) -> Option<TopicChanges> {
-        if self.changed_topics.is_empty() && !self.tells_all_topics {
-            return None;
-        }
-        self.registrations += 1;
-        let mut topics = std::mem::take(&mut self.changed_topics);
-        // Only the whole table can say that one is missing.
-        let is_full = std::mem::take(&mut self.tells_all_topics);
-        if is_full {
-            topics = self.registered_topics().0;
-        }
-        let version = self.catalog.topics_version();
-        Some(TopicChanges { topics, version, number: self.registrations, is_full })
-    }
-
     /// Marks topics as ordered that a NameServer says are (`TopicConfigManager.updateOrderTopicConfig`,
     /// 5.3.3); none is ever unmarked by it. What finds no room now is told again with the next
     /// registration.
@@ -158,18 +117,6 @@ impl Broker {
             }
             tracing::info!(topic = name, "topic is ordered now, a NameServer says");
         }
-    }
-
-    /// Keeps an answer back until the NameServers know what changed before now.
-    pub(super) fn await_registration(&mut self, ticket: Ticket) -> bool {
-        let is_ahead = !self.changed_topics.is_empty() || self.tells_all_topics;
-        let number = self.registrations + u64::from(is_ahead);
-        let is_known = number <= self.registered;
-        if is_known || self.awaiting_registration.len() >= AWAITING_REGISTRATION_MAX {
-            return false;
-        }
-        self.awaiting_registration.push((number, ticket));
-        true
     }
 
     /// The topic of a send, created if that is allowed (`createTopicInSendMessageMethod`).
@@ -207,7 +154,10 @@ impl Broker {
             None => return Err(Refusal::no_topic(name, self.settings.advertised).into()),
         };
         tracing::info!(topic = name, queues = config.write_queue_nums, "topic created by a send");
-        self.put_topic(now, config, None)
+        self.put_topic(now, config, None)?;
+        let made = self.catalog.topic(name).expect("just made").incarnation;
+        self.share(HomeCopy::Made { topic: made, number: self.announcements.number() });
+        Ok(())
     }
 
     /// A topic of a group (`%RETRY%`, `%DLQ%`), created when it is missing.

@@ -34,6 +34,8 @@ pub(super) use transaction::EndTransaction;
 
 /// What a ticket's answer is.
 pub(super) mod form {
+    use engine::ticket::Ticket;
+
     /// A send: `SendMessageResponseHeader`.
     pub const SEND: u8 = 1;
     /// A batch: the same, naming the batch's own key.
@@ -44,8 +46,20 @@ pub(super) mod form {
     pub const RECALL: u8 = 7;
     /// Code 0 and nothing else.
     pub const PLAIN: u8 = 2;
-    /// Code 0 when the NameServers know, too.
-    pub const REGISTERED: u8 = 3;
     /// A pull.
     pub const PULL: u8 = 4;
+    /// Beside one of these: the answer is kept back until the NameServers were told.
+    pub const WHEN_ANNOUNCED: u8 = 0x80;
+    /// Code 0 when the NameServers were told.
+    pub const ANNOUNCED: u8 = PLAIN | WHEN_ANNOUNCED;
+
+    /// What a ticket's answer is, whenever it leaves.
+    pub fn of(ticket: &Ticket) -> u8 {
+        ticket.form & !WHEN_ANNOUNCED
+    }
+
+    /// Whether the answer is kept back until the NameServers were told.
+    pub fn is_when_announced(ticket: &Ticket) -> bool {
+        ticket.form & WHEN_ANNOUNCED != 0
+    }
 }

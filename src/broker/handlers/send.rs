@@ -191,8 +191,7 @@ impl Broker {
             let expected = if is_late { MessageType::Delay } else { made.kind };
             self.check_message_type(topic, expected)?;
             let form = if made.timed.is_some() { form::SEND_TIMER } else { form::SEND };
-            let ticket = Ticket { queue_id, ..asker.ticket(form) };
-            let ticket = (!asker.is_oneway).then_some(ticket);
+            let ticket = self.send_ticket(asker, form, queue);
             let mut target = (std::borrow::Cow::Borrowed(topic), queue);
             if made.half.is_some() {
                 let half_queue = Transactions::half_queue(self.shards[place].index().0);
@@ -235,10 +234,26 @@ impl Broker {
                 }
             }
             self.tally.came_in(counted.topic, made.kind, 1, message.record_bytes());
+            self.is_stored(now, queue, ticket);
             Ok(())
         });
         self.scratch.properties = text;
         stored
+    }
+
+    /// Whom to answer for a send to a queue, if anybody waits for it.
+    fn send_ticket(&self, asker: &Asker, form: u8, queue: QueueKey) -> Option<Ticket> {
+        let is_first = self.announcements.is_first_send(queue.topic);
+        let form = if is_first { form | form::WHEN_ANNOUNCED } else { form };
+        let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form) };
+        (!asker.is_oneway).then_some(ticket)
+    }
+
+    /// The send of a ticket was appended.
+    fn is_stored(&mut self, now: Now, queue: QueueKey, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket.filter(form::is_when_announced) {
+            self.announcements.keep_first_send(now, queue.topic, &ticket);
+        }
     }
 
     /// Appends a message that waits for its time in the shard of its queue.
@@ -397,14 +412,14 @@ impl Broker {
             .collect();
         let kind = known.sharding_key.map_or(MessageType::Normal, |_| MessageType::Fifo);
         self.check_message_type(topic, kind)?;
-        let ticket = Ticket { queue_id: queue.queue as i32, ..asker.ticket(form::SEND_BATCH) };
-        let ticket = (!asker.is_oneway).then_some(ticket);
+        let ticket = self.send_ticket(asker, form::SEND_BATCH, queue);
         self.shards[owner].append_batch(now.wall_ms, &messages, ticket)?;
         let bytes = messages.iter().map(NewMessage::record_bytes).sum();
         self.tally.came_in(queue.topic, kind, messages.len(), bytes);
         if ticket.is_some() {
             self.batch_keys[owner].push_back(batch_key.unwrap_or_default());
         }
+        self.is_stored(now, queue, ticket);
         Ok(())
     }
 }

@@ -120,8 +120,10 @@ impl Broker {
         self.settings = self.configured.with(&self.catalog);
         // Told with the permissions of all topics, which are no more than the broker's.
         let is_told = permission != self.settings.permission;
-        self.tells_all_topics |= is_told;
-        let form = if is_told { form::REGISTERED } else { form::PLAIN };
+        let form = if is_told { form::ANNOUNCED } else { form::PLAIN };
+        if is_told {
+            self.announcements.all_changed();
+        }
         let ticket = (!asker.is_oneway).then(|| asker.ticket(form));
         let appended = self.shards[0].append_catalog(0, &payload, ticket);
         appended.expect("there was room for more");

@@ -164,7 +164,7 @@ impl Broker {
         for config in configs {
             self.change_topic(now, asker, config, None)?;
         }
-        let ticket = (!asker.is_oneway).then(|| asker.ticket(form::REGISTERED));
+        let ticket = (!asker.is_oneway).then(|| asker.ticket(form::ANNOUNCED));
         self.change_topic(now, asker, last, ticket)
     }
 
@@ -199,7 +199,7 @@ impl Broker {
             return Err(Refusal::new(response::INVALID_PARAMETER, remark).into());
         }
         self.check_no_system_topic(&name)?;
-        let ticket = (!asker.is_oneway).then(|| asker.ticket(form::REGISTERED));
+        let ticket = (!asker.is_oneway).then(|| asker.ticket(form::ANNOUNCED));
         if self.delete_topic(now, &name, ticket)? {
             tracing::info!(topic = &*name, peer = %asker.peer, "topic deleted");
             return Ok(());

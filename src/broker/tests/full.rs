@@ -36,7 +36,7 @@ fn one_topic_or_group_more_than_there_may_be_is_refused() {
     let remark = "the broker has 1 topics, as many as it takes";
     let code = request::UPDATE_AND_CREATE_TOPIC;
     core.check(code, &topic_fields("other"), b"", (response::SYSTEM_ERROR, remark));
-    assert_eq!(core.asked(code, &topic_fields("topic"), b""), None, "stored, and to be registered");
+    assert_eq!(core.asked(code, &topic_fields("topic"), b""), None, "stored, and to be announced");
     let changed = core.broker.catalog.topic("topic").map(|topic| topic.config.read_queue_nums);
     assert_eq!(changed, Some(4), "one that is there may be changed");
 

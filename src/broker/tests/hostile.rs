@@ -79,11 +79,7 @@ fn what_shards_write_to_by_themselves_is_neither_changed_nor_deleted() {
         core.check(request::DELETE_TOPIC_IN_BROKER, &[("topic", name)], b"", refused);
     }
     let others = topic_fields(names::BENCHMARK_TOPIC);
-    assert_eq!(
-        core.asked(request::UPDATE_AND_CREATE_TOPIC, &others, b""),
-        None,
-        "to be registered"
-    );
+    assert_eq!(core.asked(request::UPDATE_AND_CREATE_TOPIC, &others, b""), None, "to be announced");
 }
 
 #[test]

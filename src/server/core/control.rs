@@ -97,7 +97,7 @@ impl<R: Ring> Core<R> {
                 }
                 ToCore::Removed { shard } => self.broker.shards[place_of(shard)].removed(),
                 ToCore::Disk(look) => self.look_at_disk(now, &look),
-                ToCore::Registered { number } => self.broker.registered(number, &mut self.outboxes),
+                ToCore::Registered { number } => self.broker.announced(number),
                 ToCore::OrderedTopics { .. } if self.phase.is_closing() => {}
                 ToCore::OrderedTopics { names } => self.broker.order_topics(now, &names),
                 ToCore::Figures(ask) => self.answer_figures(now, ask),

@@ -60,7 +60,7 @@ impl<R: Ring> Core<R> {
                     }
                     // Registered as a whole by the control thread's first request.
                     if let Some(changes) = self.broker.next_topic_changes() {
-                        self.broker.registered(changes.number, &mut self.outboxes);
+                        self.broker.announced(changes.number);
                     }
                     self.unsent.push_back(ToControl::Serving);
                     self.control.push_batch(&mut self.unsent);
