@@ -5,7 +5,8 @@
 //! Kind: machine
 //!
 //! A clock that was ahead leaves store times that it reaches much later: one like this counts as stored when
-//! it was seen first.
+//! it was seen first. When the clock is set back, or was between two starts, what was to be checked at a time of
+//! its own keeps its wait.
 //! Invariants:
 //!   one is closed only with a record in the log that says so, together with the message it became
 //!   whoever has a time of its own is in `due` with it, and nobody else is
@@ -45,6 +46,8 @@ pub struct Transactions {
     ending: VecDeque<(u64, u64)>,
     /// No check in this time; a clock that is set back ends it.
     postponed: Range<u64>,
+    /// The clock as it was seen last, ms.
+    clock_ms: u64,
 }
 
 /// Of an open half message.
@@ -68,7 +71,8 @@ const _: () = assert!(size_of::<(u64, Open)>() <= 40);
 
 impl Transactions {
     /// None is open. Producers are asked for the first time `timeout_ms` after the half message came.
-    pub fn new(timeout_ms: u64) -> Transactions {
+    /// `clock_ms` is the latest store time there is: 0 of a new log.
+    pub fn new(timeout_ms: u64, clock_ms: u64) -> Transactions {
         Transactions {
             timeout_ms,
             open: BTreeMap::new(),
@@ -78,6 +82,7 @@ impl Transactions {
             expected: VecDeque::new(),
             ending: VecDeque::new(),
             postponed: 0..0,
+            clock_ms,
         }
     }
 
@@ -248,6 +253,22 @@ impl Transactions {
         self.postponed = now_ms..now_ms.saturating_add(for_ms);
     }
 
+    /// The clock is looked at. What has a time of its own would wait for one that was far ahead and was set
+    /// right; half messages that are asked early have their wait looked up then.
+    pub fn clock_is(&mut self, now_ms: u64) {
+        let back_ms = self.clock_ms.saturating_sub(now_ms);
+        self.clock_ms = now_ms;
+        if back_ms <= CLOCK_SLACK_MS {
+            return;
+        }
+        let earlier = |due_ms: u64| due_ms.saturating_sub(back_ms).max(1);
+        self.expected.iter_mut().for_each(|(_, due_ms)| *due_ms = earlier(*due_ms));
+        for open in self.open.values_mut().filter(|open| open.due_ms > 0) {
+            open.due_ms = earlier(open.due_ms);
+        }
+        self.due = self.due.iter().map(|(due_ms, of)| (earlier(*due_ms), *of)).collect();
+    }
+
     fn first_due(&self) -> Option<(u64, u64)> {
         let own = self.due.first().copied();
         let head = self.head.map(|(queue_offset, head)| match head {
@@ -288,7 +309,7 @@ mod tests {
 
     #[test]
     fn the_oldest_is_asked_first_and_again_after_its_own_time() {
-        let mut halves = Transactions::new(TIMEOUT_MS);
+        let mut halves = Transactions::new(TIMEOUT_MS, 0);
         assert_eq!((halves.wake_at_ms(0), halves.due(u64::MAX)), (None, None));
         halves.arrive(0, 100);
         halves.expect(1, 1_150);
@@ -314,8 +335,34 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_back_keeps_what_is_noted_waiting_as_long_as_before() {
+        const AHEAD_MS: u64 = 86_400_000;
+        let mut halves = Transactions::new(TIMEOUT_MS, 0);
+        halves.clock_is(AHEAD_MS);
+        for queue_offset in 0..3 {
+            halves.arrive(queue_offset, AHEAD_MS);
+        }
+        for (queue_offset, wait_ms) in [(0, 30_000), (1, 31_000)] {
+            let due_ms = AHEAD_MS + wait_ms;
+            halves.schedule(queue_offset, Checked { due_ms, checks: 1 }, unknown);
+        }
+        halves.expect(3, AHEAD_MS + 32_000);
+        halves.end(2, 1, unknown);
+        halves.clock_is(AHEAD_MS - CLOCK_SLACK_MS);
+        assert_eq!(halves.wake_at_ms(0), Some(AHEAD_MS + 30_000), "a little is waited for");
+        halves.clock_is(AHEAD_MS);
+        halves.clock_is(0);
+        halves.arrive(3, AHEAD_MS);
+        for (queue_offset, due_ms) in [(0, 30_000), (1, 31_000), (3, 32_000)] {
+            assert_eq!((halves.due(due_ms - 1), halves.due(due_ms)), (None, Some(queue_offset)));
+            halves.end(queue_offset, 2, unknown);
+        }
+        assert!(halves.is_empty() && halves.due.is_empty());
+    }
+
+    #[test]
     fn what_a_start_finds_is_looked_up_before_it_is_asked() {
-        let mut halves = Transactions::new(TIMEOUT_MS);
+        let mut halves = Transactions::new(TIMEOUT_MS, 0);
         halves.restore(3, Some(Checked { due_ms: 50_000, checks: 2 }));
         halves.restore(7, None);
         halves.restore(9, None);
@@ -331,7 +378,7 @@ mod tests {
 
     #[test]
     fn those_with_a_time_of_their_own_are_gone_through_once() {
-        let mut halves = Transactions::new(TIMEOUT_MS);
+        let mut halves = Transactions::new(TIMEOUT_MS, 0);
         for queue_offset in 0..100 {
             halves.expect(queue_offset, 50_000);
             halves.arrive(queue_offset, 100);
@@ -376,7 +423,7 @@ mod tests {
         /// Against a list that is searched: what is due when, how often it was asked, what is open.
         #[test]
         fn it_does_what_a_list_does(steps in proptest::collection::vec(step(), 1..120)) {
-            let mut halves = Transactions::new(TIMEOUT_MS);
+            let mut halves = Transactions::new(TIMEOUT_MS, 0);
             let mut naive: Vec<Naive> = Vec::new();
             let (mut now_ms, mut next, mut stored) = (1_000, 0, Vec::new());
             for step in steps {
@@ -412,7 +459,7 @@ mod tests {
                         halves.schedule(found, checked, |at| Some(stored[at as usize]));
                     }
                     Step::Restart => {
-                        let mut again = Transactions::new(TIMEOUT_MS);
+                        let mut again = Transactions::new(TIMEOUT_MS, 0);
                         naive.sort_unstable_by_key(|it| it.queue_offset);
                         for it in &mut naive {
                             let Naive { due_ms, checks, .. } = *it;

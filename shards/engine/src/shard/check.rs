@@ -26,6 +26,7 @@ impl Shard {
     /// The next half message that is to be checked, with its record, if the record is in memory. When
     /// it is not, it is being read, and the same call gives it later. An empty record: it is gone.
     pub fn next_check(&mut self, now_ms: u64, record: &mut Vec<u8>) -> Option<DueCheck> {
+        self.transactions.clock_is(now_ms);
         loop {
             record.clear();
             self.see_stored_ahead(now_ms);

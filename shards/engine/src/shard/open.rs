@@ -289,7 +289,7 @@ impl Opening {
             offsets: self.facts.offsets,
             held: HeldPulls::default(),
             delays: Delays::new(&settings.delays_ms),
-            transactions: Transactions::new(settings.transaction_timeout_ms),
+            transactions: Transactions::new(settings.transaction_timeout_ms, self.stored_ms),
             timers: self.timers,
             timers_looked: TimersLooked::default(),
             cold: ColdReads::new(settings.read_cache_bytes),
