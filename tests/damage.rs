@@ -491,6 +491,23 @@ fn a_missing_segment_refuses_the_start() {
     whole.refuses(&copy, "a segment is missing", &segment(&copy, 1));
 }
 
+/// After a kill only runs say how far the log went.
+#[test]
+fn a_missing_last_segment_refuses_the_start() {
+    let whole = Whole::make(Stop::Killed);
+    let copy = whole.copy();
+    let runs = fs::read_dir(copy.join("shard-000")).expect("a folder");
+    let names = runs.map(|it| it.expect("an entry").file_name().into_string().expect("ASCII"));
+    let durable = names.filter_map(|name| name.strip_prefix("queues-")?[21..].parse::<u64>().ok());
+    let last = (durable.max().expect("there are runs") - 1) / SEGMENT_BYTES;
+    for number in last.. {
+        if fs::remove_file(segment(&copy, number)).is_err() {
+            break;
+        }
+    }
+    whole.refuses(&copy, "the last segment is missing", &segment(&copy, last));
+}
+
 #[test]
 fn swapped_segments_cost_only_themselves() {
     let whole = Whole::make(Stop::Clean);

@@ -20,14 +20,14 @@ use engine::shard::{OpenError, Opening, OpeningSettings, SealLimits, Shard, Slic
 use proto::ids::ShardIndex;
 use runtime::file::{FileSystem, OpenMode, StoreFile};
 use runtime::limits::DIRECT_ALIGNMENT;
-use runtime::{DirectBuffer, WriteBuffer};
+use runtime::{DirectBuffer, WriteBuffer, probe};
 
 use super::index;
 use super::runs::{self, ShardPlace};
 use super::space::write_zeros;
 use super::store::{
-    FORMAT, StoreError, StoreSettings, check_segments, io_error, list_segments, read_clean_end,
-    read_epochs, segment_path, short_segments, write_epochs,
+    FORMAT, StoreError, StoreSettings, check_reaches, check_segments, io_error, list_segments,
+    read_clean_end, read_epochs, segment_path, short_segments, write_epochs,
 };
 use super::supervisor;
 
@@ -36,6 +36,9 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes read to see whether a segment begins with a record: the largest block.
 const PROBE_BYTES: usize = 64 * 1024;
+
+/// Reads of single blocks of a log that may fail before its disk is given up: each may take seconds.
+const UNREADABLE_MAX: u32 = 256;
 
 /// Space made ready before the store opens; the rest follows while it runs.
 const FIRST_SPACE_BYTES: u64 = 16 * 1024 * 1024;
@@ -125,6 +128,7 @@ pub fn open_shard<F: FileSystem>(
     let mut recovery = Recovery::new(files, settings, &place, &epochs, &segments, start)?;
     recovery.follow_runs()?;
     let tail = recovery.opening.unsealed_from();
+    check_reaches(&directory, &segments, start..tail, shape.segment_bytes)?;
     let end = recovery.replay_tail()?;
     for short in short_segments(shape, &segments, end.end)? {
         let (file, reason) = (short.path.display(), short.reason);
@@ -530,6 +534,7 @@ pub(super) fn replay(
     let memory =
         |bytes| DirectBuffer::new(bytes).map_err(io_error("allocate memory to read", directory));
     let (mut large, mut small) = (memory(CHUNK_BYTES)?, memory(PROBE_BYTES)?);
+    let mut unreadable = Unreadable::default();
     let mut replay = Replay::new(shape, epochs.clone(), start);
     let unusable = |source| StoreError::Open { path: directory.to_owned(), source };
     let mut told = Instant::now();
@@ -543,7 +548,7 @@ pub(super) fn replay(
         match replay.step() {
             ReplayStep::Need { offset, bytes } => {
                 let buffer = if bytes <= PROBE_BYTES { &mut small } else { &mut large };
-                let got = read_log(shape, segments, offset, buffer)?;
+                let got = read_log(shape, segments, offset, buffer, &mut unreadable)?;
                 replay.supply(&buffer.bytes()[..got.min(bytes)]);
             }
             ReplayStep::Record { offset, prefix, payload } => {
@@ -563,6 +568,7 @@ pub(super) fn replay(
                 apply(Replayed::Damage(range)).map_err(unusable)?;
             }
             ReplayStep::End(end) => {
+                unreadable.check(end.end)?;
                 if end.dirty_end > end.end {
                     tracing::warn!(
                         directory = %directory.display(),
@@ -583,10 +589,16 @@ fn read_log(
     segments: &[(u64, impl StoreFile)],
     offset: u64,
     buffer: &mut DirectBuffer,
+    unreadable: &mut Unreadable,
 ) -> Result<usize, StoreError> {
     let first = offset / shape.segment_bytes * shape.segment_bytes;
     let Some((_, file)) = segments.iter().find(|(start, _)| *start == first) else { return Ok(0) };
-    let got = file.read_at(buffer, offset - first).map_err(io_error("read", file.path()))?;
+    let got = match file.read_at(buffer, offset - first) {
+        Err(error) if probe::is_disk_failure(&error) => {
+            unreadable.read_around(shape, file, first, offset - first, buffer)?
+        }
+        got => got.map_err(io_error("read", file.path()))?,
+    };
     let left = usize::try_from(first + shape.segment_bytes - offset).unwrap_or(usize::MAX);
     let is_last = segments.last().is_some_and(|(start, _)| *start == first);
     if is_last {
@@ -598,6 +610,63 @@ fn read_log(
     // The log goes on in the next segment: what a file lacks that was cut short is damage, not its end.
     buffer.bytes_mut()[got..].fill(0);
     Ok(buffer.size().min(left))
+}
+
+/// Blocks of the log that the disk does not give. They count as zeros: as damage where something behind says
+/// that they were durable.
+#[derive(Debug, Default)]
+struct Unreadable {
+    count: u32,
+    /// Log offset behind the last of them, and why it cannot be read.
+    last: Option<(u64, StoreError)>,
+}
+
+impl Unreadable {
+    /// Reads block by block what cannot be read at once. How many bytes there are.
+    fn read_around(
+        &mut self,
+        shape: LogShape,
+        file: &impl StoreFile,
+        first: u64,
+        from: u64,
+        buffer: &mut DirectBuffer,
+    ) -> Result<usize, StoreError> {
+        let failed = |error| io_error("read", file.path())(error);
+        let block_bytes = usize::try_from(shape.block_bytes).expect("some KiB");
+        let mut block = DirectBuffer::new(block_bytes)
+            .map_err(io_error("allocate memory to read", file.path()))?;
+        for at in (0..buffer.size()).step_by(block_bytes) {
+            let offset = from + at as u64;
+            let got = match file.read_at(&mut block, offset) {
+                Ok(got) => got,
+                Err(error) if self.count < UNREADABLE_MAX && probe::is_disk_failure(&error) => {
+                    tracing::error!(file = %file.path().display(), offset, %error, "the disk does not give a block of the log");
+                    block.bytes_mut().fill(0);
+                    self.count += 1;
+                    self.last = Some((first + offset + shape.block_bytes, failed(error)));
+                    block_bytes
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            let there = got.min(buffer.size() - at);
+            buffer.bytes_mut()[at..at + there].copy_from_slice(&block.bytes()[..there]);
+            if got < block_bytes {
+                return Ok(at + there);
+            }
+        }
+        Ok(buffer.size())
+    }
+
+    /// The log ends at `end`.
+    ///
+    /// # Errors
+    /// Perhaps it does not: what is behind cannot be read, and it would be cut off.
+    fn check(self, end: u64) -> Result<(), StoreError> {
+        match self.last {
+            Some((to, error)) if to > end => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Makes what was read durable, and wipes what was in flight behind the cut.

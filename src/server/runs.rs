@@ -400,6 +400,13 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
         Ok(Comparison { files, place, ranges, open, indexes, open_index, damaged })
     }
 
+    /// Up to where runs say that the log was durable.
+    pub(super) fn durable(&self) -> u64 {
+        let mut whole =
+            self.ranges.iter().filter_map(|it| open_run(self.files, self.place, it).ok());
+        whole.next().map_or(0, |(head, _)| head.range.end)
+    }
+
     /// The next record of the log.
     pub fn record(&mut self, offset: u64, prefix: &Prefix, payload: &[u8]) {
         while self.ranges.last().is_some_and(|next| next.start <= offset) {

@@ -4,6 +4,7 @@
 //! Formats: docs/decisions/0001-store-format.md.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::files::SHARDS_PER_CORE_MAX;
@@ -524,6 +525,23 @@ pub(super) fn check_segments<F>(
     }
 }
 
+/// Checks that the segments reach as far as runs and snapshots say that the log was durable.
+///
+/// # Errors
+/// [`StoreError::SegmentMissing`].
+pub(super) fn check_reaches<F>(
+    directory: &Path,
+    segments: &[(u64, F)],
+    durable: Range<u64>,
+    segment_bytes: u64,
+) -> Result<(), StoreError> {
+    let needed = durable.end.saturating_sub(1) / segment_bytes * segment_bytes;
+    if durable.is_empty() || segments.last().is_some_and(|(last, _)| *last >= needed) {
+        return Ok(());
+    }
+    Err(StoreError::SegmentMissing { path: segment_path(directory, needed), found: None })
+}
+
 /// Path of the segment that begins at a log offset.
 pub fn segment_path(directory: &Path, first: u64) -> PathBuf {
     directory.join(format!("{first:020}"))
@@ -588,6 +606,8 @@ pub fn inspect<F: FileSystem>(
         let place = ShardPlace { directory, shape, identity };
         let comparison = Comparison::new(files, &place);
         let mut comparison = comparison.map_err(io_error("list", &place.directory))?;
+        let durable = start..comparison.durable();
+        check_reaches(&place.directory, &segments, durable, shape.segment_bytes)?;
         let end = replay(shape, &epochs, &segments, &place.directory, start, |found| {
             if let Replayed::Record { offset, prefix, payload } = &found {
                 comparison.record(*offset, prefix, payload);

@@ -42,6 +42,18 @@ pub enum OpenError {
         /// Where it is.
         offset: u64,
     },
+    /// A message has a queue offset that another one before it has.
+    #[error(
+        "the message at log offset {offset} has queue offset {queue_offset} of queue {} of the topic with incarnation {}, which an earlier one has: a segment was restored from a copy after the broker had gone on without it; put back the segment that was there before", queue.queue, queue.topic
+    )]
+    NumberTwice {
+        /// Where it is.
+        offset: u64,
+        /// Its queue.
+        queue: QueueKey,
+        /// Its number there.
+        queue_offset: u64,
+    },
     /// A catalog record does not fit what came before.
     #[error("the catalog record at log offset {offset} cannot be applied: {source}")]
     Catalog {
@@ -231,7 +243,7 @@ impl Opening {
         let queue_offset = u64::try_from(fields.queue_offset).map_err(|_| malformed())?;
         let stored_ms = u64::try_from(fields.store_timestamp).map_err(|_| malformed())?;
         if queue_offset < self.queues.queue(slot).max() {
-            return Err(malformed());
+            return Err(OpenError::NumberTwice { offset, queue, queue_offset });
         }
         let entry = QueueEntry {
             payload: offset + PREFIX_BYTES as u64,
@@ -450,6 +462,17 @@ mod tests {
         testing::complete(&mut shard);
         while shard.next_confirmed().is_some() {}
         assert!(shard.transactions.is_open(2), "another start would take the second for settled");
+    }
+
+    #[test]
+    fn a_segment_that_was_restored_too_late_is_called_that() {
+        let mut opening = Opening::new(SealLimits::default(), 16 << 20, 0, 0);
+        let again = message(0);
+        let prefix = prefix(Kind::Message, 0, again.len());
+        opening.record(0, prefix, &again).expect("well formed");
+        let error = opening.record(4096, prefix, &again).expect_err("it is there").to_string();
+        let expect = "the message at log offset 4096 has queue offset 0 of queue 0 of the topic with incarnation 7, which";
+        assert!(error.starts_with(expect), "{error}");
     }
 
     #[test]
