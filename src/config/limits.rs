@@ -18,9 +18,6 @@ pub const NEAREST_KEY_BYTES_MAX: usize = 64;
 /// (`TopicValidator.TOPIC_MAX_LENGTH`); the broker's and the cluster's name become topics.
 pub const NAME_BYTES_MAX: usize = 127;
 
-/// Most delay levels: RocketMQ ships 18; each is a queue of SCHEDULE_TOPIC_XXXX in every shard.
-pub const DELAY_LEVELS_MAX: usize = 64;
-
 /// Most NameServers to register with; each costs a connection and a registration per period.
 pub const NAME_SERVERS_MAX: usize = 16;
 

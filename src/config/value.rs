@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use engine::limits::DELAY_LEVELS_MAX;
+
 use super::keys::{Kind, Step, Unit};
-use super::limits::{DELAY_LEVELS_MAX, NAME_BYTES_MAX, NAME_SERVERS_MAX};
+use super::limits::{NAME_BYTES_MAX, NAME_SERVERS_MAX};
 
 /// Host and port of a server; the host is a name or an address.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -154,6 +154,9 @@ pub const COLD_PULLS_MAX: usize = 1 << 16;
 /// takes nothing) waits until it is tried again, ms.
 pub const DELAY_RETRY_MS: u64 = 1000;
 
+/// Most delay levels: RocketMQ ships 18; each is a queue of SCHEDULE_TOPIC_XXXX in every shard.
+pub const DELAY_LEVELS_MAX: usize = 64;
+
 /// A store time further ahead of the clock than this is no time: a clock was ahead, and store times never
 /// fall. What waits since then counts as stored when it was seen first. Less is waited for, ms.
 pub const CLOCK_SLACK_MS: u64 = 60_000;

@@ -5,7 +5,7 @@
 //! themselves where there is none, the snapshot when it comes to where that was made. Below the
 //! snapshot only queue entries matter, what else the records say is in it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use proto::ids::ShardIndex;
 use proto::{properties, record};
@@ -24,7 +24,7 @@ use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES,
 use crate::consumequeue::{ConsumeQueues, ENTRIES_PER_PAGE, QueueEntry, QueueKey, RunHead};
 use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
-use crate::limits::{INDEX_CACHE_BLOCKS, INDEX_READ_BYTES};
+use crate::limits::{DELAY_LEVELS_MAX, INDEX_CACHE_BLOCKS, INDEX_READ_BYTES};
 use crate::messageindex::{IndexDraft, IndexHead, IndexWork, MessageIndex, keys_of};
 use crate::timer::{TIMER_TOPIC_INCARNATION, Timer, TimerKey, Timers};
 use crate::transaction::Transactions;
@@ -356,8 +356,31 @@ impl Opening {
             let head = if cursor < max { Head::Unknown } else { Head::None };
             shard.delays.settle(level, cursor, head);
         }
+        for (level, waiting) in shard.waiting_without_level(&self.facts.cursors) {
+            tracing::warn!(
+                shard = index.0,
+                level,
+                waiting,
+                "delayed messages wait whose level messageDelayLevel does not have any more: they are delivered when it has it again, and expire with their segments"
+            );
+        }
         shard.restore_transactions(&self.facts.endings);
         (shard, self.facts.catalog)
+    }
+}
+
+impl Shard {
+    /// Delay levels that are not configured, and how many messages of theirs wait.
+    fn waiting_without_level<'a>(
+        &'a self,
+        cursors: &'a BTreeMap<u64, u64>,
+    ) -> impl Iterator<Item = (usize, u64)> + 'a {
+        (self.delays.levels() + 1..=DELAY_LEVELS_MAX).filter_map(|level| {
+            let (min, max) = self.queues.bounds(Delays::queue(level))?;
+            let cursor = cursors.get(&(level as u64)).copied().unwrap_or(0);
+            let waiting = max.saturating_sub(cursor.max(min));
+            (waiting > 0).then_some((level, waiting))
+        })
     }
 }
 
@@ -462,6 +485,24 @@ mod tests {
         testing::complete(&mut shard);
         while shard.next_confirmed().is_some() {}
         assert!(shard.transactions.is_open(2), "another start would take the second for settled");
+    }
+
+    #[test]
+    fn what_waits_in_a_level_that_is_not_configured_is_counted() {
+        let mut opening = Opening::new(SealLimits::default(), 16 << 20, 0, 0);
+        let level = 2; // of one
+        let QueueKey { topic, queue } = Delays::queue(level);
+        for number in 0..3 {
+            let waiting = message(number);
+            let prefix = Prefix { topic, queue, ..prefix(Kind::Message, 0, waiting.len()) };
+            opening.record(number as u64 * 4096, prefix, &waiting).expect("well formed");
+        }
+        let settled = write_settled(level as u64, 1);
+        let settled_prefix = prefix(Kind::Settled, 0, settled.len());
+        opening.record(3 * 4096, settled_prefix, &settled).expect("well formed");
+        let cursors = opening.facts.cursors.clone();
+        let shard = testing::open(opening, FlushMode::Sync);
+        assert_eq!(shard.waiting_without_level(&cursors).collect::<Vec<_>>(), [(level, 2)]);
     }
 
     #[test]
