@@ -34,7 +34,7 @@ import org.junit.jupiter.api.parallel.ExecutionMode;
 @Tag("main")
 @Execution(ExecutionMode.CONCURRENT)
 class TransactionTest {
-    private static final String GIVEN_UP = "TRANS_CHECK_MAX_TIME_TOPIC";
+    static final String GIVEN_UP = "TRANS_CHECK_MAX_TIME_TOPIC";
 
     @RegisterExtension
     final Clients clients = new Clients();
@@ -162,7 +162,7 @@ class TransactionTest {
         Listener listener = new Listener();
         TransactionMQProducer producer = transactor(Clients.name("transactor"), listener);
         TransactionSendResult result = producer.sendMessageInTransaction(Messages.of(topic, "lost"), "lost");
-        MessageExt givenUp = Await.until("it is given up", () -> givenUp(result.getMsgId()), found -> found != null);
+        MessageExt givenUp = Await.until("it is given up", () -> givenUp(clients, result.getMsgId()), found -> found != null);
         assertEquals("lost", Messages.text(givenUp));
         assertEquals(topic, givenUp.getProperty("REAL_TOPIC"));
         String checks = givenUp.getProperty("TRANSACTION_CHECK_TIMES");
@@ -172,7 +172,7 @@ class TransactionTest {
         assertEquals("last", Messages.text(clients.reader().readAll(topic, 1).get(0)));
     }
 
-    private MessageExt givenUp(String id) throws Exception {
+    static MessageExt givenUp(Clients clients, String id) throws Exception {
         for (MessageQueue queue : clients.reader().queues(GIVEN_UP)) {
             for (MessageExt message : clients.reader().readQueue(queue, 0)) {
                 if (id.equals(message.getProperty("UNIQ_KEY"))) {
