@@ -105,6 +105,9 @@ func delaysSurvive(t *testing.T, awaitKill func()) {
 }
 
 func openTransactionsSurvive(t *testing.T, awaitKill func()) {
+	if os.Getenv("KIND") == "apache" {
+		t.Skip("Apache counts rounds in which a half message is immune as checks, and gives it up")
+	}
 	topic := newTopic(t, 2)[0].Topic
 	knower := &knower{first: map[string]primitive.LocalTransactionState{}, later: map[string]primitive.LocalTransactionState{}}
 	var seen inbox
