@@ -496,16 +496,33 @@ fn a_missing_segment_refuses_the_start() {
 fn a_missing_last_segment_refuses_the_start() {
     let whole = Whole::make(Stop::Killed);
     let copy = whole.copy();
-    let runs = fs::read_dir(copy.join("shard-000")).expect("a folder");
-    let names = runs.map(|it| it.expect("an entry").file_name().into_string().expect("ASCII"));
-    let durable = names.filter_map(|name| name.strip_prefix("queues-")?[21..].parse::<u64>().ok());
-    let last = (durable.max().expect("there are runs") - 1) / SEGMENT_BYTES;
+    let durable = durable_ranges(&copy, "queues-").last().expect("there are runs").end;
+    let last = (durable - 1) / SEGMENT_BYTES;
     for number in last.. {
         if fs::remove_file(segment(&copy, number)).is_err() {
             break;
         }
     }
     whole.refuses(&copy, "the last segment is missing", &segment(&copy, last));
+    // Nothing is made anew for want of the segment, which may come back.
+    let [.., damaged, _] = &*durable_ranges(&copy, "queues-") else { panic!("two runs") };
+    let path = copy.join(format!("shard-000/queues-{:020}-{:020}", damaged.start, damaged.end));
+    let file = File::options().write(true).open(path).expect("a run");
+    file.write_all_at(b"changed", 100).expect("written");
+    whole.refuses(&copy, "a run is damaged, too", &segment(&copy, last));
+}
+
+/// Parts of the log that files with this beginning of their names are of, rising.
+fn durable_ranges(store: &Path, begin: &str) -> Vec<Range<u64>> {
+    let names = fs::read_dir(store.join("shard-000")).expect("a folder");
+    let names = names.map(|it| it.expect("an entry").file_name().into_string().expect("ASCII"));
+    let range = |name: String| {
+        let (from, to) = name.strip_prefix(begin)?.split_once('-')?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    };
+    let mut ranges: Vec<Range<u64>> = names.filter_map(range).collect();
+    ranges.sort_by_key(|range| range.start);
+    ranges
 }
 
 #[test]

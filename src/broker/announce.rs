@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 
 use engine::ticket::Ticket;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use proto::body::{DataVersion, TopicConfig};
 use runtime::clock::Now;
 
@@ -45,7 +47,7 @@ pub(super) struct Announcements {
     /// The NameServers were told of everything up to this number.
     told: u64,
     /// Topics that sends made, by their incarnations, with the numbers of the changes that tell of them.
-    made: Vec<(u32, u64)>,
+    made: HashMap<u32, u64, RandomState>,
     /// By their numbers, rising.
     kept_back: VecDeque<KeptBack>,
     /// When the first of them waits no longer, monotonic ms.
@@ -72,7 +74,7 @@ impl Default for Announcements {
             are_all: false,
             given: 0,
             told: 0,
-            made: Vec::new(),
+            made: HashMap::default(),
             kept_back: VecDeque::new(),
             wake_at_ms: u64::MAX,
         }
@@ -104,21 +106,21 @@ impl Announcements {
 
     /// A send made a topic.
     pub fn made(&mut self, topic: u32, number: u64) {
-        if number > self.told {
-            self.made.push((topic, number));
+        if number > self.told && self.made.len() < ANSWERS_KEPT_BACK_MAX {
+            self.made.insert(topic, number);
         }
     }
 
     /// Whether a send to a topic is the first here since another made it, and is to be kept back.
     pub fn is_first_send(&self, topic: u32) -> bool {
-        self.kept_back.len() < ANSWERS_KEPT_BACK_MAX
-            && self.made.iter().any(|(made, _)| *made == topic)
+        !self.made.is_empty()
+            && self.made.contains_key(&topic)
+            && self.kept_back.len() < ANSWERS_KEPT_BACK_MAX
     }
 
     /// That send was appended.
     pub fn keep_first_send(&mut self, now: Now, topic: u32, ticket: &Ticket) {
-        if let Some(at) = self.made.iter().position(|(made, _)| *made == topic) {
-            let (_, number) = self.made.swap_remove(at);
+        if let Some(number) = self.made.remove(&topic) {
             self.keep(number, now.monotonic_ms() + FIRST_SEND_KEPT_BACK_MS, ticket);
         }
     }
@@ -154,7 +156,7 @@ impl Announcements {
     /// The NameServers were told of the changes up to a number, or cannot be reached.
     pub fn announced(&mut self, number: u64) {
         self.told = self.told.max(number);
-        self.made.retain(|(_, number)| *number > self.told);
+        self.made.retain(|_, number| *number > self.told);
     }
 
     /// Nothing is kept back from now on.

@@ -319,7 +319,9 @@ impl<S: SharedFiles> Dispatch<'_, S> {
             return;
         }
         match last {
-            Some(CorePhase::Serving) => self.cores.home().send(ToCore::SendAllTopics),
+            Some(CorePhase::Serving) => {
+                self.cores.home().send(ToCore::SendAllTopics { number: None })
+            }
             Some(CorePhase::Drained) => self.cores.tell_all(|| ToCore::End),
             _ => {}
         }
@@ -442,7 +444,7 @@ async fn ask_cores<F>(asked: LocalReceiver<(usize, Ask)>, cores: Rc<Cores<F>>) {
 async fn ask_periodically<F>(period: Duration, cores: Rc<Cores<F>>) {
     loop {
         glommio::timer::sleep(period).await;
-        cores.home().send(ToCore::SendAllTopics);
+        cores.home().send(ToCore::SendAllTopics { number: None });
     }
 }
 
@@ -476,14 +478,16 @@ async fn registered<F>(
     let Outcome { errors, ordered_topics } = registering.finish().await;
     let wants_all =
         |error: &RegistrationError| matches!(error.failure, RegistrationFailure::WholeTableNeeded);
-    if errors.iter().any(wants_all) {
-        cores.home().send(ToCore::SendAllTopics);
+    let wants_all = errors.iter().any(wants_all);
+    if wants_all {
+        // They know what changed when they know all of it.
+        cores.home().send(ToCore::SendAllTopics { number });
     }
     if !ordered_topics.is_empty() {
         let names = ordered_topics.into_iter().collect();
         cores.home().send(ToCore::OrderedTopics { names });
     }
-    if let Some(number) = number {
+    if let Some(number) = number.filter(|_| !wants_all) {
         cores.home().send(ToCore::Registered { number });
     }
     if let Some(ready) = ready {

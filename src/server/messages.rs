@@ -181,7 +181,10 @@ pub enum ToCore<F> {
     /// Somebody asks over HTTP how the core is.
     Figures(Ask),
     /// Give the whole table of topics: it is time to register again.
-    SendAllTopics,
+    SendAllTopics {
+        /// To be given back with it: who told of changes with this number was asked for all.
+        number: Option<u64>,
+    },
     /// Take no more requests, and finish those in progress.
     Stop,
     /// All cores have: stop.

@@ -4,6 +4,7 @@
 //!
 //! What it costs depends on what no run holds, not on the log: docs/decisions/0006-runs-and-snapshots.md.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -125,10 +126,11 @@ pub fn open_shard<F: FileSystem>(
             .map_err(io_error("remove old segments of", &directory))?;
     }
     check_segments(&directory, &epochs, &segments, shape.segment_bytes)?;
-    let mut recovery = Recovery::new(files, settings, &place, &epochs, &segments, start)?;
+    let unreadable = Unreadable::stepped_over();
+    let mut recovery =
+        Recovery::new(files, settings, &place, &epochs, (&segments, &unreadable), start)?;
     recovery.follow_runs()?;
     let tail = recovery.opening.unsealed_from();
-    check_reaches(&directory, &segments, start..tail, shape.segment_bytes)?;
     let end = recovery.replay_tail()?;
     for short in short_segments(shape, &segments, end.end)? {
         let (file, reason) = (short.path.display(), short.reason);
@@ -221,6 +223,7 @@ struct Recovery<'a, F: FileSystem> {
     place: &'a ShardPlace,
     epochs: &'a Epochs,
     segments: &'a [(u64, F::File)],
+    unreadable: &'a Unreadable,
     found: Vec<(RunHead, F::File)>,
     snapshot: Option<Snapshot>,
     opening: Opening,
@@ -241,7 +244,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
         settings: &StoreSettings,
         place: &'a ShardPlace,
         epochs: &'a Epochs,
-        segments: &'a [(u64, F::File)],
+        (segments, unreadable): (&'a [(u64, F::File)], &'a Unreadable),
         start: u64,
     ) -> Result<Recovery<'a, F>, StoreError> {
         let directory = &place.directory;
@@ -256,6 +259,9 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             return Err(StoreError::SnapshotMissing { path: directory.clone(), start });
         }
         let facts_from = snapshot.as_ref().map_or(start, Snapshot::at);
+        // Before anything is removed or made again for want of what is in it.
+        let durable = runs::durable(files, place, &found.runs).max(facts_from);
+        check_reaches(directory, segments, start..durable, place.shape.segment_bytes)?;
         let (seed, segment_bytes) = (place.shape.seed, place.shape.segment_bytes);
         let keys = MessageIndex::new(seed, segment_bytes, settings.message_index);
         let opening = Opening::new(settings.seal, segment_bytes, start, facts_from);
@@ -264,6 +270,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             place,
             epochs,
             segments,
+            unreadable,
             found: Vec::new(),
             snapshot,
             opening: opening.with_index(keys),
@@ -376,12 +383,13 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
             );
         }
         self.opening.close_group().map_err(|source| unusable(self.place, source))?;
-        self.write_run(to)
+        self.write_run(to, false)
     }
 
-    fn write_run(&mut self, to: u64) -> Result<(), StoreError> {
+    fn write_run(&mut self, to: u64, is_tail: bool) -> Result<(), StoreError> {
         let encoded = self.opening.cut(to).encode(&self.place.identity);
-        if self.unwritten.is_empty() {
+        let may_be_refused = is_tail && self.unreadable.is_any();
+        if self.unwritten.is_empty() && !may_be_refused {
             match runs::write_run(self.files, self.place, &encoded) {
                 Ok(file) => {
                     let address = self.opening.run_written(&encoded.head);
@@ -394,7 +402,8 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
                 }
             }
         }
-        // A store on a full disk is opened, so that it can be read: its entries stay in memory.
+        // A store on a full disk is opened, so that it can be read: its entries stay in memory. So do those of
+        // a log that the disk does not give whole, until the start is not refused for it.
         self.unwritten.push(encoded);
         Ok(())
     }
@@ -405,10 +414,11 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
     }
 
     fn replay(&mut self, from: u64, to: u64) -> Result<ReplayEnd, StoreError> {
-        let Recovery { place, epochs, segments, .. } = *self;
+        let Recovery { place, epochs, segments, unreadable, .. } = *self;
         let segment_bytes = place.shape.segment_bytes;
         let mut failed = None;
-        let end = replay(place.shape, epochs, segments, &place.directory, from, |found| {
+        let log = (segments, &*place.directory, unreadable);
+        let end = replay(place.shape, epochs, log, from, |found| {
             // Whole segments that are known to be durable leave memory as they pass.
             if let Replayed::Record { offset, prefix, .. } = &found
                 && *offset < to
@@ -416,7 +426,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
                 let segment_end =
                     (self.opening.unsealed_from() + 1).next_multiple_of(segment_bytes);
                 let is_sealed = prefix.durable >= segment_end && *offset >= segment_end;
-                if is_sealed && let Err(error) = self.write_run(segment_end) {
+                if is_sealed && let Err(error) = self.write_run(segment_end, to == u64::MAX) {
                     failed = Some(error);
                     return Ok(Go::Stop);
                 }
@@ -481,9 +491,10 @@ fn replay_part(
     let keys = MessageIndex::new(place.shape.seed, segment_bytes, with_keys).without_limit();
     let opening = Opening::new(seal, segment_bytes, range.start, u64::MAX);
     let mut opening = opening.with_index(keys);
-    replay(place.shape, &epochs, &segments, &place.directory, range.start, |found| {
-        apply(&mut opening, range.end, found)
-    })?;
+    // What is made from a part of the log is for good: not without what another try may give.
+    let unreadable = Unreadable::refused();
+    let log = (&*segments, &*place.directory, &unreadable);
+    replay(place.shape, &epochs, log, range.start, |found| apply(&mut opening, range.end, found))?;
     opening.close_group().map_err(|source| unusable(place, source))?;
     Ok(opening)
 }
@@ -526,15 +537,13 @@ fn newest_snapshot(
 pub(super) fn replay(
     shape: LogShape,
     epochs: &Epochs,
-    segments: &[(u64, impl StoreFile)],
-    directory: &Path,
+    (segments, directory, unreadable): (&[(u64, impl StoreFile)], &Path, &Unreadable),
     start: u64,
     mut apply: impl FnMut(Replayed<'_>) -> Result<Go, OpenError>,
 ) -> Result<ReplayEnd, StoreError> {
     let memory =
         |bytes| DirectBuffer::new(bytes).map_err(io_error("allocate memory to read", directory));
     let (mut large, mut small) = (memory(CHUNK_BYTES)?, memory(PROBE_BYTES)?);
-    let mut unreadable = Unreadable::default();
     let mut replay = Replay::new(shape, epochs.clone(), start);
     let unusable = |source| StoreError::Open { path: directory.to_owned(), source };
     let mut told = Instant::now();
@@ -548,7 +557,7 @@ pub(super) fn replay(
         match replay.step() {
             ReplayStep::Need { offset, bytes } => {
                 let buffer = if bytes <= PROBE_BYTES { &mut small } else { &mut large };
-                let got = read_log(shape, segments, offset, buffer, &mut unreadable)?;
+                let got = read_log(shape, segments, offset, buffer, unreadable)?;
                 replay.supply(&buffer.bytes()[..got.min(bytes)]);
             }
             ReplayStep::Record { offset, prefix, payload } => {
@@ -568,7 +577,9 @@ pub(super) fn replay(
                 apply(Replayed::Damage(range)).map_err(unusable)?;
             }
             ReplayStep::End(end) => {
-                unreadable.check(end.end)?;
+                if epochs.ended() != Some(end.end) {
+                    unreadable.check(end.end)?;
+                }
                 if end.dirty_end > end.end {
                     tracing::warn!(
                         directory = %directory.display(),
@@ -589,7 +600,7 @@ fn read_log(
     segments: &[(u64, impl StoreFile)],
     offset: u64,
     buffer: &mut DirectBuffer,
-    unreadable: &mut Unreadable,
+    unreadable: &Unreadable,
 ) -> Result<usize, StoreError> {
     let first = offset / shape.segment_bytes * shape.segment_bytes;
     let Some((_, file)) = segments.iter().find(|(start, _)| *start == first) else { return Ok(0) };
@@ -612,19 +623,34 @@ fn read_log(
     Ok(buffer.size().min(left))
 }
 
-/// Blocks of the log that the disk does not give. They count as zeros: as damage where something behind says
-/// that they were durable.
-#[derive(Debug, Default)]
-struct Unreadable {
-    count: u32,
+/// Blocks of the log that the disk does not give. Stepped over they count as zeros: as damage where something
+/// behind says that they were durable.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    /// So many more are stepped over.
+    left: Cell<u32>,
     /// Log offset behind the last of them, and why it cannot be read.
-    last: Option<(u64, StoreError)>,
+    last: RefCell<Option<(u64, StoreError)>>,
 }
 
 impl Unreadable {
+    /// They are stepped over, unless the log might end there.
+    pub(super) fn stepped_over() -> Unreadable {
+        Unreadable { left: Cell::new(UNREADABLE_MAX), last: RefCell::new(None) }
+    }
+
+    /// The first one ends it.
+    fn refused() -> Unreadable {
+        Unreadable { left: Cell::new(0), last: RefCell::new(None) }
+    }
+
+    fn is_any(&self) -> bool {
+        self.left.get() < UNREADABLE_MAX
+    }
+
     /// Reads block by block what cannot be read at once. How many bytes there are.
     fn read_around(
-        &mut self,
+        &self,
         shape: LogShape,
         file: &impl StoreFile,
         first: u64,
@@ -633,17 +659,16 @@ impl Unreadable {
     ) -> Result<usize, StoreError> {
         let failed = |error| io_error("read", file.path())(error);
         let block_bytes = usize::try_from(shape.block_bytes).expect("some KiB");
-        let mut block = DirectBuffer::new(block_bytes)
-            .map_err(io_error("allocate memory to read", file.path()))?;
+        let mut block = DirectBuffer::new(block_bytes).map_err(failed)?;
         for at in (0..buffer.size()).step_by(block_bytes) {
             let offset = from + at as u64;
             let got = match file.read_at(&mut block, offset) {
                 Ok(got) => got,
-                Err(error) if self.count < UNREADABLE_MAX && probe::is_disk_failure(&error) => {
+                Err(error) if self.left.get() > 0 && probe::is_disk_failure(&error) => {
                     tracing::error!(file = %file.path().display(), offset, %error, "the disk does not give a block of the log");
                     block.bytes_mut().fill(0);
-                    self.count += 1;
-                    self.last = Some((first + offset + shape.block_bytes, failed(error)));
+                    self.left.set(self.left.get() - 1);
+                    self.last.replace(Some((first + offset + shape.block_bytes, failed(error))));
                     block_bytes
                 }
                 Err(error) => return Err(failed(error)),
@@ -657,12 +682,12 @@ impl Unreadable {
         Ok(buffer.size())
     }
 
-    /// The log ends at `end`.
+    /// The log ends at `end`, as far as can be read.
     ///
     /// # Errors
     /// Perhaps it does not: what is behind cannot be read, and it would be cut off.
-    fn check(self, end: u64) -> Result<(), StoreError> {
-        match self.last {
+    fn check(&self, end: u64) -> Result<(), StoreError> {
+        match self.last.take() {
             Some((to, error)) if to > end => Err(error),
             _ => Ok(()),
         }
@@ -743,4 +768,100 @@ fn create_segment<F: FileSystem>(
     file.sync_data().map_err(io_error("sync", &path))?;
     files.sync_directory(directory).map_err(io_error("sync directory", directory))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const BLOCK: usize = 4096;
+    const SHAPE: LogShape = LogShape { seed: 5, block_bytes: 4096, segment_bytes: 16 << 20 };
+    const FIRST: u64 = 16 << 20;
+
+    /// A file of blocks that each hold their number; some cannot be read.
+    struct Bad {
+        path: PathBuf,
+        blocks: usize,
+        bad: Vec<usize>,
+    }
+
+    impl StoreFile for Bad {
+        fn path(&self) -> &Path {
+            &self.path
+        }
+
+        fn size_bytes(&self) -> io::Result<u64> {
+            Ok((self.blocks * BLOCK) as u64)
+        }
+
+        fn allocate(&self, _: u64) -> io::Result<()> {
+            unreachable!("it is only read")
+        }
+
+        fn read_at(&self, buffer: &mut DirectBuffer, offset: u64) -> io::Result<usize> {
+            let first = offset as usize / BLOCK;
+            let count = (buffer.size() / BLOCK).min(self.blocks.saturating_sub(first));
+            if self.bad.iter().any(|bad| (first..first + count).contains(bad)) {
+                return Err(rustix::io::Errno::IO.into());
+            }
+            for number in 0..count {
+                buffer.bytes_mut()[number * BLOCK..][..BLOCK].fill((first + number) as u8 + 1);
+            }
+            Ok(count * BLOCK)
+        }
+
+        fn write_at(&self, _: &DirectBuffer, _: usize, _: u64) -> io::Result<()> {
+            unreachable!("it is only read")
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("it is only read")
+        }
+    }
+
+    /// What is read of 16 blocks from the third on: the first byte of each.
+    fn read(bad: &[usize], unreadable: &Unreadable) -> Result<Vec<u8>, StoreError> {
+        let file = Bad { path: "segment".into(), blocks: 10, bad: bad.to_vec() };
+        let mut buffer = DirectBuffer::new(16 * BLOCK).expect("memory");
+        let segments = [(FIRST, file)];
+        let got = read_log(SHAPE, &segments, FIRST + 2 * 4096, &mut buffer, unreadable)?;
+        Ok(buffer.bytes()[..got].iter().step_by(BLOCK).copied().collect())
+    }
+
+    #[test]
+    fn blocks_that_cannot_be_read_are_zeros_and_the_others_what_they_are() {
+        let unreadable = Unreadable::stepped_over();
+        assert_eq!(read(&[], &unreadable).expect("whole"), [3, 4, 5, 6, 7, 8, 9, 10]);
+        assert!(!unreadable.is_any());
+        assert_eq!(
+            read(&[0, 2, 5, 9], &unreadable).expect("stepped over"),
+            [0, 4, 5, 0, 7, 8, 9, 0]
+        );
+        assert!(unreadable.is_any());
+    }
+
+    #[test]
+    fn a_log_does_not_end_before_a_block_that_cannot_be_read() {
+        let bad_to = FIRST + 6 * 4096;
+        for (end, is_refused) in [(bad_to - 1, true), (bad_to, false)] {
+            let unreadable = Unreadable::stepped_over();
+            read(&[3, 5], &unreadable).expect("stepped over");
+            let checked = unreadable.check(end).map_err(|error| error.to_string());
+            let expect = "read segment: Input/output error (os error 5)".to_owned();
+            assert_eq!(checked, if is_refused { Err(expect) } else { Ok(()) }, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_gives_nothing_is_given_up_and_what_is_made_for_good_lacks_nothing() {
+        let unreadable = Unreadable::stepped_over();
+        let all: Vec<usize> = (0..10).collect();
+        for _ in 0..UNREADABLE_MAX / 8 {
+            assert_eq!(read(&all, &unreadable).expect("stepped over"), [0; 8]);
+        }
+        assert!(read(&all, &unreadable).is_err());
+        assert!(read(&[5], &Unreadable::refused()).is_err());
+    }
 }

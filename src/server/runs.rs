@@ -365,6 +365,12 @@ pub struct DamagedFile {
     pub reason: String,
 }
 
+/// Up to where runs say that the log was durable: to the end of the last whole one; 0 without any.
+pub(super) fn durable(files: &impl FileSystem, place: &ShardPlace, runs: &[Range<u64>]) -> u64 {
+    let mut whole = runs.iter().rev().filter_map(|range| open_run(files, place, range).ok());
+    whole.next().map_or(0, |(head, _)| head.range.end)
+}
+
 /// Compares runs, index files and snapshots with their checksums, and the first two with the log as it is
 /// read from its start.
 #[derive(Debug)]
@@ -378,6 +384,7 @@ pub struct Comparison<'a, F> {
     indexes: Vec<Range<u64>>,
     open_index: Option<(Range<u64>, Vec<IndexEntry>)>,
     damaged: Vec<DamagedFile>,
+    durable: u64,
 }
 
 impl<'a, F: FileSystem> Comparison<'a, F> {
@@ -388,23 +395,25 @@ impl<'a, F: FileSystem> Comparison<'a, F> {
     pub fn new(files: &'a F, place: &'a ShardPlace) -> io::Result<Comparison<'a, F>> {
         let found = find(files, place)?;
         let mut damaged = Vec::new();
+        let mut durable = durable(files, place, &found.runs);
         for at in found.snapshots {
-            if let Err(error) = read_snapshot(files, place, at) {
-                let reason = error.to_string();
-                damaged.push(DamagedFile { path: place.snapshot_path(at), reason });
+            match read_snapshot(files, place, at) {
+                Ok(_) => durable = durable.max(at),
+                Err(error) => {
+                    let reason = error.to_string();
+                    damaged.push(DamagedFile { path: place.snapshot_path(at), reason });
+                }
             }
         }
         let ranges = found.runs.into_iter().rev().collect();
         let indexes = found.indexes.into_iter().rev().collect();
         let (open, open_index) = (None, None);
-        Ok(Comparison { files, place, ranges, open, indexes, open_index, damaged })
+        Ok(Comparison { files, place, ranges, open, indexes, open_index, damaged, durable })
     }
 
-    /// Up to where runs say that the log was durable.
+    /// Up to where runs and snapshots say that the log was durable.
     pub(super) fn durable(&self) -> u64 {
-        let mut whole =
-            self.ranges.iter().filter_map(|it| open_run(self.files, self.place, it).ok());
-        whole.next().map_or(0, |(head, _)| head.range.end)
+        self.durable
     }
 
     /// The next record of the log.

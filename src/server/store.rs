@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::files::SHARDS_PER_CORE_MAX;
-use super::recovery::{Go, OpenShard, Replayed, open_shard, replay};
+use super::recovery::{Go, OpenShard, Replayed, Unreadable, open_shard, replay};
 use super::runs::{Comparison, DamagedFile, ShardPlace};
 use engine::catalog::Catalog;
 use engine::commitlog::{Epoch, Epochs, EpochsError, FlushMode, LogShape, ReplayEnd};
@@ -608,7 +608,9 @@ pub fn inspect<F: FileSystem>(
         let mut comparison = comparison.map_err(io_error("list", &place.directory))?;
         let durable = start..comparison.durable();
         check_reaches(&place.directory, &segments, durable, shape.segment_bytes)?;
-        let end = replay(shape, &epochs, &segments, &place.directory, start, |found| {
+        let unreadable = Unreadable::stepped_over();
+        let log = (&*segments, &*place.directory, &unreadable);
+        let end = replay(shape, &epochs, log, start, |found| {
             if let Replayed::Record { offset, prefix, payload } = &found {
                 comparison.record(*offset, prefix, payload);
             }

@@ -101,9 +101,8 @@ impl<R: Ring> Core<R> {
                 ToCore::OrderedTopics { .. } if self.phase.is_closing() => {}
                 ToCore::OrderedTopics { names } => self.broker.order_topics(now, &names),
                 ToCore::Figures(ask) => self.answer_figures(now, ask),
-                ToCore::SendAllTopics => {
+                ToCore::SendAllTopics { number } => {
                     let (topics, version) = self.broker.registered_topics();
-                    let number = None;
                     self.unsent.push_back(ToControl::RegisterTopics {
                         topics,
                         version,
