@@ -206,6 +206,12 @@ pub struct World {
     pub(crate) latest_ms: u64,
     /// Index files were lost or damaged: what they had is found a while later.
     pub(crate) has_lost_indexes: bool,
+    /// Runs, snapshots or index files were damaged: pulls may be refused until runs are made again.
+    pub(crate) has_damaged_runs: bool,
+    /// Records of the log were damaged: queues have gaps.
+    pub(crate) is_damaged: bool,
+    /// No runs are made of what is written.
+    pub(crate) seals_late: bool,
     pub(crate) summary: Summary,
 }
 
@@ -238,6 +244,9 @@ impl World {
             orderly: Orderly::default(),
             latest_ms: 0,
             has_lost_indexes: false,
+            has_damaged_runs: false,
+            is_damaged: false,
+            seals_late: false,
             summary: Summary::default(),
         }
     }
@@ -275,20 +284,8 @@ impl World {
 
     /// One life, from start to crash (or to a clean stop, for the last one).
     fn live(&mut self, is_last: bool) -> Result<(), Finding> {
-        // The process may die in its start, and again in the next one, or find the disk full.
-        while !is_last && self.rng.u8(..6) == 0 {
-            let is_full = self.rng.u8(..8) == 0;
-            self.disk.fill(is_full);
-            self.disk.die_after(Some(self.rng.u32(..40)).filter(|_| !is_full));
-            let started = self.start();
-            self.disk.die_after(None);
-            self.disk.fill(false);
-            if let Ok(life) = started {
-                self.end(life);
-            } else {
-                self.disk.crash(self.plan.crash, &mut self.rng);
-                self.summary.crashes += 1;
-            }
+        if !is_last {
+            self.die_in_starts();
         }
         if self.rng.u8(..10) == 0 {
             self.lose_indexes();
@@ -308,12 +305,35 @@ impl World {
             }
         }
         if self.rng.u8(..12) == 0 {
-            self.stop(&mut life)?;
-            self.ledger.stopped_cleanly();
-            self.leave_names()?;
+            self.stop_for_good(&mut life)?;
         }
         self.end(life);
         Ok(())
+    }
+
+    /// A clean stop after which nothing is forgotten.
+    pub(crate) fn stop_for_good(&mut self, life: &mut Life) -> Result<(), Finding> {
+        self.stop(life)?;
+        self.ledger.stopped_cleanly();
+        self.leave_names()
+    }
+
+    /// The process may die in its start, and again in the next one, or find the disk full.
+    pub(crate) fn die_in_starts(&mut self) {
+        while self.rng.u8(..6) == 0 {
+            let is_full = self.rng.u8(..8) == 0;
+            self.disk.fill(is_full);
+            self.disk.die_after(Some(self.rng.u32(..40)).filter(|_| !is_full));
+            let started = self.start();
+            self.disk.die_after(None);
+            self.disk.fill(false);
+            if let Ok(life) = started {
+                self.end(life);
+            } else {
+                self.disk.crash(self.plan.crash, &mut self.rng);
+                self.summary.crashes += 1;
+            }
+        }
     }
 
     /// Index files are gone when the broker starts, or have a changed byte.
@@ -330,7 +350,7 @@ impl World {
     }
 
     /// An operator says how many retries a group has that leaves it to him; once, for all lives.
-    fn configure_groups(&mut self, life: &mut Life) -> Result<(), Finding> {
+    pub(crate) fn configure_groups(&mut self, life: &mut Life) -> Result<(), Finding> {
         if self.memory.is_configured {
             return Ok(());
         }
@@ -343,8 +363,9 @@ impl World {
     }
 
     /// Once more, without faults: everything that waited for its time must come.
-    fn close(&mut self) -> Result<(), Finding> {
+    pub(crate) fn close(&mut self) -> Result<(), Finding> {
         let mut life = self.start()?;
+        self.audit_open(&life)?;
         self.serve(&mut life)?;
         self.audit(&mut life)?;
         self.quiet(&mut life)?;
@@ -355,7 +376,7 @@ impl World {
     }
 
     /// A store that was stopped cleanly is whole, and says where it ended.
-    fn audit_stopped(&self) -> Result<(), Finding> {
+    pub(crate) fn audit_stopped(&self) -> Result<(), Finding> {
         let mut damage = Vec::new();
         let inspected = inspect(&self.disk, Path::new(STORE), |_, shard, found| {
             if let Replayed::Damage(range) = found {
@@ -363,7 +384,7 @@ impl World {
             }
         });
         let inspected = inspected.map_err(|error| error.to_string())?;
-        if !damage.is_empty() {
+        if !damage.is_empty() && !self.is_damaged {
             return Err(format!("a whole log is called damaged: {damage:?}"));
         }
         let is_right = |shard: &InspectedShard| shard.ended == Some(shard.end.end);
@@ -468,7 +489,7 @@ impl World {
             was_full: false,
             is_stopping: false,
             control_is_late: 0,
-            reads_failed: false,
+            reads_failed: self.has_damaged_runs,
             retains: self.plan.retains,
         })
     }
@@ -621,6 +642,9 @@ impl World {
 
     /// Small, so that a life makes several runs, now and then many.
     fn seal_limits(&mut self) -> SealLimits {
+        if self.seals_late {
+            return SealLimits::default();
+        }
         let entries =
             if self.rng.u8(..4) == 0 { self.rng.usize(1..8) } else { self.rng.usize(8..200) };
         SealLimits { log_bytes: 1 << self.rng.u32(12..21), entries, note_bytes: 1 << 12 }
