@@ -143,7 +143,7 @@ impl World {
             if is_made && place.queue >= self.ledger.queues_of(place.topic).1 {
                 continue; // nobody ever asked for it
             }
-            let messages = self.read_queue(life, place, false, None)?;
+            let messages = self.read_queue(life, place, self.is_damaged, None)?;
             let messages = messages.unwrap_or_default();
             self.ledger.audits(place, &messages)?;
             let messages = messages.iter().map(Seen::of).collect::<Result<Vec<_>, _>>()?;

@@ -260,6 +260,15 @@ impl Asked {
             Asked::End { .. } | Asked::Produce => None,
         }
     }
+
+    /// The position of the record that is looked up.
+    pub fn position(&self) -> Option<i64> {
+        match *self {
+            Asked::SendBack { position, .. } | Asked::View { position, .. } => Some(position),
+            Asked::End { half, .. } => Some(half.position),
+            _ => None,
+        }
+    }
 }
 
 impl Client {

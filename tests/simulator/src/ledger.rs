@@ -9,6 +9,8 @@
 //! comes; a message that was sent back comes once more; committed
 //! offsets do not go back; store timestamps do not either.
 
+mod losses;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -17,6 +19,7 @@ use proto::ids::Position;
 
 use crate::marks::{FILTERS, flag_of};
 use crate::place::{Place, TRANSACTIONS, Topic};
+use losses::{Again, Gone};
 
 /// A message by its producer and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -132,7 +135,7 @@ enum Recall {
     Done,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sent {
     intent: Intent,
     outcome: Outcome,
@@ -143,6 +146,7 @@ struct Sent {
     recall: Recall,
     seen_at: Option<u64>,
     half: HalfState,
+    again: Again,
 }
 
 impl Sent {
@@ -193,7 +197,7 @@ impl Found {
 }
 
 /// The book.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     sent: HashMap<Item, Sent>,
     /// For each queue what must be at an offset: because it was acknowledged or seen.
@@ -213,6 +217,11 @@ pub struct Ledger {
     committed: BTreeMap<(u8, Place), (u64, u64)>,
     /// Queues of topics made by request: at least, and at the most.
     made: BTreeMap<Topic, (u32, u32)>,
+    /// Numbers of queues whose messages were damaged, and where their records were.
+    gone: BTreeMap<Place, BTreeMap<u64, Gone>>,
+    gone_positions: BTreeSet<i64>,
+    /// Such numbers that were given again because nothing told of them.
+    pub given_again: u64,
     /// Half messages for the mortal topic that were given up.
     pub mortals_given_up: BTreeSet<u32>,
     /// Lives so far.
@@ -281,6 +290,7 @@ impl Ledger {
             recall: Recall::No,
             seen_at: None,
             half: HalfState::default(),
+            again: Again::default(),
         };
         assert!(self.sent.insert(item, sent).is_none());
     }
@@ -340,6 +350,7 @@ impl Ledger {
     }
 
     fn put(&mut self, place: Place, offset: u64, item: Item) -> Result<(), String> {
+        self.takes_number(place, offset, &item)?;
         self.known.entry(place).or_default().insert(offset);
         match self.queues.entry(place).or_default().insert(offset, item) {
             Some(other) if other != item => {
@@ -436,8 +447,11 @@ impl Ledger {
             true => sent.scheduled.replace((found.offset, found.stored_ms)).map(|it| it.0),
             false => sent.seen_at.replace(found.offset),
         };
-        if before.is_some_and(|before| before != found.offset) {
-            return Err(format!("{at}: {item:?} was seen at {before:?} too"));
+        if let Some(first) = before.filter(|before| *before != found.offset) {
+            if place.is_waiting() || !sent.again.comes(found.offset) {
+                return Err(format!("{at}: {item:?} was seen at {before:?} too"));
+            }
+            sent.seen_at = Some(first);
         }
         if !place.is_waiting() {
             if let Some((_, scheduled_ms)) =
@@ -490,11 +504,20 @@ impl Ledger {
         let start = self.starts.get(&place).copied().unwrap_or(0);
         let mut is_cut = start > 0;
         self.check_timers(place, messages)?;
-        for (expected, found) in (start..).zip(messages) {
-            if expected != found.offset {
+        let mut end = start;
+        for found in messages {
+            let expected = std::mem::replace(&mut end, found.offset + 1);
+            if self.skips_gone(place, expected, found.offset) != found.offset {
                 return Err(format!("{place}: offset {} follows {expected}", found.offset));
             }
+            for item in self.items_gone(place, expected..found.offset + 1) {
+                is_cut &= self.sent[&item].intent.batch.0 > 0;
+                if !is_cut {
+                    order.next(item, &self.sent[&item], place)?;
+                }
+            }
             if found.is_mortal() {
+                self.takes_number(place, found.offset, &"a mortal message")?;
                 self.check_record(place, found)?;
                 if place.topic == Topic::GivenUp {
                     let key = key_of(&found.body).ok_or("a body without its key")?;
@@ -505,15 +528,17 @@ impl Ledger {
             let item = self.sees(place, found)?;
             // The first part of a batch may have gone with its segment.
             is_cut &= self.sent[&item].intent.batch.0 > 0;
-            if is_cut {
+            if is_cut || self.sent[&item].again.is_here(found.offset) {
                 continue;
             }
             order.next(item, &self.sent[&item], place).map_err(|finding| {
                 format!("{place} offset {}: {item:?} {finding}", found.offset)
             })?;
         }
+        for item in self.items_gone(place, end..u64::MAX) {
+            order.next(item, &self.sent[&item], place)?;
+        }
         order.end().map_err(|finding| format!("{place}: {finding}"))?;
-        let end = start + messages.len() as u64;
         let lost = self.queues.entry(place).or_default().range(end..).next();
         if let Some((offset, item)) = lost {
             let outcome = self.sent[item].outcome;
@@ -575,7 +600,9 @@ impl Ledger {
         for found in messages {
             let item = self.item_of(place, found)?;
             let sent = &self.sent[&item];
-            let Some(due_ms) = found.due_ms.filter(|_| sent.intent.is_timer) else { continue };
+            let is_first =
+                sent.intent.is_timer && sent.seen_at.is_none_or(|seen| seen == found.offset);
+            let Some(due_ms) = found.due_ms.filter(|_| is_first) else { continue };
             let stored_at = match sent.outcome {
                 Outcome::Stored(Some(stored)) => Some(stored.position),
                 _ => sent.waits_at,
@@ -643,40 +670,6 @@ impl Ledger {
         // A crash before the files were removed gives it back.
         self.starts.insert(place, start);
         Ok(())
-    }
-
-    /// A whole queue was read after bytes of its log were damaged: everything that came must be what
-    /// was sent. How much of what must be there did not come.
-    ///
-    /// # Errors
-    /// The finding.
-    pub fn audits_damaged(&self, place: Place, messages: &[Found]) -> Result<usize, String> {
-        let none = BTreeMap::new();
-        let wanted = self.queues.get(&place).unwrap_or(&none);
-        let mut came = 0;
-        let mut last = None;
-        for found in messages {
-            let at = format!("{place} offset {}", found.offset);
-            if last.replace(found.offset).is_some_and(|last| last >= found.offset) {
-                return Err(format!("{at} comes after a higher one"));
-            }
-            if found.is_mortal() {
-                continue;
-            }
-            let item = self.item_of(place, found)?;
-            let sent = &self.sent[&item];
-            if *sent.intent.body != *found.body {
-                return Err(format!("{at}: {item:?} has another body than was sent"));
-            }
-            match wanted.get(&found.offset) {
-                Some(expected) if *expected == item => came += 1,
-                // The note that it was delivered is damaged: it is delivered again.
-                None if sent.intent.is_delayed && sent.intent.place == place => {}
-                None if place.topic == Topic::GivenUp && sent.intent.half.is_some() => {}
-                expected => return Err(format!("{at} holds {item:?}, not {expected:?}")),
-            }
-        }
-        Ok(wanted.len() - came)
     }
 
     /// What waits for its time, or was sent back with success, and has not come yet.
@@ -783,11 +776,11 @@ impl Ledger {
         if found.checks != TRANSACTIONS.checks_max {
             return Err(format!("{at}: {item:?} is given up after {} checks", found.checks));
         }
-        if let Some(seen) = sent.seen_at {
+        if let Some(seen) = sent.seen_at.filter(|_| !sent.again.is_settled_twice()) {
             return Err(format!("{at}: {item:?} is given up and was seen at {seen}"));
         }
-        let before = sent.half.given_up_at.replace(found.offset);
-        if before.is_some_and(|before| before != found.offset) {
+        let before = *sent.half.given_up_at.get_or_insert(found.offset);
+        if before != found.offset && !sent.again.is_given_up(found.offset) {
             return Err(format!("{at}: {item:?} was given up at {before:?} too"));
         }
         self.put(place, found.offset, item)
@@ -913,7 +906,7 @@ fn check_half(sent: &Sent, verdict: Verdict, found: &Found) -> Result<(), String
     if verdict != Verdict::Commit || !sent.half.is_told {
         return Err(format!("is seen, its producer knows {verdict:?}: {sent:?}"));
     }
-    if let Some(given_up) = sent.half.given_up_at {
+    if let Some(given_up) = sent.half.given_up_at.filter(|_| !sent.again.is_settled_twice()) {
         return Err(format!("is seen and was given up at {given_up}"));
     }
     match sent.outcome {

@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod client;
+pub mod corruption;
 pub mod disk;
 mod faults;
 pub mod ledger;

@@ -127,19 +127,28 @@ fn main() -> ExitCode {
 fn corrupt(arguments: &Arguments, plan: Plan, count: u32) -> ExitCode {
     let (mut started, mut refused, mut gone, mut findings) = (0, 0, 0, 0);
     let (mut derived, mut free) = (0, 0);
+    let (mut acknowledged, mut stopped, mut given_again) = (0, 0, 0);
     for seed in arguments.first..arguments.first + arguments.count {
         SEED.store(seed, Ordering::Relaxed);
-        match World::new(seed, plan).run_corruptions(count) {
-            Ok(done) => {
+        // A panic is a finding too.
+        match std::panic::catch_unwind(|| World::new(seed, plan).run_corruptions(count)) {
+            Ok(Ok(done)) => {
                 started += done.started;
                 refused += done.refused;
                 gone += done.gone;
                 derived += done.derived;
                 free += done.free;
+                acknowledged += done.acknowledged;
+                stopped += done.stopped;
+                given_again += done.given_again;
             }
-            Err(finding) => {
+            Ok(Err(finding)) => {
                 findings += 1;
                 println!("seed {seed}: {finding}");
+            }
+            Err(_) => {
+                findings += 1;
+                println!("seed {seed}: panicked, see above");
             }
         }
         if findings > 0 && arguments.stop {
@@ -147,7 +156,7 @@ fn corrupt(arguments: &Arguments, plan: Plan, count: u32) -> ExitCode {
         }
     }
     println!(
-        "{} stores with changed bytes: {started} served without {gone} damaged messages (of {derived} only runs and snapshots were changed, of {free} only free space), {refused} refused, {findings} findings",
+        "{} stores with changed bytes: {started} served without {gone} damaged messages (of {derived} only runs and snapshots were changed, of {free} only free space), {refused} refused; then {acknowledged} messages acknowledged, {stopped} stopped cleanly, {given_again} numbers given again; {findings} findings",
         started + refused
     );
     if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

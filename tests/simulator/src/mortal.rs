@@ -128,7 +128,7 @@ enum What {
 }
 
 /// See the module's first lines.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Mortal {
     /// `None`: there is no such topic.
     held: Option<Held>,
@@ -140,6 +140,8 @@ pub struct Mortal {
     doubt: Option<Act>,
     /// Its connection broke, and it may still be on its way: nothing more in this life of the broker.
     is_stuck: bool,
+    /// What its topic holds was damaged: it does nothing any more.
+    is_out: bool,
     /// The topic was made: it is there on every core at once.
     moves: bool,
     asked: Option<(i32, Act)>,
@@ -165,11 +167,16 @@ impl Mortal {
     /// The broker's life ends: whatever was on its way is not any more.
     pub fn ends(&mut self) {
         self.lose_connection();
-        self.is_stuck = false;
+        self.is_stuck = self.is_out;
         // What the group was to hear is forgotten.
         if let Some(held) = &mut self.held {
             held.resets = Default::default();
         }
+    }
+
+    /// Records of its topic were damaged: who knows what is there.
+    pub fn gives_up(&mut self) {
+        (self.is_out, self.is_stuck) = (true, true);
     }
 
     /// Something that was stored and neither came nor is dropped with its topic. Who reads nothing more in this

@@ -231,12 +231,18 @@ impl World {
             true => seen.iter().rev().find(|it| it.stored_ms <= time_ms).or(seen.first()),
             false => seen.iter().find(|it| it.stored_ms >= time_ms),
         };
-        // Behind the last that was read more may have come.
+        // Entries of damaged messages have their times, too.
+        let is_gone = |from, to| self.ledger.skips_gone(place, from, to) == to;
+        let is_just_before = |it: &Seen| offset <= it.offset && is_gone(offset, it.offset);
         let is_right = match expected {
+            Some(expected) if is_just_before(expected) => true,
+            // Behind the last that was read more may have come.
             Some(last) if is_upper && seen.last().is_some_and(|it| it.offset == last.offset) => {
                 offset >= last.offset
             }
-            Some(expected) => offset == expected.offset,
+            Some(expected) => {
+                is_upper && offset > expected.offset && is_gone(expected.offset + 1, offset + 1)
+            }
             None => seen.last().is_none_or(|last| offset > last.offset),
         };
         match is_right {

@@ -11,7 +11,7 @@ use proto::frame::Encoding;
 use runtime::ConnectionId;
 
 use crate::client::{Answer, Answered, Asked, Check, Client};
-use crate::ledger::{Found, Intent, Item, MessageKey, Outcome, Stored, Verdict, body_of};
+use crate::ledger::{Found, Intent, Item, Ledger, MessageKey, Outcome, Stored, Verdict, body_of};
 use crate::marks::FILTERS;
 use crate::place::{
     AUTO_QUEUES, CONFIGURED_GROUP, LONG_DELAY_MS, MADE_QUEUES_MAX, MADE_TOPICS, Place, RETRIES_MAX,
@@ -49,6 +49,7 @@ const DEAF_WAITING_MAX: usize = 200;
 const FLOOD_COMMITS: u32 = 900;
 
 /// What clients remember, across the lives of the broker.
+#[derive(Clone)]
 pub struct Memory {
     /// Next number of each producer.
     sequences: [u32; PRODUCERS + 1 + TRANSACTORS],
@@ -79,6 +80,16 @@ pub struct Actors {
 }
 
 impl Memory {
+    /// A queue begins anew.
+    pub fn forget_queue(&mut self, place: Place) {
+        self.next.retain(|(_, other), _| *other != place);
+    }
+
+    /// Nothing is sent back that was going to be.
+    pub fn forget_backs(&mut self) {
+        self.backs.iter_mut().for_each(VecDeque::clear);
+    }
+
     /// Nothing happened yet.
     pub fn new() -> Memory {
         Memory {
@@ -582,7 +593,8 @@ impl World {
         messages: &[Found],
     ) -> Result<(), Finding> {
         let next = self.memory.next.entry((number, place)).or_default();
-        *next = (*next).max(from + messages.len() as u64);
+        let reached = messages.last().map_or(from, |found| found.offset + 1);
+        *next = (*next).max(self.ledger.skips_gone(place, reached, u64::MAX));
         for found in messages {
             let item = self.ledger.item_of(place, found)?;
             self.choose_back(number, place, item, found);
@@ -596,7 +608,7 @@ impl World {
         if let Answered::Code { code, is_unknown } = answer.answered
             && code != response::SUCCESS
             && !is_unknown
-            && !may_refuse(life, answer, code)
+            && !may_refuse(life, &self.ledger, answer, code)
         {
             return Err(format!("{:?} is refused with code {code}", answer.asked));
         }
@@ -645,7 +657,10 @@ impl World {
             (
                 Asked::Pull { place, from, .. },
                 Answered::Messages { code: response::PULL_OFFSET_MOVED, .. },
-            ) if !self.plan.retains => {
+            ) if !self.plan.retains
+                && self.ledger.skips_gone(place, from, from + 1) == from
+                && !self.ledger.may_end_below(place, from) =>
+            {
                 Err(format!("{place}: nothing was removed, and {from} is no offset of it"))
             }
             (
@@ -656,8 +671,10 @@ impl World {
                 _ => self.ledger.filtered(place, filter, from, *next, messages),
             },
             (Asked::Pull { place, from, .. }, Answered::Messages { messages, .. }) => {
-                for (expected, found) in (from..).zip(messages) {
-                    if found.offset != expected {
+                let mut next = from;
+                for found in messages {
+                    let expected = std::mem::replace(&mut next, found.offset + 1);
+                    if self.ledger.skips_gone(place, expected, found.offset) != found.offset {
                         return Err(format!("{place}: asked from {from}, got {}", found.offset));
                     }
                     self.ledger.sees(place, found)?;
@@ -776,7 +793,7 @@ impl World {
 }
 
 /// Whether there is a reason for a refusal.
-fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
+fn may_refuse(life: &Life, ledger: &Ledger, answer: &Answer, code: i32) -> bool {
     let asked = &answer.asked;
     match code {
         response::SERVICE_NOT_AVAILABLE => life.was_full || life.is_poisoned(),
@@ -785,7 +802,8 @@ fn may_refuse(life: &Life, answer: &Answer, code: i32) -> bool {
             let looks_up = matches!(asked, Asked::SendBack { .. } | Asked::End { .. });
             let reads = matches!(asked, Asked::Pull { .. }) || looks_up;
             let is_gone = looks_up && life.retains;
-            reads && life.reads_failed || is_gone
+            let is_damaged = asked.position().is_some_and(|position| ledger.is_gone(position));
+            reads && life.reads_failed || is_gone || is_damaged
         }
         response::TOPIC_NOT_EXIST => asked.place().is_some() && !answer.was_there,
         response::INVALID_PARAMETER => {
