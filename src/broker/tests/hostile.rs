@@ -48,7 +48,10 @@ fn offsets_are_cloned_to_what_may_be_a_groups_name_only() {
     }
     let ext =
         [("srcGroup", "group"), ("destGroup", "other"), ("topic", "topic"), ("offline", "true")];
-    core.granted(request::CLONE_GROUP_OFFSET, &ext, b"");
+    let cloned = core.ask(request::CLONE_GROUP_OFFSET, &ext, b"");
+    // All are asked where there are offsets, then for these, then the disk takes them.
+    (0..3).for_each(|_| core.turn());
+    assert_eq!(core.answer(cloned), Some((response::SUCCESS, String::new())));
 }
 
 #[test]
