@@ -3,14 +3,19 @@
 
 mod audit;
 pub mod client;
+pub mod dialog;
 pub mod disk;
+mod fact;
 mod faults;
 pub mod ledger;
+pub mod link;
 pub mod marks;
 pub mod mortal;
 pub mod names;
+pub mod operator;
 pub mod orderly;
 pub mod place;
+pub mod resumer;
 pub mod ring;
 mod search;
 pub mod workload;
