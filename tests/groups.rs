@@ -253,6 +253,21 @@ fn offsets_are_reset_cloned_and_told() {
         let ext = [("srcGroup", "g"), ("destGroup", "h"), ("topic", "T"), ("offline", "true")];
         tools.granted(314, &ext, &[]);
         assert_eq!(tools.committed("h", "T"), expect);
+        // Also where the source has none, whichever shard that is.
+        assert_eq!(tools.next().pull_as("i", "T", 0, 0).code, 0, "it makes the group");
+        tools.commit("i", "T", 1, 4);
+        let from_one = [("srcGroup", "i"), ("destGroup", "h"), ("offline", "true")];
+        let with_topic = [&from_one[..], &[("topic", "T")]].concat();
+        for one in [&from_one[..], &with_topic] {
+            tools.granted(314, &ext, &[]);
+            tools.granted(314, one, &[]);
+            assert_eq!(tools.committed("h", "T"), [None, Some(4), None, None, None]);
+        }
+        // A group without offsets gives none.
+        let none = [("srcGroup", "none"), ("destGroup", "h"), ("topic", "T"), ("offline", "true")];
+        tools.granted(314, &none, &[]);
+        assert_eq!(tools.committed("h", "T")[1], Some(4));
+        tools.granted(314, &ext, &[]);
         server.kill();
 
         let server = start();

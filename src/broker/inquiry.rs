@@ -114,7 +114,7 @@ pub struct CloneOffsets {
     pub source: Arc<str>,
     /// Who gets them.
     pub target: Arc<str>,
-    /// Of these topics.
+    /// Of these topics, of each of which the source has some.
     pub topics: Vec<Arc<str>>,
 }
 

@@ -54,6 +54,9 @@ const PRODUCERS_LOOKED_AT_MAX: usize = 3;
 /// Silence after which a member is gone, ms (`channelExpiredTimeout`): four heartbeats of a client.
 const EXPIRED_MS_DEFAULT: u64 = 120_000;
 
+/// How long a producer may send no heartbeat, ms (`ProducerManager.CHANNEL_EXPIRED_TIMEOUT`): nobody sets it.
+pub const PRODUCER_EXPIRED_MS: u64 = 120_000;
+
 const _: () = assert!(GROUPS_PER_CONNECTION_MAX <= MEMBERS_MAX);
 const _: () = assert!(GROUP_SUBSCRIPTION_BYTES_MAX <= SUBSCRIPTION_BYTES_MAX);
 const _: () = assert!(SCAN_INTERVAL_MS < EXPIRED_MS_DEFAULT);
@@ -95,7 +98,8 @@ pub struct MembershipFull {
 /// All groups. See the module's first lines.
 #[derive(Debug)]
 pub struct Membership {
-    expired_ms: u64,
+    consumer_expired_ms: u64,
+    producer_expired_ms: u64,
     notifies: bool,
     consumers: HashMap<Arc<str>, ConsumerGroup, RandomState>,
     producers: HashMap<Arc<str>, ProducerGroup, RandomState>,
@@ -133,17 +137,22 @@ enum Role {
 
 impl Default for Membership {
     fn default() -> Self {
-        Self::new(EXPIRED_MS_DEFAULT, true)
+        Self::new(EXPIRED_MS_DEFAULT, PRODUCER_EXPIRED_MS, true)
     }
 }
 
 impl Membership {
-    /// No groups yet. `consumer_expired_ms` is `channelExpiredTimeout`; without
-    /// `notify_consumer_ids_changed`, the broker's `notifyConsumerIdsChangedEnable`, nobody is ever
-    /// told of a change.
-    pub fn new(consumer_expired_ms: u64, notify_consumer_ids_changed: bool) -> Self {
+    /// No groups yet. Consumers are gone after `consumer_expired_ms` of silence (`channelExpiredTimeout`),
+    /// producers after `producer_expired_ms`; without `notify_consumer_ids_changed`, the broker's
+    /// `notifyConsumerIdsChangedEnable`, nobody is ever told of a change.
+    pub fn new(
+        consumer_expired_ms: u64,
+        producer_expired_ms: u64,
+        notify_consumer_ids_changed: bool,
+    ) -> Self {
         Self {
-            expired_ms: consumer_expired_ms,
+            consumer_expired_ms,
+            producer_expired_ms,
             notifies: notify_consumer_ids_changed,
             consumers: HashMap::default(),
             producers: HashMap::default(),
@@ -281,8 +290,13 @@ impl Membership {
             return Vec::new();
         }
         self.scan_at_ms = now_ms.saturating_add(SCAN_INTERVAL_MS);
-        let is_silent = |heard_ms: u64| now_ms.saturating_sub(heard_ms) > self.expired_ms;
-        let silent = self.seats.iter().filter(|(_, seat)| seat.heard_ms().any(is_silent));
+        let is_silent = |heard_ms: &u64, expired_ms| now_ms.saturating_sub(*heard_ms) > expired_ms;
+        let silent = self.seats.iter().filter(|(_, seat)| {
+            let mut consumers = seat.consumer_groups.values();
+            let mut producers = seat.producer_groups.values();
+            consumers.any(|heard_ms| is_silent(heard_ms, self.consumer_expired_ms))
+                || producers.any(|heard_ms| is_silent(heard_ms, self.producer_expired_ms))
+        });
         silent.map(|(connection, _)| *connection).collect()
     }
 
@@ -486,10 +500,6 @@ impl Seat {
 
     fn is_empty(&self) -> bool {
         self.group_count() == 0
-    }
-
-    fn heard_ms(&self) -> impl Iterator<Item = u64> + '_ {
-        self.consumer_groups.values().chain(self.producer_groups.values()).copied()
     }
 }
 

@@ -194,8 +194,11 @@ impl Broker {
         if router.is_home() {
             tell_stronger(&configured, &catalog);
         }
-        let membership =
-            Membership::new(settings.consumer_expired_ms, settings.notify_consumer_ids_changed);
+        let membership = Membership::new(
+            settings.consumer_expired_ms,
+            settings.producer_expired_ms,
+            settings.notify_consumer_ids_changed,
+        );
         Broker {
             settings,
             configured,

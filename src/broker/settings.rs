@@ -63,6 +63,8 @@ pub struct BrokerSettings {
     pub short_polling_ms: u64,
     /// `channelExpiredTimeout`.
     pub consumer_expired_ms: u64,
+    /// The same of producers, which has no key.
+    pub producer_expired_ms: u64,
     /// `notifyConsumerIdsChangedEnable`.
     pub notify_consumer_ids_changed: bool,
     /// Delay levels, ms.

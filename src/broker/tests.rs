@@ -101,6 +101,7 @@ pub(super) fn settings() -> BrokerSettings {
         check_message_type: false,
         short_polling_ms: 1_000,
         consumer_expired_ms: 120_000,
+        producer_expired_ms: 120_000,
         notify_consumer_ids_changed: true,
         delay_levels_ms: Vec::new(),
         transactions: TransactionSettings::default(),
@@ -331,6 +332,43 @@ fn a_topic_that_is_there_is_answered_when_it_is_durable() {
     core.turn();
     let behind = core.ask(code, &ext, b"");
     assert_eq!(core.answer(behind), Some((response::SUCCESS, String::new())));
+}
+
+/// Found by the simulator: who asked a second time was told of success before the first time was durable, and a
+/// power cut undid both.
+#[test]
+fn what_is_set_or_forbidden_already_is_answered_when_that_is_durable() {
+    let forbidden = [("group", "group"), ("topic", "topic"), ("readable", "false")];
+    for (code, ext, body) in [
+        (request::UPDATE_BROKER_CONFIG, &[][..], &b"traceOn=true"[..]),
+        (request::UPDATE_AND_GET_GROUP_FORBIDDEN, &forbidden, b""),
+    ] {
+        let mut core = Core::alone();
+        core.writes = Writes::Hang;
+        let set = core.ask(code, ext, body);
+        let again = core.ask(code, ext, body);
+        core.turn();
+        assert_eq!(core.answer(set), None, "{code}: its record is not written");
+        assert_eq!(core.answer(again), None, "{code}: it is the same record");
+        core.writes = Writes::Done;
+        core.turn();
+        core.turn();
+        let done = Some((response::SUCCESS, String::new()));
+        assert_eq!([core.answer(set), core.answer(again)], [done.clone(), done], "{code}");
+        core.granted(code, ext, body);
+    }
+}
+
+#[test]
+fn what_a_failed_disk_has_not_deleted_is_not_called_deleted() {
+    let mut core = Core::alone();
+    core.writes = Writes::Fail;
+    let fields = [("topic", "topic")];
+    let deleted = core.ask(request::DELETE_TOPIC_IN_BROKER, &fields, b"");
+    core.turn();
+    assert_eq!(core.answer(deleted), None, "its connection is closed");
+    let (code, _) = core.asked(request::DELETE_TOPIC_IN_BROKER, &fields, b"").expect("an answer");
+    assert_eq!(code, response::SERVICE_NOT_AVAILABLE);
 }
 
 #[test]

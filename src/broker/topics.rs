@@ -319,15 +319,17 @@ impl Broker {
         self.ensure_topics(now, [self.auto_create_topic()])
     }
 
-    /// Topics with so many queues and such permissions are there.
+    /// Topics are there: those that follow the configuration with so many queues and such permissions, others as
+    /// somebody made or changed them (`TopicConfigManager.init`, then what is on disk is put over it).
     fn ensure_topics(
         &mut self,
         now: Now,
         topics: impl IntoIterator<Item = (String, i32, i32)>,
     ) -> Result<(), Stop> {
         for (name, queues, perm) in topics {
+            let follows = name == names::AUTO_CREATE_TOPIC || reserved_incarnation(&name).is_some();
             let is_there = self.catalog.topic(&name).is_some_and(|topic| {
-                topic.config.write_queue_nums == queues && topic.config.perm == perm
+                !follows || topic.config.write_queue_nums == queues && topic.config.perm == perm
             });
             if !is_there {
                 self.put_topic(now, config(&name, queues, perm), None)?;

@@ -43,6 +43,7 @@ use self::recovery::OpenShard;
 use self::runs::ShardPlace;
 use self::store::{Store, StoreError, StoreSettings};
 use self::upkeep::Upkeep;
+use crate::broker::membership::PRODUCER_EXPIRED_MS;
 use crate::broker::registration::BrokerIdentity;
 use crate::broker::{Broker, BrokerSettings};
 use crate::config::{self, ServerConfig};
@@ -283,6 +284,7 @@ fn broker_settings(config: &ServerConfig, advertised: SocketAddr) -> BrokerSetti
         check_message_type: config.check_message_type,
         short_polling_ms: config.short_polling_ms,
         consumer_expired_ms: config.consumer_expired_ms,
+        producer_expired_ms: PRODUCER_EXPIRED_MS,
         notify_consumer_ids_changed: config.notify_consumer_ids_changed,
         delay_levels_ms: config.delay_levels_ms.clone(),
         transactions: config.transactions,

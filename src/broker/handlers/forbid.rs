@@ -44,10 +44,10 @@ impl Broker {
                     Refusal::new(response::INVALID_PARAMETER, remark)
                 })?;
             }
-            if self.forbid(now, asker, (&group, &topic), is_readable)? {
-                let then = Then::Forbidden(Arc::from(&*group), Arc::from(&*topic));
-                return self.ask_all(asker, Question::Confirmed, then);
-            }
+            self.forbid(now, asker, (&group, &topic), is_readable)?;
+            // Behind the record that said the same before, too, if nothing changed.
+            let then = Then::Forbidden(Arc::from(&*group), Arc::from(&*topic));
+            return self.ask_all(asker, Question::Confirmed, then);
         }
         self.tell_forbidden(asker, &group, &topic, outboxes);
         Ok(())
@@ -70,14 +70,14 @@ impl Broker {
         answer(asker, response::SUCCESS, Some(""), None, &body, outboxes);
     }
 
-    /// Whether anything changed. Other cores know it before any answer leaves.
+    /// Other cores know it before any answer leaves.
     fn forbid(
         &mut self,
         now: Now,
         asker: &Asker,
         (group, topic): (&str, &str),
         is_readable: bool,
-    ) -> Result<bool, Stop> {
+    ) -> Result<(), Stop> {
         let mut payload = std::mem::take(&mut self.scratch.payload);
         let changed = self.catalog_room().and_then(|()| {
             let pair = (group, topic);
@@ -94,7 +94,7 @@ impl Broker {
             tracing::info!(group, topic, is_readable, peer = %asker.peer, "what a group may read changed");
         }
         self.scratch.payload = payload;
-        changed.map(|changed| changed.is_some())
+        changed.map(|_| ())
     }
 
     /// What is forbidden, as the table of all groups (201) tells it.

@@ -41,6 +41,8 @@ pub(in crate::broker) struct Push {
 pub(in crate::broker) struct Cloning {
     source: Arc<str>,
     target: Arc<str>,
+    /// Of this topic only.
+    only: Option<Arc<str>>,
     offline: bool,
 }
 
@@ -187,17 +189,11 @@ impl Broker {
         // The group need not exist, but what is stored of it has a name that a group may have.
         names::validate_group(&target)
             .map_err(|error| Refusal::new(response::INVALID_PARAMETER, error.to_string()))?;
-        let cloning = Cloning { source, target, offline: header.offline };
-        match header.topic {
-            Some(topic) => {
-                let topic = Arc::from(&*topic.to_cow());
-                self.ask_clone(asker, &cloning, vec![topic])
-            }
-            None => {
-                let question = Question::TopicsOf(Arc::clone(&cloning.source));
-                self.ask_all(asker, question, Then::CloneOf(cloning))
-            }
-        }
+        let only = header.topic.map(|topic| Arc::from(&*topic.to_cow()));
+        // No shard knows whether the source has offsets of a topic in another one.
+        let question = Question::TopicsOf(Arc::clone(&source));
+        let cloning = Cloning { source, target, only, offline: header.offline };
+        self.ask_all(asker, question, Then::CloneOf(cloning))
     }
 
     pub(in crate::broker) fn ask_clone(
@@ -206,8 +202,11 @@ impl Broker {
         cloning: &Cloning,
         mut topics: Vec<Arc<str>>,
     ) -> Handled {
-        let Cloning { source, target, offline } = cloning;
-        topics.retain(|topic| *offline || self.may_consume(source, topic));
+        let Cloning { source, target, only, offline } = cloning;
+        topics.retain(|topic| {
+            let is_meant = only.as_ref().is_none_or(|only| only == topic);
+            is_meant && (*offline || self.may_consume(source, topic))
+        });
         let (source, target) = (Arc::clone(source), Arc::clone(target));
         let question = Question::Clone(Arc::new(CloneOffsets { source, target, topics }));
         self.ask_all(asker, question, Then::Done)

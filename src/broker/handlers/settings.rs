@@ -12,7 +12,7 @@ use proto::names::perm;
 use runtime::clock::Now;
 
 use super::super::copies::HomeCopy;
-use super::super::dispatch::{Handled, Stop, answer, answer_body_with};
+use super::super::dispatch::{Handled, Stop, answer_body_with};
 use super::super::settings::SettingRefused;
 use super::super::{Asker, Broker, Refusal};
 use super::form;
@@ -51,8 +51,7 @@ impl Broker {
         self.check_home()?;
         let changes = self.asked_changes(body)?;
         if changes.is_empty() {
-            answer(asker, response::SUCCESS, None, None, &[], outboxes);
-            return Ok(());
+            return self.answer_unchanged(asker, form::PLAIN, outboxes);
         }
         let text = |it: &BTreeMap<String, String>| {
             it.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")

@@ -155,8 +155,7 @@ impl Broker {
         let known = |name: &str| self.catalog.topic(name).map(|topic| &topic.config);
         configs.retain(|config| known(&config.topic_name) != Some(config));
         // A record that made one may still be on its way, or have failed: success would promise more.
-        let shard = &self.shards[0];
-        let is_stored = shard.is_settled() && shard.log().poisoned().is_none();
+        let is_stored = self.is_catalog_stored();
         let Some(last) = configs.pop().or(last.filter(|_| !is_stored)) else {
             answer(asker, response::SUCCESS, None, None, &[], outboxes);
             return Ok(());
@@ -204,12 +203,28 @@ impl Broker {
             tracing::info!(topic = &*name, peer = %asker.peer, "topic deleted");
             return Ok(());
         }
-        // The record that deleted it may still be on its way: the answer comes behind it.
-        if !asker.is_oneway && !self.shards[0].is_settled() {
-            return Ok(self.shards[0].append_offsets(ticket)?);
+        self.answer_unchanged(asker, form::ANNOUNCED, outboxes)
+    }
+
+    /// Answers what changes nothing of the catalog. The record that says the same may still be on its way, and
+    /// the answer comes behind it; or have failed, and success would promise what a start does not find.
+    pub(super) fn answer_unchanged(
+        &mut self,
+        asker: &Asker,
+        form: u8,
+        outboxes: &mut Outboxes,
+    ) -> Handled {
+        if !asker.is_oneway && !self.is_catalog_stored() {
+            return Ok(self.shards[0].append_offsets(Some(asker.ticket(form)))?);
         }
         answer(asker, response::SUCCESS, None, None, &[], outboxes);
         Ok(())
+    }
+
+    /// Whether a start would find everything that the catalog has.
+    fn is_catalog_stored(&self) -> bool {
+        let shard = &self.shards[0];
+        shard.is_settled() && shard.log().poisoned().is_none()
     }
 }
 

@@ -350,7 +350,8 @@ impl Broker {
                 let offsets = self.shards[place].offsets_mut();
                 let new: Vec<_> = offsets.of_topic(source, topic).collect();
                 let old: Vec<_> = offsets.of_topic(target, topic).collect();
-                for (queue, _) in old.into_iter().filter(|_| !new.is_empty()) {
+                // Also where the source has none: it has some in another shard.
+                for (queue, _) in old {
                     if new.iter().all(|(other, _)| *other != queue) {
                         offsets.remove(now.monotonic_ms(), target, queue);
                     }

@@ -145,6 +145,23 @@ fn joined(items: impl IntoIterator<Item = impl ToString>) -> String {
 }
 
 #[test]
+fn what_is_set_for_consumers_does_not_hold_for_producers() {
+    let mut room =
+        Room { membership: Membership::new(15_000, PRODUCER_EXPIRED_MS, true), now_ms: 0 };
+    for (action, expect) in [
+        ("beat 1 c group", ""),
+        ("produce 2 p group", ""),
+        ("at 20000", "1"),
+        ("close 1", ""),
+        ("at 120000", ""),
+        ("at 130001", "2"),
+    ] {
+        let found = room.act(action);
+        assert!(found == expect || action.starts_with("beat"), "{action}: {found}");
+    }
+}
+
+#[test]
 fn members_are_told_of_new_members_and_topics() {
     check(&[
         ("ids G", "none"),
@@ -398,7 +415,7 @@ fn fingerprints_tell_whether_subscriptions_are_wanted_again() {
 
 #[test]
 fn broker_that_does_not_notify_tells_nobody() {
-    let mut room = Room { membership: Membership::new(1, false), now_ms: 0 };
+    let mut room = Room { membership: Membership::new(1, 1, false), now_ms: 0 };
     assert_eq!(room.act("beat 1 c1 G T=*@5"), "quiet all");
     assert_eq!(room.act("beat 2 c2 G T=*@5"), "quiet all");
     assert_eq!(room.act("told G"), "");

@@ -48,7 +48,10 @@ fn offsets_are_cloned_to_what_may_be_a_groups_name_only() {
     }
     let ext =
         [("srcGroup", "group"), ("destGroup", "other"), ("topic", "topic"), ("offline", "true")];
-    core.granted(request::CLONE_GROUP_OFFSET, &ext, b"");
+    let cloned = core.ask(request::CLONE_GROUP_OFFSET, &ext, b"");
+    // All are asked where there are offsets, then for these, then the disk takes them.
+    (0..3).for_each(|_| core.turn());
+    assert_eq!(core.answer(cloned), Some((response::SUCCESS, String::new())));
 }
 
 #[test]
@@ -251,4 +254,27 @@ fn what_one_encoding_takes_and_another_does_not_is_refused() {
             Some(expected) => assert!(remark.ends_with(expected), "{code} {remark}"),
         }
     }
+}
+
+#[test]
+fn a_start_leaves_topics_as_somebody_made_them() {
+    let mut core = Core::alone();
+    let mut made = topic_fields("SELF_TEST_TOPIC");
+    made[4].1 = "4";
+    core.broker.configured.validate_system_topic = false;
+    core.broker.settings.validate_system_topic = false;
+    let of = |core: &Core, name: &str| {
+        let config = &core.broker.catalog.topic(name).expect("it is there").config;
+        (config.write_queue_nums, config.perm)
+    };
+    core.asked(request::UPDATE_AND_CREATE_TOPIC, &made, b"");
+    let changes = core.broker.next_topic_changes().expect("the topic");
+    core.broker.announced(changes.number);
+    assert_eq!(of(&core, "SELF_TEST_TOPIC"), (4, 4));
+    core.broker.settings.default_topic_queue_count = 3;
+    while !core.broker.create_system_topics(core.now) {
+        core.turn();
+    }
+    assert_eq!(of(&core, "SELF_TEST_TOPIC"), (4, 4), "and it was 1 with 6");
+    assert_eq!(of(&core, "TBW102").0, 3, "follows the configuration");
 }

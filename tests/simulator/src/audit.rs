@@ -27,7 +27,14 @@ impl World {
             life.ring(connection).client_opens_window(connection);
         }
         let mut steps = 0;
-        while life.actors.waiting() > 0 || self.mortal.is_waiting() || self.orderly.is_waiting() {
+        self.dialog.listen();
+        while life.actors.waiting() > 0
+            || self.mortal.is_waiting()
+            || self.orderly.is_waiting()
+            || self.operator.is_waiting()
+            || self.resumer.is_waiting()
+            || self.dialog.is_waiting()
+        {
             if steps == QUIET_STEPS_MAX {
                 let waits = self.ledger.anybody_waits();
                 let asked = life.actors.waited_for();
@@ -110,6 +117,8 @@ impl World {
                     if !life.reads_failed {
                         return Err(format!("{place} from {from}: {:?}", answer.answered));
                     }
+                    // A run that could not be made again while the disk was full is now.
+                    life.looks_at_disk();
                 }
                 // Topics come with the first send, queues with a change of their topic.
                 Answered::Code { .. } if from == 0 => {
@@ -137,6 +146,11 @@ impl World {
 
     /// Reads all queues from their start, and the committed offsets.
     pub(crate) fn audit(&mut self, life: &mut Life) -> Result<(), Finding> {
+        self.audit_all(life, false)
+    }
+
+    /// `is_over`: nothing waits for its time any more.
+    fn audit_all(&mut self, life: &mut Life, is_over: bool) -> Result<(), Finding> {
         let mut read = Vec::new();
         for place in all_places(self.plan.shards) {
             let is_made = matches!(place.topic, Topic::Made(_));
@@ -160,6 +174,15 @@ impl World {
         }
         life.ring(client.connection).client_closes(client.connection, None);
         self.audit_mortal(life)?;
+        if !self.has_rare_clients {
+            return self.audit_catalog(life);
+        }
+        self.audit_operator(life)?;
+        // What is wrong in these is wrong for good: every other time is enough.
+        if is_over || self.rng.bool() {
+            self.audit_resumer(life, &read, is_over)?;
+            self.audit_dialog(life)?;
+        }
         self.audit_catalog(life)
     }
 
@@ -218,7 +241,7 @@ impl World {
             steps += 1;
             self.step(life, false)?;
         }
-        self.audit(life)?;
+        self.audit_all(life, true)?;
         if let Some(number) = self.mortal.awaited() {
             return Err(format!("mortal: {number} waited for its time and never came: lost"));
         }

@@ -713,6 +713,7 @@ fn records(topic: Topic, queue: Option<u32>, mut body: &[u8]) -> Result<Vec<Foun
         messages.push(Found {
             offset: fields.queue_offset as u64,
             position: fields.physic_offset,
+            size_bytes: size as u32,
             stored_ms: fields.store_timestamp as u64,
             times: fields.reconsume_times as u32,
             flag: fields.flag,

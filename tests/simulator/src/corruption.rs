@@ -210,6 +210,8 @@ impl World {
     pub fn run_corruptions(mut self, count: u32) -> Result<Corruptions, Finding> {
         // A start reads only what no run holds: all of it, half the time.
         self.seals_late = self.rng.bool();
+        // What is lost of theirs nobody enters.
+        self.has_rare_clients = false;
         let mut life = self.start()?;
         self.serve(&mut life)?;
         self.configure_groups(&mut life)?;

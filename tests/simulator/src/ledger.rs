@@ -19,6 +19,7 @@ use proto::ids::Position;
 
 use crate::marks::{FILTERS, flag_of};
 use crate::place::{Place, TRANSACTIONS, Topic};
+use crate::{mortal, resumer};
 use losses::{Again, Gone};
 
 /// A message by its producer and its number there.
@@ -169,6 +170,8 @@ pub struct Found {
     pub offset: u64,
     /// Where its record is.
     pub position: i64,
+    /// Bytes of its record.
+    pub size_bytes: u32,
     /// When it was stored.
     pub stored_ms: u64,
     /// How often it was sent back.
@@ -190,9 +193,10 @@ pub struct Found {
 }
 
 impl Found {
-    /// It waits for the topic that others tell of.
-    fn is_mortal(&self) -> bool {
-        self.meant_for.as_ref().is_some_and(|(topic, _)| topic == crate::mortal::TOPIC)
+    /// It waits for a topic that others tell of: which one.
+    fn others_topic(&self) -> Option<&'static str> {
+        let (found, _) = self.meant_for.as_ref()?;
+        [mortal::TOPIC, resumer::TOPIC].into_iter().find(|topic| topic == found)
     }
 }
 
@@ -516,10 +520,15 @@ impl Ledger {
                     order.next(item, &self.sent[&item], place)?;
                 }
             }
-            if found.is_mortal() {
-                self.takes_number(place, found.offset, &"a mortal message")?;
+            if let Some(topic) = found.others_topic() {
+                self.takes_number(place, found.offset, &"another client's message")?;
                 self.check_record(place, found)?;
-                if place.topic == Topic::GivenUp {
+                let checks =
+                    if place.topic == Topic::GivenUp { TRANSACTIONS.checks_max } else { 0 };
+                if found.checks != checks {
+                    return Err(format!("{place}: {found:?} says {} checks", found.checks));
+                }
+                if place.topic == Topic::GivenUp && topic == mortal::TOPIC {
                     let key = key_of(&found.body).ok_or("a body without its key")?;
                     self.mortals_given_up.insert(key.sequence);
                 }

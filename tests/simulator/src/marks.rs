@@ -102,7 +102,8 @@ fn shared_key(key: MessageKey, which: u8) -> String {
     format!("{}{}x{}", ['a', 'c'][usize::from(which)], key.producer, key.sequence / width)
 }
 
-fn tag_of(key: MessageKey) -> Option<&'static str> {
+/// The tag of a message, if it has one.
+pub fn tag_of(key: MessageKey) -> Option<&'static str> {
     match key.sequence % 5 {
         0 | 2 => Some("even"),
         1 => Some("odd"),

@@ -484,6 +484,10 @@ impl Mortal {
             _ => false,
         };
         if is_refused {
+            // All cores are asked: one whose log failed refuses, and another one has done it.
+            if matches!(act, Act::Reset { .. }) && life.is_poisoned() && self.doubt.is_none() {
+                self.doubts(act);
+            }
             return Ok(());
         }
         if let Some(doubt) = self.doubt {

@@ -3,18 +3,18 @@
 //! What must hold, whatever crashed: a filter brings what it takes and nothing else; every message that is in a
 //! queue is found by each of its keys, with all that share it, within a range of times those of that
 //! range, and none that does not have it; an id names its message, and what is no message's beginning
-//! names none; a time names the first message of a queue then or later, or the last then or before. Index
+//! names none; a queue's entries are those of its messages, with their tags; a time names the first message of a queue then or later, or the last then or before. Index
 //! files that were lost or damaged are made again.
 
 use std::collections::BTreeMap;
 
-use engine::retention::DiskLook;
-use proto::code::response;
-use ringmq::server::messages::ToCore;
+use proto::body::{ConsumeQueueData, QueryConsumeQueueResponseBody};
+use proto::code::{request, response};
+use proto::ids::java_hash;
 
 use crate::client::{Answered, Asked};
 use crate::ledger::{Found, MessageKey, key_of};
-use crate::marks::{FILTERS, Wanted};
+use crate::marks::{FILTERS, Wanted, tag_of};
 use crate::place::{Place, Topic};
 use crate::world::{Finding, Life, QUIET_STEPS_MAX, World};
 
@@ -33,14 +33,20 @@ pub(crate) struct Seen {
     key: MessageKey,
     offset: u64,
     position: i64,
+    size_bytes: u32,
     stored_ms: u64,
 }
 
 impl Seen {
+    /// Which one it is.
+    pub fn key(&self) -> MessageKey {
+        self.key
+    }
+
     pub fn of(found: &Found) -> Result<Seen, Finding> {
         let key = key_of(&found.body).ok_or("a body without its key")?;
-        let Found { offset, position, stored_ms, .. } = *found;
-        Ok(Seen { key, offset, position, stored_ms })
+        let Found { offset, position, size_bytes, stored_ms, .. } = *found;
+        Ok(Seen { key, offset, position, size_bytes, stored_ms })
     }
 }
 
@@ -81,8 +87,7 @@ impl World {
             return Ok(());
         }
         // What a fault delayed may be done now.
-        let look = DiskLook { used_percent: 10.0, size_bytes: 1 << 40, hour: 0 };
-        life.tell_all(|| ToCore::Disk(look));
+        life.looks_at_disk();
         let mut steps = 0;
         while life.shards().any(|shard| shard.message_index().unwritten() > 0) {
             if steps == QUIET_STEPS_MAX {
@@ -189,6 +194,60 @@ impl World {
             let (is_upper, apart) = (self.rng.bool(), self.rng.u64(..3));
             let time_ms = some.stored_ms + apart - 1;
             self.audit_time(life, *place, seen, time_ms, is_upper)?;
+        }
+        let (place, seen) = read[self.rng.usize(..read.len())];
+        self.audit_entries(life, *place, seen)
+    }
+
+    /// The entries of a queue, some of them, are those of its messages.
+    fn audit_entries(
+        &mut self,
+        life: &mut Life,
+        place: Place,
+        seen: &[Seen],
+    ) -> Result<(), Finding> {
+        let (from, count) = (self.rng.usize(..seen.len()), self.rng.usize(1..100));
+        let expected = &seen[from..seen.len().min(from + count)];
+        let arrived = self.ask_over_link(life, |link| {
+            let ext = [
+                ("topic", &*place.topic.name()),
+                ("queueId", &*place.queue.to_string()),
+                ("index", &*expected[0].offset.to_string()),
+                ("count", &*count.to_string()),
+            ];
+            link.request(request::QUERY_CONSUME_QUEUE, &ext, b"")
+        })?;
+        if arrived.code == response::SYSTEM_ERROR && life.has_failed_reads() {
+            return Ok(());
+        }
+        let found = QueryConsumeQueueResponseBody::parse(&arrived.body);
+        let found = found.map_err(|error| format!("{place}: {error}: {arrived:?}"))?;
+        let end = seen.last().map_or(0, |last| last.offset + 1);
+        // More may have come meanwhile; of what is damaged there may be entries that nobody sees.
+        let is_first = match self.is_damaged {
+            false => found.min_queue_index == seen[0].offset as i64,
+            true => found.min_queue_index <= seen[0].offset as i64,
+        };
+        let is_bounded = is_first
+            && found.max_queue_index >= end as i64
+            && (expected.len()..=count).contains(&found.queue_data.len());
+        let is_of = |(entry, seen): (&ConsumeQueueData, &Seen)| {
+            // What waits has no tag that anybody filters by.
+            let tag = tag_of(seen.key).map_or(0, |tag| java_hash(tag.as_bytes()));
+            (entry.physic_offset, entry.physic_size) == (seen.position, seen.size_bytes as i32)
+                && (place.is_internal() || entry.tags_code == i64::from(tag))
+        };
+        let all: BTreeMap<_, _> = seen.iter().map(|seen| (seen.offset, seen)).collect();
+        let mut entries = (expected[0].offset..).zip(&found.queue_data);
+        let are_all = entries.all(|(offset, entry)| match all.get(&offset) {
+            Some(seen) => is_of((entry, seen)),
+            None => self.is_damaged || offset >= end,
+        });
+        if !is_bounded || !are_all {
+            return Err(format!(
+                "{place} from {}: {found:?}, not {expected:?}",
+                expected[0].offset
+            ));
         }
         Ok(())
     }

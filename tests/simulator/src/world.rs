@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::commitlog::FlushMode;
 use engine::retention::{DiskLook, Retention};
@@ -26,12 +27,15 @@ use runtime::{ConnectionId, DirectBuffer};
 
 use crate::client::{Answered, Asked};
 use crate::corruption::FileKind;
+use crate::dialog::Dialog;
 use crate::disk::{Crash, Disk, DiskFile};
 use crate::ledger::Ledger;
 use crate::mortal::Mortal;
 use crate::names::Names;
+use crate::operator::{self, Operator};
 use crate::orderly::Orderly;
 use crate::place::{CONFIGURED_GROUP, DELAY_MS, LONG_DELAY_MS, RETRIES_MAX, TRANSACTIONS};
+use crate::resumer::Resumer;
 use crate::ring::{Bug, SimRing};
 use crate::workload::{Actors, Memory};
 
@@ -176,7 +180,13 @@ impl Life {
         self.control[core].0.send(message).ok();
     }
 
-    pub(crate) fn tell_all(&mut self, message: impl Fn() -> ToCore<DiskFile>) {
+    /// Control says that the disk has room. What a fault delayed is tried again then.
+    pub(crate) fn looks_at_disk(&mut self) {
+        let look = DiskLook { used_percent: 10.0, size_bytes: 1 << 40, hour: 0 };
+        self.tell_all(|| ToCore::Disk(look));
+    }
+
+    fn tell_all(&mut self, message: impl Fn() -> ToCore<DiskFile>) {
         for (to_core, _) in &mut self.control {
             to_core.send(message()).ok();
         }
@@ -202,6 +212,11 @@ pub struct World {
     pub(crate) names: Names,
     pub(crate) mortal: Mortal,
     pub(crate) orderly: Orderly,
+    pub(crate) operator: Operator,
+    pub(crate) resumer: Resumer,
+    pub(crate) dialog: Dialog,
+    /// Those who ask what few ask are there.
+    pub(crate) has_rare_clients: bool,
     /// The latest time that the wall clock ever showed, ms.
     pub(crate) latest_ms: u64,
     /// Index files were lost or damaged: what they had is found a while later.
@@ -242,6 +257,10 @@ impl World {
             names: Names::new(),
             mortal: Mortal::default(),
             orderly: Orderly::default(),
+            operator: Operator::default(),
+            resumer: Resumer::default(),
+            dialog: Dialog::default(),
+            has_rare_clients: true,
             latest_ms: 0,
             has_lost_indexes: false,
             has_damaged_runs: false,
@@ -401,6 +420,9 @@ impl World {
         }
         self.mortal.ends();
         self.orderly.ends();
+        self.operator.ends();
+        self.resumer.ends();
+        self.dialog.ends();
         self.disk.fill(false);
         self.names.broker_ends(self.plan.crash, &mut self.rng);
         for core in &mut life.cores {
@@ -547,12 +569,33 @@ impl World {
         if with_load && self.rng.u8(..8) == 0 {
             self.orderly_acts(life)?;
         }
+        if with_load && self.has_rare_clients {
+            self.rare_acts(life)?;
+        }
         self.latest_ms = self.latest_ms.max(self.now.wall_ms);
         self.ledger.clock(self.now.wall_ms, self.latest_ms);
         self.turn(life)?;
         self.mortal_reads(life)?;
         self.orderly_reads(life)?;
+        self.operator_reads(life)?;
+        self.resumer_reads(life)?;
+        self.dialog_reads(life)?;
         self.read_answers(life)
+    }
+
+    /// Clients that ask what few ask.
+    fn rare_acts(&mut self, life: &mut Life) -> Result<(), Finding> {
+        match self.rng.u8(..36) {
+            0..4 => self.operator_acts(life)?,
+            4..6 => self.resumer_acts(life)?,
+            6..8 => self.dialog_acts(life)?,
+            _ => return Ok(()),
+        }
+        // What they write delays nobody else.
+        if self.rng.bool() {
+            life.any_ring(&mut self.rng).deliver(&mut self.rng);
+        }
+        Ok(())
     }
 
     fn turn(&mut self, life: &mut Life) -> Result<(), Finding> {
@@ -628,8 +671,7 @@ impl World {
             life.tell(shard, message);
         }
         if self.plan.retains && self.rng.u8(..4) == 0 {
-            let look = DiskLook { used_percent: 10.0, size_bytes: 1 << 40, hour: 0 };
-            life.tell_all(|| ToCore::Disk(look));
+            life.looks_at_disk();
         }
         if let Some((shard, upkeep)) = life.upkeeps.pop_front() {
             let done = perform(&self.disk, &life.places[shard], shard, upkeep);
@@ -694,6 +736,7 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         short_polling_ms: 1_000,
         // Longer than all pauses of a life: who does not say that it lives is disconnected.
         consumer_expired_ms: 3_600_000,
+        producer_expired_ms: 3_600_000,
         notify_consumer_ids_changed: true,
         delay_levels_ms: vec![delay_ms],
         transactions: TRANSACTIONS,
@@ -703,6 +746,6 @@ fn broker_settings(delay_ms: u64) -> BrokerSettings {
         recall_when_read_only: true,
         memory_bytes: 8 << 30,
         process_tag: 1,
-        shown: Default::default(),
+        shown: Arc::new(operator::CONFIGURED.map(|(key, value)| (key, value.to_owned())).into()),
     }
 }

@@ -127,6 +127,18 @@ class TopicAdminTest {
         assertEquals(ResponseCode.TOPIC_NOT_EXIST, gone.getResponseCode());
     }
 
+    /** As mqadmin's exportMetadata and exportMetrics ask for them: none that the broker has of itself. */
+    @Test
+    void userTopicsAreThoseThatUsersMade() throws Exception {
+        String topic = Clients.name("user");
+        admin.createAndUpdateTopicConfig(broker, config(topic, 2));
+        Set<String> found = admin.getUserTopicConfig(broker, false, 10_000).getTopicConfigTable().keySet();
+        assertTrue(found.contains(topic), found.toString());
+        for (String own : List.of("SELF_TEST_TOPIC", "TBW102", "OFFSET_MOVED_EVENT", "DefaultCluster")) {
+            assertFalse(found.contains(own), found.toString());
+        }
+    }
+
     @Test
     void severalTopicsAreMadeAtOnce() throws Exception {
         List<String> topics = List.of(Clients.name("list"), Clients.name("list"));
