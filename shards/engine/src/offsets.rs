@@ -7,7 +7,7 @@
 //!     is (within OFFSETS_DELAY_MS for commits that nobody waits for). The same holds of one that is removed
 //!   `queues` has exactly the queues that `committed` has
 
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
 use hashbrown::{HashMap, HashSet};
 
 use crate::consumequeue::QueueKey;
@@ -30,7 +30,8 @@ pub struct ConsumerOffsets {
     /// By a group's number: the queues of each topic that it committed an offset for.
     queues: Vec<HashMap<u32, Vec<u32>, RandomState>>,
     committed: HashMap<(u32, QueueKey), u64, RandomState>,
-    dirty: HashSet<(u32, QueueKey), RandomState>,
+    /// In an order that only what happened decides: with more than a record holds, which come first.
+    dirty: HashSet<(u32, QueueKey), FixedState>,
     /// Removed offsets that no record says so of yet.
     removed: HashSet<(Box<str>, QueueKey), RandomState>,
     /// What is replayed goes on to another table: removals are kept for it.

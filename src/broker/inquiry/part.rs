@@ -107,7 +107,10 @@ impl Broker {
                 if !reset.is_done {
                     return Ok(Part::Queues(std::mem::take(&mut asked.facts)));
                 }
-                self.check_room_for_offsets()?;
+                // A core that has none of the queues refuses nothing: the others go on.
+                if !asked.facts.is_empty() {
+                    self.check_room_for_offsets()?;
+                }
                 asked.stage = Stage::Appending(self.reset_offsets(now, &reset, &asked.facts)?);
             }
             Question::Clone(clone) if matches!(asked.stage, Stage::Looking) => {
