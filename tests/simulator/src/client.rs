@@ -23,6 +23,7 @@ use crate::marks::{self, FILTERS, Wanted, flag_of, unique_key};
 use crate::place::{
     AUTO_QUEUES, CONFIGURED_GROUP, ORDERLY_GROUP, Place, RETRIES_MAX, Topic, group_name,
 };
+use crate::requests::{plain_pull, plain_send};
 
 /// What a request was for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -354,19 +355,12 @@ impl Client {
                     None => ("SQL92", EVERYTHING),
                 };
                 let request = PullRequest {
-                    consumer_group: &group,
-                    topic: &topic,
-                    queue_id: place.queue as i32,
-                    queue_offset: from as i64,
-                    message_count_max: 32,
                     sys_flag: 4 | suspends | i32::from(commit.is_some()),
                     commit_offset: commit.unwrap_or(0) as i64,
                     suspend_timeout_ms: suspend_ms as i64,
                     subscription: Some(text),
-                    subscription_version: 0,
                     expression_type: Some(kind),
-                    message_bytes_max: None,
-                    broker_name: None,
+                    ..plain_pull(&group, &topic, place.queue, from as u64)
                 };
                 let head = head(request::PULL_MESSAGE);
                 write_pull_request(&mut bytes, encoding, &head, &request);
@@ -614,21 +608,11 @@ fn send_request<'a>(
     batch: bool,
 ) -> SendRequest<'a> {
     SendRequest {
-        producer_group: "SimProducer",
-        topic,
         // Topics that are made by request are not made by a send.
         default_topic: if place.topic == Topic::Auto { "TBW102" } else { "NoSuchTopic" },
         default_topic_queue_count: 4,
-        queue_id: place.queue as i32,
-        sys_flag: 0,
-        born_timestamp: 1,
-        flag: 0,
-        properties,
-        reconsume_times: 0,
-        unit_mode: false,
-        max_reconsume_times: None,
         batch,
-        broker_name: None,
+        ..plain_send("SimProducer", topic, place.queue, properties)
     }
 }
 

@@ -12,11 +12,12 @@ use proto::code::{request, response};
 use proto::frame::Encoding;
 use proto::properties::{self, name};
 use proto::record::Record;
-use proto::reply::{PullRequest, SendRequest};
+use proto::reply::SendRequest;
 
 use crate::ledger::{MessageKey, body_of, key_of};
 use crate::link::{Arrived, Link};
 use crate::marks;
+use crate::requests::{plain_pull, plain_send};
 use crate::world::{Finding, Life, World};
 
 const ASKERS: usize = 2;
@@ -465,7 +466,8 @@ impl World {
                 let (mut kept, mut end) = (Vec::new(), 1);
                 while kept.len() < end {
                     let from = kept.len();
-                    let write = |link: &mut Link| pull(link, name, queue, from);
+                    let pull = plain_pull("SimReadsReplies", name, queue, from as u64);
+                    let write = |link: &mut Link| link.pull(request::PULL_MESSAGE, &pull);
                     let arrived = self.ask_over_link(life, write)?;
                     match arrived.code {
                         response::SYSTEM_ERROR if life.has_failed_reads() => return Ok(()),
@@ -528,39 +530,10 @@ fn write(link: &mut Link, number: u32, reply: &Reply, has_long_names: bool) -> V
         return link.request(request::SEND_REPLY_MESSAGE, &ext, &reply.body);
     }
     let send = SendRequest {
-        producer_group: "SimRepliers",
-        topic,
         default_topic: "TBW102",
         default_topic_queue_count: queues as i32,
-        queue_id: reply.queue as i32,
-        sys_flag: 0,
-        born_timestamp: 1,
         flag: number as i32,
-        properties: &text,
-        reconsume_times: 0,
-        unit_mode: false,
-        max_reconsume_times: None,
-        batch: false,
-        broker_name: None,
+        ..plain_send("SimRepliers", topic, reply.queue, &text)
     };
     link.send(request::SEND_REPLY_MESSAGE_V2, &send, &reply.body)
-}
-
-fn pull(link: &mut Link, topic: &str, queue: u32, from: usize) -> Vec<u8> {
-    let pull = PullRequest {
-        consumer_group: "SimReadsReplies",
-        topic,
-        queue_id: queue as i32,
-        queue_offset: from as i64,
-        message_count_max: 32,
-        sys_flag: 4,
-        commit_offset: 0,
-        suspend_timeout_ms: 0,
-        subscription: Some("*"),
-        subscription_version: 0,
-        expression_type: Some("TAG"),
-        message_bytes_max: None,
-        broker_name: None,
-    };
-    link.pull(request::PULL_MESSAGE, &pull)
 }

@@ -16,6 +16,7 @@ pub mod names;
 pub mod operator;
 pub mod orderly;
 pub mod place;
+mod requests;
 pub mod resumer;
 pub mod ring;
 mod search;

@@ -19,12 +19,13 @@ use proto::limits::FRAME_BYTES_MAX;
 use proto::properties::{self, name};
 use proto::record::{Record, sys_flag};
 use proto::reply::{
-    PullRequest, RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
+    RequestHead, SendRequest, write_pull_request, write_request, write_send_request,
 };
 use runtime::ConnectionId;
 
 use crate::ledger::{MessageKey, key_of};
 use crate::marks;
+use crate::requests::{plain_pull, plain_send, topic_fields};
 use crate::world::{Finding, Life, QUIET_STEPS_MAX, World};
 
 /// The topic.
@@ -307,15 +308,7 @@ impl Mortal {
         match act {
             Act::Make => {
                 let queues = QUEUES.to_string();
-                let ext = [
-                    ("topic", TOPIC),
-                    ("defaultTopic", "TBW102"),
-                    ("readQueueNums", &*queues),
-                    ("writeQueueNums", &*queues),
-                    ("perm", "6"),
-                    ("topicFilterType", "SINGLE_TAG"),
-                    ("order", "false"),
-                ];
+                let ext = topic_fields(TOPIC, &queues);
                 plain(request::UPDATE_AND_CREATE_TOPIC, &ext);
             }
             Act::Delete => plain(request::DELETE_TOPIC_IN_BROKER, &[("topic", TOPIC)]),
@@ -384,44 +377,16 @@ impl Mortal {
                     }
                     _ => {}
                 }
-                let send = SendRequest {
-                    producer_group: GROUP,
-                    topic: TOPIC,
-                    // Nothing makes it but a request.
-                    default_topic: "none",
-                    default_topic_queue_count: 1,
-                    queue_id: queue as i32,
-                    sys_flag,
-                    born_timestamp: 1,
-                    flag: 0,
-                    properties: &text,
-                    reconsume_times: 0,
-                    unit_mode: false,
-                    max_reconsume_times: None,
-                    batch: false,
-                    broker_name: None,
-                };
+                // Nothing makes the topic but a request.
+                let send =
+                    SendRequest { sys_flag, ..plain_send(GROUP, TOPIC, queue as u32, &text) };
                 let head = head(request::SEND_MESSAGE_V2);
                 write_send_request(&mut bytes, Encoding::Json, &head, &send, 8);
                 bytes.extend_from_slice(&PRODUCER.to_be_bytes());
                 bytes.extend_from_slice(&number.to_be_bytes());
             }
             Act::Read { queue, from } => {
-                let pull = PullRequest {
-                    consumer_group: GROUP,
-                    topic: TOPIC,
-                    queue_id: queue as i32,
-                    queue_offset: from as i64,
-                    message_count_max: 32,
-                    sys_flag: 4,
-                    commit_offset: 0,
-                    suspend_timeout_ms: 0,
-                    subscription: Some("*"),
-                    subscription_version: 0,
-                    expression_type: Some("TAG"),
-                    message_bytes_max: None,
-                    broker_name: None,
-                };
+                let pull = plain_pull(GROUP, TOPIC, queue as u32, from as u64);
                 write_pull_request(&mut bytes, Encoding::Json, &head(request::PULL_MESSAGE), &pull);
             }
         }

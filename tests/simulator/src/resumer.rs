@@ -13,12 +13,13 @@ use proto::frame::Encoding;
 use proto::ids::{OffsetMessageId, Position};
 use proto::properties::{self, name};
 use proto::record::{Record, sys_flag};
-use proto::reply::{PullRequest, SendRequest};
+use proto::reply::SendRequest;
 
 use crate::ledger::{MessageKey, key_of};
 use crate::link::{Arrived, Link};
 use crate::marks;
 use crate::place::{Place, TRANSACTIONS, Topic};
+use crate::requests::{plain_pull, plain_send, topic_fields};
 use crate::search::Seen;
 use crate::world::{Finding, Life, World};
 
@@ -101,15 +102,7 @@ impl Act {
         match self {
             Act::MakeTopic => {
                 let queues = QUEUES.to_string();
-                let ext = [
-                    ("topic", TOPIC),
-                    ("defaultTopic", "TBW102"),
-                    ("readQueueNums", &*queues),
-                    ("writeQueueNums", &*queues),
-                    ("perm", "6"),
-                    ("topicFilterType", "SINGLE_TAG"),
-                    ("order", "false"),
-                ];
+                let ext = topic_fields(TOPIC, &queues);
                 link.request(request::UPDATE_AND_CREATE_TOPIC, &ext, b"")
             }
             Act::Join => {
@@ -125,20 +118,8 @@ impl Act {
                 properties::append(&mut text, name::TRAN_MSG, b"true");
                 properties::append(&mut text, name::PGROUP, GROUP.as_bytes());
                 let send = SendRequest {
-                    producer_group: GROUP,
-                    topic: TOPIC,
-                    default_topic: "none",
-                    default_topic_queue_count: 1,
-                    queue_id: (number % QUEUES) as i32,
                     sys_flag: sys_flag::TRANSACTION_PREPARED,
-                    born_timestamp: 1,
-                    flag: 0,
-                    properties: &text,
-                    reconsume_times: 0,
-                    unit_mode: false,
-                    max_reconsume_times: None,
-                    batch: false,
-                    broker_name: None,
+                    ..plain_send(GROUP, TOPIC, number % QUEUES, &text)
                 };
                 let body = [PRODUCER.to_be_bytes(), number.to_be_bytes()].concat();
                 link.send(request::SEND_MESSAGE_V2, &send, &body)
@@ -174,22 +155,7 @@ impl Act {
 }
 
 fn pull(link: &mut Link, topic: &str, queue: u32, from: u64) -> Vec<u8> {
-    let pull = PullRequest {
-        consumer_group: GROUP,
-        topic,
-        queue_id: queue as i32,
-        queue_offset: from as i64,
-        message_count_max: 32,
-        sys_flag: 4,
-        commit_offset: 0,
-        suspend_timeout_ms: 0,
-        subscription: Some("*"),
-        subscription_version: 0,
-        expression_type: Some("TAG"),
-        message_bytes_max: None,
-        broker_name: None,
-    };
-    link.pull(request::PULL_MESSAGE, &pull)
+    link.pull(request::PULL_MESSAGE, &plain_pull(GROUP, topic, queue, from))
 }
 
 /// Which of ours a body is.

@@ -1,12 +1,13 @@
 //! What the operator asks, as requests.
 
 use proto::code::request;
-use proto::reply::{PullRequest, SendRequest};
+use proto::reply::PullRequest;
 
 use super::{GROUPS, POLLING, PRODUCER, QUEUES, TOPIC, TRACE, group_name};
 use crate::ledger::MessageKey;
 use crate::link::Link;
 use crate::marks;
+use crate::requests::{plain_pull, plain_send, topic_fields};
 
 /// What he asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,15 +95,7 @@ impl Act {
         match self {
             Act::MakeTopic => {
                 let queues = QUEUES.to_string();
-                let ext = [
-                    ("topic", TOPIC),
-                    ("defaultTopic", "TBW102"),
-                    ("readQueueNums", &*queues),
-                    ("writeQueueNums", &*queues),
-                    ("perm", "6"),
-                    ("topicFilterType", "SINGLE_TAG"),
-                    ("order", "false"),
-                ];
+                let ext = topic_fields(TOPIC, &queues);
                 link.request(request::UPDATE_AND_CREATE_TOPIC, &ext, b"")
             }
             Act::MakeGroup { group } => {
@@ -155,22 +148,7 @@ impl Act {
                 let key = MessageKey { producer: PRODUCER, sequence: number };
                 let mut text = Vec::new();
                 marks::append(&mut text, key);
-                let send = SendRequest {
-                    producer_group: "SimOperator",
-                    topic: TOPIC,
-                    default_topic: "none",
-                    default_topic_queue_count: 1,
-                    queue_id: queue as i32,
-                    sys_flag: 0,
-                    born_timestamp: 1,
-                    flag: 0,
-                    properties: &text,
-                    reconsume_times: 0,
-                    unit_mode: false,
-                    max_reconsume_times: None,
-                    batch: false,
-                    broker_name: None,
-                };
+                let send = plain_send("SimOperator", TOPIC, queue as u32, &text);
                 let body = [PRODUCER.to_be_bytes(), number.to_be_bytes()].concat();
                 link.send(request::SEND_MESSAGE_V2, &send, &body)
             }
@@ -240,20 +218,12 @@ fn pull(
     from: usize,
     subscription: Option<&str>,
 ) -> Vec<u8> {
+    let group = group_name(group);
     let pull = PullRequest {
-        consumer_group: &group_name(group),
-        topic: TOPIC,
-        queue_id: queue as i32,
-        queue_offset: from as i64,
-        message_count_max: 32,
         sys_flag: if subscription.is_some() { 4 } else { 0 },
-        commit_offset: 0,
-        suspend_timeout_ms: 0,
         subscription,
-        subscription_version: 0,
         expression_type: subscription.map(|_| "TAG"),
-        message_bytes_max: None,
-        broker_name: None,
+        ..plain_pull(&group, TOPIC, queue as u32, from as u64)
     };
     link.pull(request::PULL_MESSAGE, &pull)
 }
