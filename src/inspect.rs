@@ -200,13 +200,30 @@ struct QueueState {
 
 impl QueueState {
     fn add(&mut self, queue_offset: u64, stored_ms: i64) {
-        if queue_offset > self.next {
-            self.gone.push(self.next..queue_offset);
-        }
+        self.skip_to(queue_offset);
         self.next = self.next.max(queue_offset + 1);
         self.count += 1;
         let (first, _) = self.stored_ms.unwrap_or((stored_ms, stored_ms));
         self.stored_ms = Some((first, stored_ms));
+    }
+
+    /// A message was there and is not any more.
+    fn lose(&mut self, queue_offset: u64) {
+        self.skip_to(queue_offset);
+        let end = queue_offset + 1;
+        match self.gone.last_mut() {
+            // What is missing from 0 on may have been removed.
+            Some(gone) if gone.end == queue_offset && gone.start > 0 => gone.end = end,
+            _ if queue_offset >= self.next => self.gone.push(queue_offset..end),
+            _ => {}
+        }
+        self.next = self.next.max(end);
+    }
+
+    fn skip_to(&mut self, queue_offset: u64) {
+        if queue_offset > self.next {
+            self.gone.push(self.next..queue_offset);
+        }
     }
 }
 
@@ -232,7 +249,12 @@ fn verify(directory: &Path) -> Result<u8, String> {
                 queues.entry(key).or_default().add(offset, stored_ms);
             }
         }
-        Replayed::Damage(range) => damage.push((shard, range)),
+        Replayed::Damage { range, bodiless } => {
+            if let Some((key, offset, _)) = bodiless.and_then(|(_, payload)| place_of(payload)) {
+                queues.entry(key).or_default().lose(offset);
+            }
+            damage.push((shard, range));
+        }
     })
     .map_err(|error| error.to_string())?;
     println!(
@@ -354,11 +376,16 @@ fn explain(directory: &Path, position: &str) -> Result<u8, String> {
                     answer = Some((WHOLE, describe(shard, offset, &prefix, payload)));
                 }
             }
-            Replayed::Damage(range) if range.contains(&wanted) => {
-                let text = format!("damaged bytes, log offsets {}..{}", range.start, range.end);
+            Replayed::Damage { range, bodiless } if range.contains(&wanted) => {
+                let mut text = format!("damaged bytes, log offsets {}..{}", range.start, range.end);
+                if let Some((prefix, payload)) = bodiless {
+                    let whole = describe(shard, range.start, &prefix, payload);
+                    text +=
+                        &format!("\nonly the body is not what was written; the rest is\n{whole}");
+                }
                 answer = Some((DAMAGED, text));
             }
-            Replayed::Damage(_) => {}
+            Replayed::Damage { .. } => {}
         }
     })
     .map_err(|error| error.to_string())?;
@@ -417,27 +444,37 @@ fn describe(shard: usize, offset: u64, prefix: &Prefix, payload: &[u8]) -> Strin
 fn queue_of(directory: &Path, topic: &str, queue: i32) -> Result<u8, String> {
     let mut state = QueueState::default();
     read(directory, |_, _, found| {
-        if let Replayed::Record { prefix, payload, .. } = found
-            && prefix.kind == Kind::Message
-            && let Some(((found_topic, found_queue), offset, stored_ms)) = place_of(payload)
-            && (found_topic == topic && found_queue == queue)
-        {
-            state.add(offset, stored_ms);
+        let (is_whole, payload) = match found {
+            Replayed::Record { prefix, payload, .. } if prefix.kind == Kind::Message => {
+                (true, payload)
+            }
+            Replayed::Damage { bodiless: Some((_, payload)), .. } => (false, payload),
+            _ => return,
+        };
+        let Some(((found_topic, found_queue), offset, stored_ms)) = place_of(payload) else {
+            return;
+        };
+        if found_topic != topic || found_queue != queue {
+            return;
+        }
+        match is_whole {
+            true => state.add(offset, stored_ms),
+            false => state.lose(offset),
         }
     })
     .map_err(|error| error.to_string())?;
-    let Some((first_ms, last_ms)) = state.stored_ms else {
-        println!("topic {topic}, queue {queue}: no messages");
-        return Ok(DAMAGED);
-    };
-    println!(
-        "topic {topic}, queue {queue}: {} messages, offsets up to {}, stored from {first_ms} to {last_ms} ms",
-        state.count, state.next
-    );
+    match state.stored_ms {
+        Some((first_ms, last_ms)) => println!(
+            "topic {topic}, queue {queue}: {} messages, offsets up to {}, stored from {first_ms} to {last_ms} ms",
+            state.count, state.next
+        ),
+        None => println!("topic {topic}, queue {queue}: no messages"),
+    }
     for gone in &state.gone {
         println!("GONE: {}", offsets_of(gone));
     }
-    Ok(if state.gone.is_empty() { WHOLE } else { DAMAGED })
+    let is_whole = state.stored_ms.is_some() && state.gone.is_empty();
+    Ok(if is_whole { WHOLE } else { DAMAGED })
 }
 
 /// Refuses a segment that is not there, before the whole log is read.
@@ -483,7 +520,7 @@ fn segment(directory: &Path, name: &str, wanted_shard: usize) -> Result<u8, Stri
             Replayed::Record { offset, prefix, .. } if within.contains(&offset) => {
                 counts.add(&prefix);
             }
-            Replayed::Damage(range) if range.end > first && range.start < within.end => {
+            Replayed::Damage { range, .. } if range.end > first && range.start < within.end => {
                 damage.push(range);
             }
             _ => {}

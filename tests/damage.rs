@@ -341,7 +341,14 @@ impl Whole {
         assert_eq!(here, served.len(), "{what}: messages that never were there");
     }
 
-    /// The store takes messages and serves them.
+    /// The queue offset behind a queue's last message.
+    fn next_offset(&self, queue: i32) -> i64 {
+        let places = self.records.iter().filter_map(|it| Some(it.message?.0));
+        places.filter(|place| place.0 == queue).map(|place| place.1 + 1).max().unwrap_or(0)
+    }
+
+    /// The store takes messages and serves them. A clean stop made runs of all of them: numbers of damaged ones
+    /// are not given again.
     fn goes_on(&self, server: &Server, served: &BTreeMap<(i32, i64), Message>) {
         let mut client = Client::connect(server.broker);
         for queue in 0..QUEUES {
@@ -352,6 +359,9 @@ impl Whole {
             assert_eq!(reply.code, 0, "{}", reply.remark);
             let offset = reply.number("queueOffset");
             assert!(newest.is_none_or(|((_, newest), _)| offset > *newest), "{offset} twice");
+            if self.stop == Stop::Clean {
+                assert_eq!(offset, self.next_offset(queue), "queue {queue}");
+            }
             let reply = client.pull(LOAD.topic, queue, offset);
             assert_eq!(records(&reply.body), [(offset, body)]);
         }

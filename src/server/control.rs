@@ -23,8 +23,8 @@ use runtime::mesh::{Inbox, Peer, SleepFlag};
 use super::messages::{Lack, ToControl, ToCore};
 use super::runs::ShardPlace;
 use super::space::{self, Preparer};
+use super::supervisor;
 use super::upkeep::{self, Upkeep};
-use super::{store, supervisor};
 use crate::broker::registration::{
     BrokerIdentity, Coverage, Outcome, Registering, Registrar, RegistrationError,
     RegistrationFailure,
@@ -301,9 +301,9 @@ impl<S: SharedFiles> Dispatch<'_, S> {
             ToControl::Drained => self.reached(core, CorePhase::Drained),
             ToControl::Stopped(ends) => {
                 // Nothing else is to be done: this may block.
-                for (shard, end) in ends {
-                    let Keeper { files, places, .. } = &*self.keeper;
-                    store::mark_clean_end(files, &places[shard].directory, end);
+                let Keeper { files, places, .. } = &*self.keeper;
+                for end in ends {
+                    upkeep::close(files, &places[end.shard], end);
                 }
                 self.reached(core, CorePhase::Stopped);
             }

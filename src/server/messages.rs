@@ -71,9 +71,21 @@ pub enum ToControl {
     Serving,
     /// After a `Stop`: what the core was asked is answered. It goes on for the others' sake.
     Drained,
-    /// The core stopped: everything is on disk and sent. By shard where its log ended, but for shards that
-    /// failed.
-    Stopped(Vec<(usize, CleanEnd)>),
+    /// The core stopped: everything is on disk and sent. How its shards ended, but for those that failed.
+    Stopped(Vec<ShardEnd>),
+}
+
+/// A shard that was stopped cleanly.
+#[derive(Debug)]
+pub struct ShardEnd {
+    /// Its number.
+    pub shard: usize,
+    /// Where its log ended.
+    pub end: CleanEnd,
+    /// What no run holds yet.
+    pub slice: Option<Slice>,
+    /// What no index file holds yet.
+    pub keys: Option<IndexWork>,
 }
 
 /// What a segment cannot be made without.

@@ -59,7 +59,7 @@ pub struct OpenShard<F> {
     pub indexes: Vec<(u64, u64, F)>,
     /// Runs for which the disk had no space: to be written, in this order.
     pub unwritten: Vec<EncodedRun>,
-    /// Some of the log that was replayed is damaged.
+    /// Some of the log that was replayed is damaged, and more than the bodies of messages: own records may be gone.
     pub is_damaged: bool,
 }
 
@@ -76,7 +76,12 @@ pub enum Replayed<'a> {
         payload: &'a [u8],
     },
     /// Bytes that were durable and are not what was written.
-    Damage(Range<u64>),
+    Damage {
+        /// Log offsets.
+        range: Range<u64>,
+        /// They are a message that only lacks its body: what is before its payload, and that with a wrong body.
+        bodiless: Option<(Prefix, &'a [u8])>,
+    },
 }
 
 /// Whether a replay goes on.
@@ -234,7 +239,7 @@ struct Recovery<'a, F: FileSystem> {
     safe_below: u64,
     /// Where snapshots are that are none, and were not needed.
     damaged_snapshots: Vec<u64>,
-    /// Some of the log that was replayed is damaged.
+    /// As [`OpenShard::is_damaged`].
     is_damaged: bool,
 }
 
@@ -431,7 +436,7 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
                     return Ok(Go::Stop);
                 }
             }
-            self.is_damaged |= matches!(found, Replayed::Damage(_));
+            self.is_damaged |= matches!(found, Replayed::Damage { bodiless: None, .. });
             apply(&mut self.opening, to, found)
         });
         failed.map_or(end, Err)
@@ -443,7 +448,8 @@ fn apply(opening: &mut Opening, to: u64, found: Replayed<'_>) -> Result<Go, Open
     match found {
         Replayed::Record { offset, .. } if offset >= to => return Ok(Go::Stop),
         Replayed::Record { offset, prefix, payload } => opening.record(offset, prefix, payload)?,
-        Replayed::Damage(_) => opening.close_group()?,
+        Replayed::Damage { range, .. } if range.start >= to => return Ok(Go::Stop),
+        Replayed::Damage { range, bodiless } => opening.damage(&range, bodiless)?,
     }
     Ok(Go::On)
 }
@@ -566,7 +572,7 @@ pub(super) fn replay(
                     return Ok(ReplayEnd { end: offset, clean: false, dirty_end: offset });
                 }
             }
-            ReplayStep::Damaged(range) => {
+            ReplayStep::Damaged { range, bodiless } => {
                 let first = range.start / shape.segment_bytes * shape.segment_bytes;
                 tracing::error!(
                     file = %segment_path(directory, first).display(),
@@ -574,7 +580,10 @@ pub(super) fn replay(
                     to = range.end,
                     "bytes of the log that were durable are damaged; their messages are gone, the others are served; if there is a copy of the store, stop, and restore the segment from it before anything new is sent"
                 );
-                apply(Replayed::Damage(range)).map_err(unusable)?;
+                let from = range.start;
+                if apply(Replayed::Damage { range, bodiless }).map_err(unusable)? == Go::Stop {
+                    return Ok(ReplayEnd { end: from, clean: false, dirty_end: from });
+                }
             }
             ReplayStep::End(end) => {
                 if epochs.ended() != Some(end.end) {

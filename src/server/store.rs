@@ -668,7 +668,7 @@ pub(super) fn read_clean_end(
 
 /// Notes where the log of a shard ended, when it was stopped cleanly: a start that finds less knows that the
 /// rest was durable.
-pub fn mark_clean_end(files: &impl FileSystem, directory: &Path, end: CleanEnd) {
+pub(super) fn mark_clean_end(files: &impl FileSystem, directory: &Path, end: CleanEnd) {
     if let Err(error) = write_checked(files, &directory.join(CLEAN), &end) {
         tracing::warn!(
             %error,

@@ -12,8 +12,9 @@ use engine::shard::Slice;
 use runtime::file::FileSystem;
 
 use super::index::{self, IndexFailure};
-use super::messages::ToCore;
+use super::messages::{ShardEnd, ToCore};
 use super::runs::{self, ShardPlace};
+use super::store;
 
 /// A piece of work.
 #[derive(Debug)]
@@ -115,4 +116,17 @@ pub fn perform<F: FileSystem>(
             Err(error) => Done::with(ToCore::RunDelayed { shard, reason: error.to_string() }),
         },
     }
+}
+
+/// Notes how a shard was stopped. With a run of what was in none the next start has nothing to replay, and
+/// numbers of messages are known that are damaged until then.
+pub fn close(files: &impl FileSystem, place: &ShardPlace, ended: ShardEnd) {
+    let slice = ended.slice.map(Upkeep::WriteRun);
+    for rest in slice.into_iter().chain(ended.keys.map(Upkeep::KeepIndex)) {
+        if let Some((_, reason)) = perform(files, place, ended.shard, rest).again {
+            let directory = place.directory.display();
+            tracing::warn!(%directory, reason, "the next start reads the log for it");
+        }
+    }
+    store::mark_clean_end(files, &place.directory, ended.end);
 }

@@ -450,6 +450,18 @@ impl ConsumeQueues {
         }
     }
 
+    /// Queue offsets below this one were given, and their messages are gone: they become entries of size 0, as if
+    /// they had been at this log offset, or behind those in memory, and stored at this time.
+    ///
+    /// # Panics
+    /// When one of them is visible.
+    pub fn leave_gap(&mut self, key: QueueKey, below: u64, payload: u64, stored_ms: u64) {
+        let slot = self.slot(key);
+        let last = self.queue(slot).newest.last();
+        let payload = last.map_or(payload, |last| payload.max(last.payload));
+        self.arrive(slot, below - 1, QueueEntry { payload, size_bytes: 0, tag: 0, stored_ms });
+    }
+
     /// Queue offsets below this one were given, though their messages may be gone: they are not given again.
     pub fn numbers_given(&mut self, key: QueueKey, below: u64) {
         let slot = self.slot(key);

@@ -303,6 +303,11 @@ impl ConsumerOffsets {
         true
     }
 
+    /// Every committed offset with its queue, in any order.
+    pub fn all(&self) -> impl Iterator<Item = (QueueKey, u64)> + '_ {
+        self.committed.iter().map(|((_, queue), at)| (*queue, *at))
+    }
+
     /// Committed offsets with group and queue, of whole groups only: all, or if there are more than
     /// `count_max` those of the first groups by name that have no more together, and the first group
     /// that is left out. Of a table that is too long to go through none.

@@ -6,6 +6,7 @@ use runtime::Ring;
 use runtime::clock::Now;
 
 use super::Core;
+use crate::server::messages::ShardEnd;
 use crate::server::messages::ToControl;
 use crate::server::store::CleanEnd;
 
@@ -93,7 +94,8 @@ impl<R: Ring> Core<R> {
             }
             Phase::Ending => {
                 if self.is_durable() {
-                    self.unsent.push_back(ToControl::Stopped(self.clean_ends()));
+                    let ends = self.clean_ends();
+                    self.unsent.push_back(ToControl::Stopped(ends));
                     self.control.push_batch(&mut self.unsent);
                     self.control.flush();
                     self.phase = Phase::Stopped;
@@ -113,12 +115,16 @@ impl<R: Ring> Core<R> {
         self.broker.shards.iter().all(is_done)
     }
 
-    /// Where the logs end that are durable as a whole.
-    fn clean_ends(&self) -> Vec<(usize, CleanEnd)> {
-        let whole = self.broker.shards.iter().filter(|shard| shard.log().poisoned().is_none());
-        let end =
-            |shard: &Shard| CleanEnd { epoch: shard.log().epoch(), end: shard.log().durable() };
-        whole.map(|shard| (usize::from(shard.index().0), end(shard))).collect()
+    /// How those shards end whose logs are durable as a whole.
+    fn clean_ends(&mut self) -> Vec<ShardEnd> {
+        let whole = self.broker.shards.iter_mut().filter(|shard| shard.log().poisoned().is_none());
+        let ends = whole.map(|shard| {
+            let end = CleanEnd { epoch: shard.log().epoch(), end: shard.log().durable() };
+            let slice = shard.last_slice();
+            let keys = shard.last_index_work();
+            ShardEnd { shard: usize::from(shard.index().0), end, slice, keys }
+        });
+        ends.collect()
     }
 
     /// Appends to each shard. `false`: no room yet. A shard that takes nothing any more (poisoned, disk

@@ -360,7 +360,7 @@ impl Client {
                     suspend_timeout_ms: suspend_ms as i64,
                     subscription: Some(text),
                     expression_type: Some(kind),
-                    ..plain_pull(&group, &topic, place.queue, from as u64)
+                    ..plain_pull(&group, &topic, place.queue, from)
                 };
                 let head = head(request::PULL_MESSAGE);
                 write_pull_request(&mut bytes, encoding, &head, &request);

@@ -44,6 +44,8 @@ struct Flips {
     places: Vec<(PathBuf, u64)>,
     /// Records that were hit: their shards, which they are there, and what they are.
     hits: BTreeMap<(usize, usize), Kind>,
+    /// Of these, messages that still say where they belong: only their bodies were hit.
+    bodiless: BTreeSet<(usize, usize)>,
 }
 
 impl Flips {
@@ -138,6 +140,14 @@ impl UsedRecord {
         })
     }
 
+    /// Whether a log offset is in the body of a message.
+    fn is_body(&self, offset: u64) -> bool {
+        let record = Record::decode(&self.payload).ok().filter(|_| self.kind == Kind::Message);
+        let at = (offset - self.range.start) as usize;
+        let body = record.map(|(record, _)| record.body_range());
+        body.is_some_and(|body| (body.start..body.end).contains(&at.wrapping_sub(PREFIX_BYTES)))
+    }
+
     /// It is of the topic that others tell of.
     fn is_mortal(&self) -> bool {
         let name = mortal::TOPIC.as_bytes();
@@ -156,8 +166,8 @@ struct Whole {
     latest_ms: u64,
 }
 
-/// The record that a byte of a segment belongs to: its shard, and which it is there.
-fn record_at(used: &[Vec<UsedRecord>], path: &Path, place: u64) -> Option<(usize, usize)> {
+/// The record that a byte of a segment belongs to, its shard, and which it is there, and the byte's log offset.
+fn record_at(used: &[Vec<UsedRecord>], path: &Path, place: u64) -> Option<((usize, usize), u64)> {
     let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
     let name = path.file_name().and_then(|name| name.to_str());
     let shard = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
@@ -165,7 +175,7 @@ fn record_at(used: &[Vec<UsedRecord>], path: &Path, place: u64) -> Option<(usize
     let offset = number(name).expect("a segment") + place;
     let records = &used[shard];
     let at = records.partition_point(|record| record.range.start <= offset).checked_sub(1)?;
-    records[at].range.contains(&offset).then_some((shard, at))
+    records[at].range.contains(&offset).then_some(((shard, at), offset))
 }
 
 /// What a damaged store cannot say any more.
@@ -208,7 +218,7 @@ impl World {
     /// The finding: a body that nobody sent, more messages gone than records were changed, no answer, or
     /// whatever lives that go on find.
     pub fn run_corruptions(mut self, count: u32) -> Result<Corruptions, Finding> {
-        // A start reads only what no run holds: all of it, half the time.
+        // A start reads only what no run holds: all of it, half the time …
         self.seals_late = self.rng.bool();
         // What is lost of theirs nobody enters.
         self.has_rare_clients = false;
@@ -229,6 +239,10 @@ impl World {
         self.stop(&mut life)?;
         self.ledger.stopped_cleanly();
         self.end(life);
+        if self.seals_late {
+            // … as if the disk had been full when it was stopped.
+            self.lose_runs();
+        }
         self.seals_late = false;
         let whole = Whole {
             disk: self.disk.clone(),
@@ -260,6 +274,15 @@ impl World {
         (self.has_lost_indexes, self.has_damaged_runs, self.is_damaged) = (false, false, false);
     }
 
+    /// What a stop made of the log is not there.
+    fn lose_runs(&self) {
+        for (path, _) in self.disk.used() {
+            if matches!(FileKind::of(&path), FileKind::Run | FileKind::Index) {
+                self.disk.lose(&path);
+            }
+        }
+    }
+
     /// The records of each shard, in their order.
     fn used_records(&self) -> Result<Vec<Vec<UsedRecord>>, Finding> {
         let mut used: Vec<Vec<_>> = Vec::new();
@@ -284,8 +307,14 @@ impl World {
     fn corrupt(&mut self, used: &[Vec<UsedRecord>]) -> Flips {
         let mut flips = Flips::default();
         let files = self.disk.used();
+        // Now and then nothing is hit that anybody is to miss.
+        let (kinds, is_free) = match self.rng.u8(..10) {
+            0 => (5..8, false),
+            1 => (0..5, true),
+            _ => (0..10, false),
+        };
         for _ in 0..self.rng.u32(1..4) {
-            let wanted = match self.rng.u8(..10) {
+            let wanted = match self.rng.u8(kinds.clone()) {
                 0..5 => FileKind::Segment,
                 5 => FileKind::Run,
                 6 => FileKind::Index,
@@ -308,6 +337,9 @@ impl World {
                 _ => (path.clone(), place),
             };
             let path = &path;
+            if is_free && record_at(used, path, place).is_some() {
+                continue;
+            }
             if flips.places.iter().any(|(other, at)| other == path && *at == place) {
                 continue; // the same bit twice would change nothing
             }
@@ -319,9 +351,15 @@ impl World {
             }
             match wanted {
                 FileKind::Segment => match record_at(used, path, place) {
-                    Some(hit) => {
+                    Some((hit, offset)) => {
                         flips.records += 1;
-                        flips.hits.insert(hit, used[hit.0][hit.1].kind);
+                        let record = &used[hit.0][hit.1];
+                        let is_first = flips.hits.insert(hit, record.kind).is_none();
+                        if !record.is_body(offset) {
+                            flips.bodiless.remove(&hit);
+                        } else if is_first {
+                            flips.bodiless.insert(hit);
+                        }
                     }
                     None => flips.free += 1,
                 },
@@ -508,6 +546,7 @@ impl World {
             self.memory.is_configured = false;
             self.memory.forget_backs();
         }
+        self.ledger.keeps_committed_numbers();
         known
     }
 
@@ -516,7 +555,7 @@ impl World {
     fn check_inspection(&self, flips: &Flips) -> Result<Vec<u64>, Finding> {
         let mut damaged_records = 0;
         let inspected = inspect(&self.disk, Path::new(STORE), |_, _, found| {
-            damaged_records += usize::from(matches!(found, Replayed::Damage(_)));
+            damaged_records += usize::from(matches!(found, Replayed::Damage { .. }));
         });
         let inspected = match inspected {
             Ok(inspected) if flips.documents == 0 => inspected,
@@ -545,8 +584,9 @@ impl World {
         Ok(inspected.shards.iter().map(|shard| shard.end.end).collect())
     }
 
-    /// Whether something whole still says that the number of a lost message was given: a later message of its
-    /// queue, a run, a snapshot, or what settled it.
+    /// Whether something whole still says that the number of a lost message was given: all of it but its body, a
+    /// later message of its queue, a run, a snapshot, or what settled it. (So does a group that committed behind it:
+    /// the ledger knows that.)
     fn is_told(
         &self,
         used: &[Vec<UsedRecord>],
@@ -557,6 +597,9 @@ impl World {
         let (shard, at) = which;
         let record = &used[shard][at];
         let Some(this) = record.message(shard) else { return true };
+        if flips.bodiless.contains(&which) {
+            return true;
+        }
         let is_lost = |kind| lost.records.iter().any(|&(shard, at)| used[shard][at].kind == kind);
         let is_settled = match this.place.topic {
             Topic::Schedule => !is_lost(Kind::Settled),

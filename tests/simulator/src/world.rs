@@ -18,8 +18,8 @@ use ringmq::server::messages::{Lack, ToControl, ToCore};
 use ringmq::server::recovery::Replayed;
 use ringmq::server::runs::ShardPlace;
 use ringmq::server::space::zero_range;
-use ringmq::server::store::{InspectedShard, StoreSettings, inspect, mark_clean_end, open_files};
-use ringmq::server::upkeep::{Upkeep, perform};
+use ringmq::server::store::{InspectedShard, StoreSettings, inspect, open_files};
+use ringmq::server::upkeep::{Upkeep, close, perform};
 use runtime::clock::Now;
 use runtime::eventfd::EventFd;
 use runtime::mesh::{Inbox, Peer, SleepFlag, mesh, pair};
@@ -398,7 +398,7 @@ impl World {
     pub(crate) fn audit_stopped(&self) -> Result<(), Finding> {
         let mut damage = Vec::new();
         let inspected = inspect(&self.disk, Path::new(STORE), |_, shard, found| {
-            if let Replayed::Damage(range) = found {
+            if let Replayed::Damage { range, .. } = found {
                 damage.push((shard, range));
             }
         });
@@ -641,8 +641,8 @@ impl World {
                     }
                 }
                 ToControl::Stopped(ends) => {
-                    for (shard, end) in ends {
-                        mark_clean_end(&self.disk, &life.places[shard].directory, end);
+                    for end in ends {
+                        close(&self.disk, &life.places[end.shard], end);
                     }
                 }
                 ToControl::RegisterTopics { .. } | ToControl::Figures(_) => {}

@@ -45,7 +45,12 @@ pub enum ReplayStep<'a> {
         payload: &'a [u8],
     },
     /// Bytes that were durable are no records any more; the log goes on behind them.
-    Damaged(Range<u64>),
+    Damaged {
+        /// Log offsets.
+        range: Range<u64>,
+        /// They are a message that only lacks its body: its prefix, and its payload with a wrong body.
+        bodiless: Option<(Prefix, &'a [u8])>,
+    },
     /// The log ends.
     End(ReplayEnd),
 }
@@ -79,6 +84,8 @@ struct Search {
     dirty_end: u64,
     /// The first record behind `from` that is whole.
     first_valid: Option<u64>,
+    /// Before it, from `from` on, the first message that only lacks its body.
+    first_bodiless: Option<(u64, u64)>,
     /// However many zeros there are, the search goes on to here: something is behind them.
     until: u64,
     /// The search gave up here, and looks at a block of each further MiB: a hole that is longer than what
@@ -144,13 +151,23 @@ impl Replay {
                         }
                     }
                     Look::Nothing => self.nothing_here(),
+                    Look::Bodiless(prefix) => {
+                        let offset = self.at;
+                        if offset + prefix.record_bytes() > self.durable {
+                            self.nothing_here();
+                            continue;
+                        }
+                        self.step_over(offset + prefix.record_bytes());
+                        let payload = self.payload(offset, &prefix);
+                        let range = offset..offset + prefix.record_bytes();
+                        return ReplayStep::Damaged { range, bodiless: Some((prefix, payload)) };
+                    }
                     Look::Valid(prefix) => {
                         let offset = self.at;
                         self.accept(&prefix);
-                        let start = self.index(offset) + PREFIX_BYTES;
                         let payload = match prefix.kind {
                             Kind::Filler => &[][..],
-                            _ => &self.window[start..start + prefix.len as usize],
+                            _ => self.payload(offset, &prefix),
                         };
                         return ReplayStep::Record { offset, prefix, payload };
                     }
@@ -159,7 +176,7 @@ impl Replay {
                     if let Some(step) = self.search(search) {
                         return match step {
                             Found::Need => self.need(),
-                            Found::Damage(range) => ReplayStep::Damaged(range),
+                            Found::Damage(range) => ReplayStep::Damaged { range, bodiless: None },
                         };
                     }
                 }
@@ -174,6 +191,11 @@ impl Replay {
     /// The bytes of the window from `offset` on.
     fn bytes(&self, offset: u64) -> &[u8] {
         self.window.get(self.index(offset)..).unwrap_or(&[])
+    }
+
+    /// The payload of the record at `offset`, which was looked at.
+    fn payload(&self, offset: u64, prefix: &Prefix) -> &[u8] {
+        &self.bytes(offset)[PREFIX_BYTES..][..prefix.len as usize]
     }
 
     fn need(&mut self) -> ReplayStep<'static> {
@@ -227,10 +249,10 @@ impl Replay {
         let Some(whole) = bytes.get(..PREFIX_BYTES + prefix.len as usize) else {
             return Look::Short;
         };
-        if verify(self.shape.seed, at, &prefix, whole) {
-            Look::Valid(prefix)
-        } else {
-            Look::Nothing
+        match wholeness(self.shape.seed, at, &prefix, whole) {
+            Wholeness::Whole => Look::Valid(prefix),
+            Wholeness::Bodiless => Look::Bodiless(prefix),
+            Wholeness::Damaged => Look::Nothing,
         }
     }
 
@@ -250,7 +272,8 @@ impl Replay {
     fn nothing_here(&mut self) {
         let (from, dirty_end) = (self.at, self.at);
         let until = self.durable;
-        let search = Search { from, dirty_end, first_valid: None, until, gave_up: None };
+        let (first_valid, first_bodiless) = (None, None);
+        let search = Search { from, dirty_end, first_valid, first_bodiless, until, gave_up: None };
         self.phase = Phase::Search(search);
     }
 
@@ -303,10 +326,29 @@ impl Replay {
             }
             match self.examine(self.at) {
                 Look::Valid(prefix) if prefix.durable.max(self.durable) > from => {
+                    self.durable = self.durable.max(prefix.durable);
                     // What is whole goes on behind the damage; records of the same write as what is
                     // damaged do not know yet that it is durable.
-                    let next = search.first_valid.unwrap_or(self.at);
+                    let whole = search.first_valid.unwrap_or(self.at);
+                    let is_known = |end: &u64| *end <= self.durable;
+                    let bodiless = search.first_bodiless.filter(|(_, end)| is_known(end));
+                    let next = bodiless.map_or(whole, |(at, _)| at);
+                    if next == from {
+                        self.step_over(from);
+                        return None;
+                    }
                     return Some(self.damage(from..next));
+                }
+                Look::Bodiless(prefix) => {
+                    let end = self.at + prefix.record_bytes();
+                    if end <= self.durable {
+                        return Some(self.damage(from..self.at));
+                    }
+                    if search.first_valid.is_none() {
+                        search.first_bodiless.get_or_insert((self.at, end));
+                    }
+                    self.at += ALIGNMENT;
+                    search.dirty_end = self.at;
                 }
                 Look::Valid(prefix) => {
                     search.first_valid.get_or_insert(self.at);
@@ -327,11 +369,16 @@ impl Replay {
 
     /// The log goes on behind bytes that were durable.
     fn damage(&mut self, range: Range<u64>) -> Found {
-        self.go_back(range.end);
+        self.step_over(range.end);
+        Found::Damage(range)
+    }
+
+    /// Continues with the records from `to` on; what is before is damaged.
+    fn step_over(&mut self, to: u64) {
+        self.go_back(to);
         self.group_start = None;
         self.clean = false;
         self.phase = Phase::Records;
-        Found::Damage(range)
     }
 
     /// Whether there is anything in the block that begins here.
@@ -385,6 +432,8 @@ enum Look {
     /// More bytes are needed to tell.
     Short,
     Nothing,
+    /// A message of which only the body is damaged, or was in flight.
+    Bodiless(Prefix),
     Valid(Prefix),
 }
 
@@ -402,13 +451,31 @@ enum Found {
 
 /// Whether a record is whole: its own checksum, and its body's if it has one.
 pub fn verify(seed: u32, offset: u64, prefix: &Prefix, record: &[u8]) -> bool {
+    wholeness(seed, offset, prefix, record) == Wholeness::Whole
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wholeness {
+    Whole,
+    /// A message whose own checksum is right, and its body's is not.
+    Bodiless,
+    Damaged,
+}
+
+fn wholeness(seed: u32, offset: u64, prefix: &Prefix, record: &[u8]) -> Wholeness {
+    let whole_if = |it| if it { Wholeness::Whole } else { Wholeness::Damaged };
     if prefix.kind != Kind::Message {
-        return carried(record) == checksum(seed, offset, record, 0..0);
+        return whole_if(carried(record) == checksum(seed, offset, record, 0..0));
     }
-    let Ok((message, _)) = record::Record::decode(&record[PREFIX_BYTES..]) else { return false };
+    let Ok((message, _)) = record::Record::decode(&record[PREFIX_BYTES..]) else {
+        return Wholeness::Damaged;
+    };
     let body = message.body_range();
     let body = body.start + PREFIX_BYTES..body.end + PREFIX_BYTES;
-    carried(record) == checksum(seed, offset, record, body) && message.is_body_intact()
+    match carried(record) == checksum(seed, offset, record, body) {
+        true if !message.is_body_intact() => Wholeness::Bodiless,
+        is_whole => whole_if(is_whole),
+    }
 }
 
 #[cfg(test)]
@@ -455,6 +522,41 @@ mod tests {
             });
             self.records.push((appended.end, vec![byte; len]));
             true
+        }
+
+        /// Appends a message to queue 4 of topic 3. Its record, and where its body is, in log offsets.
+        fn append_message(&mut self, queue_offset: i64) -> (Range<u64>, Range<u64>) {
+            assert_eq!(self.log.room(300, u64::MAX), Room::Ready);
+            let body = [queue_offset as u8; 100];
+            let host = "127.0.0.1:1".parse().expect("an address");
+            let fields = record::RecordFields {
+                queue_id: 4,
+                flag: 0,
+                queue_offset,
+                physic_offset: 0,
+                sys_flag: 0,
+                born_timestamp: 1,
+                born_host: host,
+                store_timestamp: 1,
+                store_host: host,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: &body,
+                body_crc: record::body_crc(&body),
+                topic: b"topic",
+                properties: b"",
+            };
+            let entry = Entry { kind: Kind::Message, flags: 0, topic: 3, queue: 4 };
+            let (mut body, mut at) = (0..0, 0);
+            let appended = self.log.append(entry, fields.encoded_bytes(), |payload, offset| {
+                fields.encode(payload);
+                let (message, _) = record::Record::decode(payload).expect("just written");
+                (body, at) = (message.body_range(), offset);
+                body.clone()
+            });
+            let body = at + body.start as u64..at + body.end as u64;
+            self.records.push((appended.end, Vec::new()));
+            (at - PREFIX_BYTES as u64..appended.end, body)
         }
 
         /// Performs a write on the disk.
@@ -504,7 +606,7 @@ mod tests {
                         records.push((offset + prefix.record_bytes(), payload.to_vec()));
                     }
                 }
-                ReplayStep::Damaged(range) => damage.push(range),
+                ReplayStep::Damaged { range, .. } => damage.push(range),
                 ReplayStep::End(end) => {
                     records.retain(|(record_end, _)| *record_end <= end.end);
                     return (records, damage, end);
@@ -576,6 +678,82 @@ mod tests {
             assert_eq!(damage.len(), 1);
             assert!(damage[0].start >= start && damage[0].end < end + 4096, "{damage:?}");
         }
+    }
+
+    /// What is found of messages: their records, and whether they are whole.
+    fn messages_of(disk: &[u8], epochs: &Epochs) -> Vec<(Range<u64>, Option<bool>)> {
+        let mut replay = Replay::new(SHAPE, epochs.clone(), 0);
+        let mut found = Vec::new();
+        loop {
+            match replay.step() {
+                ReplayStep::Need { offset, bytes } => {
+                    let from = (offset as usize).min(disk.len());
+                    replay.supply(&disk[from..(from + bytes).min(disk.len())]);
+                }
+                ReplayStep::Record { offset, prefix, .. } if prefix.kind == Kind::Message => {
+                    found.push((offset..offset + prefix.record_bytes(), Some(true)));
+                }
+                ReplayStep::Record { .. } => {}
+                ReplayStep::Damaged { range, bodiless } => {
+                    let is_bodiless = bodiless.map(|(prefix, payload)| {
+                        assert_eq!((prefix.topic, prefix.queue), (3, 4), "{range:?}");
+                        assert!(record::queue_offset(payload).is_some());
+                        false
+                    });
+                    found.push((range, is_bodiless));
+                }
+                ReplayStep::End(_) => return found,
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_lacks_only_its_body_says_where_it_belonged() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        let mut messages = Vec::new();
+        for write in 0..4 {
+            messages.extend((0..3).map(|at| rig.append_message(write * 3 + at)));
+            rig.flush();
+        }
+        let mut ended = rig.epochs.clone();
+        assert!(ended.stopped(1, rig.log.appended()));
+        // Bodies of some, headers of others; the last write is known to be durable only after a clean stop.
+        for bodiless in 0..1 << 9 {
+            let headless = bodiless * 37 % 512 & !bodiless;
+            let mut disk = rig.disk.clone();
+            let mut expected = Vec::new();
+            for (number, (record, body)) in messages.iter().enumerate() {
+                let found = match (bodiless >> number & 1, headless >> number & 1) {
+                    (0, 0) => Some(true),
+                    (1, _) => Some(false),
+                    _ => None,
+                };
+                let hit = if found.is_none() { record.start + 40 } else { body.start + 7 };
+                if found != Some(true) {
+                    disk[hit as usize] ^= 1;
+                }
+                expected.push((record.clone(), found));
+            }
+            for epochs in [&rig.epochs, &ended] {
+                let mut found = messages_of(&disk, epochs);
+                // Neighbours that say nothing are one place, padding of their blocks with them.
+                found.retain(|(_, found)| found.is_some());
+                let named: Vec<_> = expected.iter().filter(|it| it.1.is_some()).cloned().collect();
+                assert_eq!(found, named, "{bodiless:b} {headless:b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_was_in_flight_is_a_torn_tail() {
+        let mut rig = Rig::open(FlushMode::Sync, Vec::new(), Epochs::default(), 0);
+        let (first, _) = rig.append_message(0);
+        rig.flush();
+        let (_, body) = rig.append_message(1);
+        rig.append_message(2);
+        rig.flush();
+        rig.disk[body.start as usize] ^= 1;
+        assert_eq!(messages_of(&rig.disk, &rig.epochs), [(first, Some(true))]);
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! snapshot only queue entries matter, what else the records say is in it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use proto::ids::ShardIndex;
+use proto::record::RECORD_BYTES_MIN;
 use proto::{properties, record};
 
 use super::append::Wanting;
@@ -20,8 +22,12 @@ use super::seal::{SealLimits, Slice, Unsealed, timer_run};
 use super::{AnsweredKey, Shard};
 use crate::catalog::{Catalog, CatalogError};
 use crate::coldread::ColdReads;
-use crate::commitlog::{CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix};
-use crate::consumequeue::{ConsumeQueues, ENTRIES_PER_PAGE, QueueEntry, QueueKey, RunHead};
+use crate::commitlog::{
+    CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix, record_bytes,
+};
+use crate::consumequeue::{
+    ConsumeQueue, ConsumeQueues, ENTRIES_PER_PAGE, QueueEntry, QueueKey, RunHead,
+};
 use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
 use crate::limits::{DELAY_LEVELS_MAX, INDEX_CACHE_BLOCKS, INDEX_READ_BYTES};
@@ -97,6 +103,8 @@ pub struct Opening {
     /// What own records below say is in the snapshot.
     facts_from: u64,
     group: Vec<(u64, Prefix, Vec<u8>)>,
+    /// So many messages may be damaged of which nobody knows where they belong.
+    nameless_max: u64,
 }
 
 impl Opening {
@@ -114,6 +122,7 @@ impl Opening {
             messages: 0,
             facts_from,
             group: Vec::new(),
+            nameless_max: 0,
         }
     }
 
@@ -209,6 +218,28 @@ impl Opening {
         Ok(())
     }
 
+    /// Damage. A message of which only the body is hit has its place in its queue, as if it had been hit later.
+    ///
+    /// # Errors
+    /// As [`Opening::record`].
+    pub fn damage(
+        &mut self,
+        range: &Range<u64>,
+        bodiless: Option<(Prefix, &[u8])>,
+    ) -> Result<(), OpenError> {
+        self.close_group()?;
+        let Some((prefix, payload)) = bodiless else {
+            let most = (range.end - range.start).div_ceil(record_bytes(RECORD_BYTES_MIN));
+            self.nameless_max += most;
+            return Ok(());
+        };
+        match self.message(range.start, prefix, payload) {
+            // Given again by a life that could not read it at all.
+            Err(OpenError::NumberTwice { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
     fn apply(
         &mut self,
         offset: u64,
@@ -287,13 +318,33 @@ impl Opening {
         address
     }
 
+    /// A group is behind a message of which nothing else is left to tell: another one with its number would be
+    /// behind that group, too, and never be seen by it. Further behind than messages are damaged it is of itself.
+    fn leave_gaps(&mut self) {
+        let max = |queue| self.queues.find(queue).map_or(0, ConsumeQueue::max);
+        let lacking = |(queue, committed): &(QueueKey, u64)| {
+            let missing = committed.saturating_sub(max(*queue));
+            (1..=self.nameless_max).contains(&missing)
+        };
+        // Queues in their own order: that of the offsets depends on chance.
+        let mut gaps = BTreeMap::new();
+        for (queue, committed) in self.facts.offsets.all().filter(lacking) {
+            let below = gaps.entry(queue).or_insert(committed);
+            *below = committed.max(*below);
+        }
+        for (queue, below) in gaps {
+            self.queues.leave_gap(queue, below, self.unsealed.from(), self.stored_ms);
+        }
+    }
+
     /// The shard, open, with the log that goes on, and the catalog that its log holds.
     pub fn finish(
-        self,
+        mut self,
         index: ShardIndex,
         log: CommitLog,
         settings: &OpeningSettings,
     ) -> (Shard, Catalog) {
+        self.leave_gaps();
         let mut shard = Shard {
             index,
             log,
@@ -412,9 +463,12 @@ mod tests {
     use super::super::{NewMessage, testing};
     use super::*;
     use crate::commitlog::FlushMode;
+    use crate::offsets::ConsumerOffsets;
+    use crate::page::FileIdentity;
     use crate::transaction::{Outcome, write_ended};
 
     const QUEUE: QueueKey = QueueKey { topic: 7, queue: 0 };
+    const IDENTITY: FileIdentity = FileIdentity { store_id: 1, shard: 0, seed: 5 };
 
     fn prefix(kind: Kind, flags: u8, len: usize) -> Prefix {
         let QueueKey { topic, queue } = QUEUE;
@@ -485,6 +539,43 @@ mod tests {
         testing::complete(&mut shard);
         while shard.next_confirmed().is_some() {}
         assert!(shard.transactions.is_open(2), "another start would take the second for settled");
+    }
+
+    /// Replays message 0 of [`QUEUE`], damage, and that a group has committed this.
+    fn with_damage(bodiless: Option<&[u8]>, committed: u64) -> Shard {
+        let mut opening = Opening::new(SealLimits::default(), 16 << 20, 0, 0);
+        let first = message(0);
+        opening.record(0, prefix(Kind::Message, 0, first.len()), &first).expect("well formed");
+        let lost = bodiless.map(|bytes| (prefix(Kind::Message, 0, bytes.len()), bytes));
+        opening.damage(&(4096..4096 + 128), lost).expect("well formed");
+        let (mut offsets, mut record) = (ConsumerOffsets::default(), Vec::new());
+        offsets.commit(0, "group", QUEUE, committed).expect("room");
+        offsets.take_dirty(&mut record);
+        let of_record = prefix(Kind::Offsets, 0, record.len());
+        opening.record(8192, of_record, &record).expect("well formed");
+        testing::open(opening, FlushMode::Sync)
+    }
+
+    #[test]
+    fn a_message_without_its_body_keeps_its_number() {
+        let shard = with_damage(Some(&message(1)), 0);
+        assert_eq!(shard.queues.bounds(QUEUE), Some((0, 2)));
+        let entry = shard.queues.find(QUEUE).and_then(|queue| queue.entry(1));
+        assert_eq!(entry.map(|entry| entry.payload), Some(4096 + PREFIX_BYTES as u64));
+    }
+
+    #[test]
+    fn a_number_that_a_group_is_behind_is_not_given_again() {
+        let bounds = |committed| with_damage(None, committed).queues.bounds(QUEUE);
+        assert_eq!(bounds(0), Some((0, 1)));
+        assert_eq!(bounds(1), Some((0, 1)));
+        assert_eq!(bounds(2), Some((0, 2)), "one may have been there");
+        assert_eq!(bounds(3), Some((0, 1)), "no two have room in 128 bytes");
+        let mut shard = with_damage(None, 2);
+        let gap = shard.queues.find(QUEUE).and_then(|queue| queue.entry(1)).expect("an entry");
+        assert_eq!((gap.size_bytes, gap.payload), (0, PREFIX_BYTES as u64));
+        // So it is in the next run, too, from which the next start may read it.
+        assert_eq!(shard.queues.cut(0..4096).encode(&IDENTITY, Vec::new()).head.queues[0].count, 2);
     }
 
     #[test]

@@ -162,6 +162,21 @@ impl Shard {
         self.unsealed.next_slice(durable, &mut self.queues, &mut self.timers, &mut self.keys)
     }
 
+    /// What no run holds, for one: the log has come to its end. `None`: nothing of it is in a queue, or the slice
+    /// before is still on its way.
+    pub fn last_slice(&mut self) -> Option<Slice> {
+        let (from, durable) = (self.unsealed.from(), self.log.durable_records());
+        let to = durable.min((from + 1).next_multiple_of(self.log.shape().segment_bytes));
+        let is_any = self.queues.unsealed_entries() > 0 && from < to;
+        (is_any && !self.unsealed.is_in_flight)
+            .then(|| self.unsealed.cut(to, &mut self.queues, &mut self.timers, &mut self.keys))
+    }
+
+    /// The keys of the slice that was cut last, for an index file; larger work is left to the next start.
+    pub fn last_index_work(&mut self) -> Option<IndexWork> {
+        self.keys.next_work().filter(|work| matches!(work, IndexWork::Write(_)))
+    }
+
     /// A run is durable. The address at which the driver finds its bytes for reads; `None`: it was made again while its
     /// part of the log went, and nobody wants it.
     pub fn run_written(&mut self, head: &RunHead) -> Option<u64> {

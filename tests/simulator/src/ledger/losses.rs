@@ -75,6 +75,15 @@ impl Ledger {
         item.is_some()
     }
 
+    /// All losses and lost commits are entered: what a group is still known to be behind is not given again.
+    pub fn keeps_committed_numbers(&mut self) {
+        for ((_, place), (least, _)) in &self.committed {
+            let gone = self.gone.get_mut(place);
+            let below = gone.into_iter().flat_map(|gone| gone.range_mut(..*least));
+            below.for_each(|(_, gone)| gone.is_free = false);
+        }
+    }
+
     /// Whether the record at a position was damaged.
     pub fn is_gone(&self, position: i64) -> bool {
         self.gone_positions.contains(&position)
