@@ -17,6 +17,7 @@ use ringmq::server::runs::DamagedFile;
 use ringmq::server::store::{inspect, segment_path, shard_directory};
 use runtime::clock::Now;
 
+use crate::client::Asked;
 use crate::disk::Disk;
 use crate::ledger::Ledger;
 use crate::mortal::{self, Mortal};
@@ -27,6 +28,9 @@ use crate::world::{Finding, Life, SEGMENT_BYTES, STORE, World};
 
 /// Steps of a life that goes on after the damage, at the most.
 const STEPS_MAX: u32 = 300;
+
+/// A group of which nobody commits anything later.
+const READER: u8 = 9;
 
 /// What was changed.
 #[derive(Clone, Debug, Default)]
@@ -236,6 +240,7 @@ impl World {
             self.quiet(&mut life)?;
         }
         self.deliver_all(&mut life)?;
+        self.commit_ends(&mut life)?;
         self.stop(&mut life)?;
         self.ledger.stopped_cleanly();
         self.end(life);
@@ -272,6 +277,24 @@ impl World {
         self.names = Names::new();
         (self.now, self.latest_ms) = (whole.now, whole.latest_ms);
         (self.has_lost_indexes, self.has_damaged_runs, self.is_damaged) = (false, false, false);
+    }
+
+    /// A group has read all of some queues.
+    fn commit_ends(&mut self, life: &mut Life) -> Result<(), Finding> {
+        let mut client = self.connect_auditor(life)?;
+        for place in all_places(self.plan.shards) {
+            if place.is_internal() || self.rng.bool() {
+                continue;
+            }
+            let messages = self.read_queue(life, place, false, None)?.unwrap_or_default();
+            let Some(offset) = messages.last().map(|last| last.offset + 1) else { continue };
+            self.ledger.commits(READER, place, offset);
+            let asked = Asked::Commit { group: READER, place, offset };
+            let answer = self.ask(life, &mut client, asked, &[])?;
+            self.answered(life, &answer)?;
+        }
+        life.ring(client.connection).client_closes(client.connection, None);
+        Ok(())
     }
 
     /// What a stop made of the log is not there.
