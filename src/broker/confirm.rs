@@ -23,9 +23,7 @@ impl Broker {
     pub fn answer_confirmed(&mut self, now: Now, outboxes: &mut Outboxes) {
         self.copy_confirmed();
         while let Some((connection, answer)) = self.announcements.next_due(now) {
-            if let Some(outbox) = outboxes.of(ConnectionId::from_bits(connection)) {
-                outbox.bytes().extend_from_slice(&answer);
-            }
+            put(connection, &answer, outboxes);
         }
         for owner in 0..self.shards.len() {
             while let Some(confirmed) = self.shards[owner].next_confirmed() {
@@ -72,9 +70,8 @@ impl Broker {
 
     /// Sends an answer when the NameServers were told of what it is about.
     fn answer_when_announced(&mut self, ticket: &Ticket, answer: Vec<u8>, outboxes: &mut Outboxes) {
-        let Some(answer) = self.announcements.offer(ticket, answer) else { return };
-        if let Some(outbox) = outboxes.of(ConnectionId::from_bits(ticket.connection)) {
-            outbox.bytes().extend_from_slice(&answer);
+        if let Some(answer) = self.announcements.offer(ticket, answer) {
+            put(ticket.connection, &answer, outboxes);
         }
     }
 
@@ -115,6 +112,13 @@ impl Broker {
                 );
             }
         }
+    }
+}
+
+/// Sends a frame that was made before.
+fn put(connection: u64, answer: &[u8], outboxes: &mut Outboxes) {
+    if let Some(outbox) = outboxes.of(ConnectionId::from_bits(connection)) {
+        outbox.bytes().extend_from_slice(answer);
     }
 }
 

@@ -151,14 +151,10 @@ impl Broker {
         outboxes: &mut Outboxes,
     ) -> Handled {
         configs.iter().try_for_each(check_topic).map_err(not_put)?;
-        let last = configs.last().cloned();
         let known = |name: &str| self.catalog.topic(name).map(|topic| &topic.config);
         configs.retain(|config| known(&config.topic_name) != Some(config));
-        // A record that made one may still be on its way, or have failed: success would promise more.
-        let is_stored = self.is_catalog_stored();
-        let Some(last) = configs.pop().or(last.filter(|_| !is_stored)) else {
-            answer(asker, response::SUCCESS, None, None, &[], outboxes);
-            return Ok(());
+        let Some(last) = configs.pop() else {
+            return self.answer_unchanged(asker, form::ANNOUNCED, outboxes);
         };
         for config in configs {
             self.change_topic(now, asker, config, None)?;

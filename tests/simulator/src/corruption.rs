@@ -22,7 +22,7 @@ use crate::disk::Disk;
 use crate::ledger::Ledger;
 use crate::mortal::{self, Mortal};
 use crate::names::Names;
-use crate::place::{MADE_TOPICS, Place, Topic, all_places};
+use crate::place::{MADE_TOPICS, Place, RETRIES_MAX, Topic, all_places};
 use crate::workload::Memory;
 use crate::world::{Finding, Life, SEGMENT_BYTES, STORE, World};
 
@@ -282,6 +282,9 @@ impl World {
     /// A group has read all of some queues.
     fn commit_ends(&mut self, life: &mut Life) -> Result<(), Finding> {
         let mut client = self.connect_auditor(life)?;
+        let asked = Asked::MakeGroup { group: READER, retries: RETRIES_MAX };
+        let answer = self.ask(life, &mut client, asked, &[])?;
+        self.answered(life, &answer)?;
         for place in all_places(self.plan.shards) {
             if place.is_internal() || self.rng.bool() {
                 continue;
@@ -336,7 +339,11 @@ impl World {
             1 => (0..5, true),
             _ => (0..10, false),
         };
-        for _ in 0..self.rng.u32(1..4) {
+        let wanted_flips = self.rng.usize(1..4);
+        for _ in 0..if is_free { 64 } else { wanted_flips } {
+            if flips.places.len() == wanted_flips {
+                break;
+            }
             let wanted = match self.rng.u8(kinds.clone()) {
                 0..5 => FileKind::Segment,
                 5 => FileKind::Run,

@@ -103,7 +103,7 @@ fn changed_bytes_take_no_more_than_what_they_hit() {
     }
     assert_eq!(started + refused, 120);
     assert!(started > 80 && refused > 8 && gone > 30, "{started} {refused} {gone}");
-    assert!(derived + free > 1, "{derived} {free}");
+    assert!(derived > 4 && free > 0, "{derived} {free}");
     assert!(acknowledged > 2_000 && stopped > 30, "{acknowledged} {stopped}");
 }
 
