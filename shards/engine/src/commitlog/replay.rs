@@ -719,7 +719,7 @@ mod tests {
         assert!(ended.stopped(1, rig.log.appended()));
         // Bodies of some, headers of others; the last write is known to be durable only after a clean stop.
         for bodiless in 0..1 << 9 {
-            let headless = bodiless * 37 % 512 & !bodiless;
+            let headless = (bodiless * 37 % 512) & !bodiless;
             let mut disk = rig.disk.clone();
             let mut expected = Vec::new();
             for (number, (record, body)) in messages.iter().enumerate() {
