@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use proto::code::{request, response};
-use proto::frame::Encoding;
 use proto::properties::{self, name};
 use proto::record::Record;
 use proto::reply::SendRequest;
@@ -305,8 +304,7 @@ impl World {
         {
             return;
         }
-        let encoding = self.choose_encoding();
-        let Some(mut link) = self.connect_link(life, encoding) else { return };
+        let Some(mut link) = self.connect_link(life) else { return };
         let body = format!(
             r#"{{"clientID":"{}","consumerDataSet":[],"producerDataSet":[{{"groupName":"SimAskers"}}]}}"#,
             asker_name(number)
@@ -319,15 +317,10 @@ impl World {
         asker.seats.push(Seat { link, number: asker.connected, joining });
     }
 
-    fn choose_encoding(&mut self) -> Encoding {
-        if self.rng.bool() { Encoding::Json } else { Encoding::Binary }
-    }
-
     fn somebody_replies(&mut self, life: &mut Life) {
         let replier = self.rng.usize(..REPLIERS);
         if self.dialog.repliers[replier].is_none() {
-            let encoding = self.choose_encoding();
-            self.dialog.repliers[replier] = self.connect_link(life, encoding);
+            self.dialog.repliers[replier] = self.connect_link(life);
             return;
         }
         if self.rng.u8(..40) == 0 {

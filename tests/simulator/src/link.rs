@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use proto::command::Command;
 use proto::frame::{Encoding, Scan, scan};
+use proto::header::{PullAnswer, SendAnswer};
 use proto::ids::OffsetMessageId;
 use proto::limits::FRAME_BYTES_MAX;
 use proto::reply::{
     PullRequest, RequestHead, ResponseHead, SendRequest, write_pull_request, write_request,
     write_response, write_send_request,
 };
+use proto::text::Text;
 use runtime::ConnectionId;
 
 use crate::world::{Finding, Life, QUIET_STEPS_MAX, World};
@@ -128,13 +130,13 @@ impl Link {
             Err(error) => return Err(format!("the broker wrote no frame: {error}")),
         };
         let command = Command::decode(&frame).map_err(|error| format!("a frame: {error}"))?;
-        let text = |text: proto::text::Text<'_>| text.to_cow().into_owned();
+        let text = |text: Text<'_>| text.to_cow().into_owned();
         let arrived = Arrived {
             is_answer: command.is_response(),
             code: command.code,
             opaque: command.opaque,
             remark: command.remark.map(text).unwrap_or_default(),
-            ext: command.ext.iter().map(|(key, value)| (text(key), text(value))).collect(),
+            ext: fields_of(&command),
             body: frame.body.to_vec(),
         };
         self.received.drain(..size);
@@ -142,10 +144,39 @@ impl Link {
     }
 }
 
+/// Fields, those of the typed tables of flatbuffers headers by their names elsewhere.
+fn fields_of(command: &Command<'_>) -> BTreeMap<String, String> {
+    let fields = |fields: &[(&str, String)]| {
+        fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+    };
+    if let (Encoding::Flat, Ok(answer)) = (command.encoding, SendAnswer::parse(command)) {
+        return fields(&[
+            ("msgId", answer.message_id.to_cow().into_owned()),
+            ("queueId", answer.queue_id.to_string()),
+            ("queueOffset", answer.queue_offset.to_string()),
+            ("TRACE_ON", answer.trace_on.to_string()),
+        ]);
+    }
+    if let (Encoding::Flat, Ok(answer)) = (command.encoding, PullAnswer::parse(command)) {
+        return fields(&[
+            ("nextBeginOffset", answer.next_begin_offset.to_string()),
+            ("minOffset", answer.min_offset.to_string()),
+            ("maxOffset", answer.max_offset.to_string()),
+        ]);
+    }
+    let text = |text: Text<'_>| text.to_cow().into_owned();
+    command.ext.iter().map(|(key, value)| (text(key), text(value))).collect()
+}
+
 impl World {
-    /// A client connects to any core, if somebody listens.
-    pub(crate) fn connect_link(&mut self, life: &mut Life, encoding: Encoding) -> Option<Link> {
+    /// A client of any language connects to any core, if somebody listens.
+    pub(crate) fn connect_link(&mut self, life: &mut Life) -> Option<Link> {
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 996));
+        let encoding = match self.rng.u8(..4) {
+            0 => Encoding::Binary,
+            1 => Encoding::Flat,
+            _ => Encoding::Json,
+        };
         let connection = life.any_ring(&mut self.rng).connect(peer, 1 << 20)?;
         Some(Link::new(connection, encoding))
     }
@@ -156,7 +187,7 @@ impl World {
         life: &mut Life,
         write: impl FnOnce(&mut Link) -> Vec<u8>,
     ) -> Result<Arrived, Finding> {
-        let link = self.connect_link(life, Encoding::Json);
+        let link = self.connect_link(life);
         let mut link = link.ok_or("nobody listens")?;
         let bytes = write(&mut link);
         life.ring(link.connection).client_writes(link.connection, &bytes);

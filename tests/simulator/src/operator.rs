@@ -13,7 +13,6 @@ use proto::body::{
     ResetOffsetBody,
 };
 use proto::code::{request, response};
-use proto::frame::Encoding;
 use proto::record::Record;
 
 use self::act::Act;
@@ -435,8 +434,7 @@ impl World {
         }
         let seat = self.rng.usize(..LINKS);
         let Some(link) = &self.operator.seats[seat].link else {
-            let encoding = if self.rng.bool() { Encoding::Json } else { Encoding::Binary };
-            self.operator.seats[seat].link = self.connect_link(life, encoding);
+            self.operator.seats[seat].link = self.connect_link(life);
             return Ok(());
         };
         let connection = link.connection;

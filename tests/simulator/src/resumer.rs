@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use proto::code::{request, response};
-use proto::frame::Encoding;
 use proto::ids::{OffsetMessageId, Position};
 use proto::properties::{self, name};
 use proto::record::{Record, sys_flag};
@@ -317,7 +316,7 @@ impl World {
             return Ok(()); // what is removed with its segment is others' to tell
         }
         let Some(link) = &self.resumer.link else {
-            self.resumer.link = self.connect_link(life, Encoding::Json);
+            self.resumer.link = self.connect_link(life);
             return Ok(());
         };
         let connection = link.connection;
