@@ -300,10 +300,13 @@ impl<S: SharedFiles> Dispatch<'_, S> {
             }
             ToControl::Drained => self.reached(core, CorePhase::Drained),
             ToControl::Stopped(ends) => {
-                // Nothing else is to be done: this may block.
+                // Who waits for this thread now only waits to end: it may block.
                 let Keeper { files, places, .. } = &*self.keeper;
                 for end in ends {
-                    upkeep::close(files, &places[end.shard], end);
+                    let shard = end.shard;
+                    for upkeep in upkeep::close(files, &places[shard], end) {
+                        self.upkeeps.try_send((shard, upkeep)).ok();
+                    }
                 }
                 self.reached(core, CorePhase::Stopped);
             }
@@ -383,7 +386,8 @@ impl<S: SharedFiles> SpaceTask<S> {
     }
 }
 
-/// Keeps runs, snapshots and segments in order, one piece of work after the other.
+/// Keeps runs, snapshots and segments in order, one piece of work after the other. After a stop was asked for, only
+/// what is due then, and without another try.
 struct Keeper<S: SharedFiles> {
     files: S,
     places: Vec<ShardPlace>,
@@ -397,7 +401,7 @@ impl<S: SharedFiles> Keeper<S> {
     async fn run(self: Rc<Self>, due: LocalReceiver<(usize, Upkeep)>) {
         while let Some((shard, mut upkeep)) = due.recv().await {
             let mut is_told = false;
-            while !self.is_stopping.get() {
+            while !self.is_stopping.get() || upkeep.is_due_at_stop() {
                 let (files, place) = (self.files.clone(), self.places[shard].clone());
                 let turn = self.turn.acquire_permit(1).await.expect("never closed");
                 // The calls block, so they are made on a thread of the executor's pool.
@@ -411,6 +415,9 @@ impl<S: SharedFiles> Keeper<S> {
                 if !std::mem::replace(&mut is_told, true) {
                     let directory = self.places[shard].directory.display();
                     tracing::warn!(%directory, reason, "nothing is lost by it; it is tried again until it succeeds");
+                }
+                if self.is_stopping.get() {
+                    break;
                 }
                 upkeep = again;
                 space::wait_to_retry().await;

@@ -83,9 +83,9 @@ pub struct ShardEnd {
     /// Where its log ended.
     pub end: CleanEnd,
     /// What no run holds yet.
-    pub slice: Option<Slice>,
+    pub slices: Vec<Slice>,
     /// What no index file holds yet.
-    pub keys: Option<IndexWork>,
+    pub keys: Vec<IndexWork>,
 }
 
 /// What a segment cannot be made without.

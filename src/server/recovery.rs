@@ -28,7 +28,7 @@ use super::runs::{self, ShardPlace};
 use super::space::write_zeros;
 use super::store::{
     FORMAT, StoreError, StoreSettings, check_reaches, check_segments, io_error, list_segments,
-    read_clean_end, read_epochs, segment_path, short_segments, write_epochs,
+    note_damage, read_clean_end, read_epochs, segment_path, short_segments, write_epochs,
 };
 use super::supervisor;
 
@@ -141,6 +141,8 @@ pub fn open_shard<F: FileSystem>(
         let (file, reason) = (short.path.display(), short.reason);
         tracing::error!(%file, reason, "a segment is too short; what it held is gone, the rest is served");
     }
+    let found = recovery.opening.nameless();
+    recovery.opening.lacked(note_damage(files, &directory, start, found)?);
     let Recovery { opening, runs, indexes, unwritten, is_damaged, .. } = recovery;
     let (safe_below, damaged_snapshots) = (recovery.safe_below, recovery.damaged_snapshots);
     repair(files, shape, &segments, &directory, tail, &end)?;
@@ -380,6 +382,8 @@ impl<'a, F: FileSystem> Recovery<'a, F> {
         );
         let end = self.replay(from, to)?.end;
         if end < to {
+            self.opening.damage(&(end..to), None).map_err(|source| unusable(self.place, source))?;
+            self.is_damaged = true;
             tracing::error!(
                 directory = %self.place.directory.display(),
                 from = end,

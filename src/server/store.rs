@@ -14,7 +14,7 @@ use engine::catalog::Catalog;
 use engine::commitlog::{Epoch, Epochs, EpochsError, FlushMode, LogShape, ReplayEnd};
 use engine::limits::SEGMENT_BYTES_MIN;
 use engine::page::FileIdentity;
-use engine::shard::{OpenError, SealLimits};
+use engine::shard::{Nameless, OpenError, SealLimits};
 use runtime::file::{
     FileLock, FileSystem, OpenMode, StoreFile, direct_io_block_bytes, replace_file,
 };
@@ -29,6 +29,9 @@ const BLOCK_BYTES: u64 = 4096;
 
 /// A shard's file that says where its log ended, if it was stopped cleanly.
 pub(super) const CLEAN: &str = "CLEAN";
+
+/// See [`KnownDamage`].
+const DAMAGE: &str = "DAMAGE";
 
 /// A file whose space is given up when the disk is full, so that a store can still be opened.
 const SPARE: &str = "SPARE";
@@ -253,6 +256,16 @@ pub struct CleanEnd {
     pub epoch: u32,
     /// Log offset. Everything below is durable.
     pub end: u64,
+}
+
+/// Damage of a shard's log of which nobody knows which messages it was: the file DAMAGE. Runs that were made of what was
+/// left do not say it.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+struct KnownDamage {
+    /// Log offset behind all of it.
+    end: u64,
+    /// So many messages, at the most.
+    messages: u64,
 }
 
 /// A document with a checksum over its own text.
@@ -666,6 +679,45 @@ pub(super) fn read_clean_end(
     }
 }
 
+/// Adds damage that a start found to what is noted of earlier ones, of a log that begins at `start`. How many messages
+/// nobody knows, at the most.
+///
+/// # Errors
+/// The note cannot be read, or written for another reason than a full disk.
+pub(super) fn note_damage(
+    files: &impl FileSystem,
+    directory: &Path,
+    start: u64,
+    found: Nameless,
+) -> Result<u64, StoreError> {
+    let path = directory.join(DAMAGE);
+    let noted = match read_checked::<KnownDamage>(files, &path) {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "the note of earlier damage is made again of what this start finds");
+            None
+        }
+        noted => noted?.filter(|noted| noted.end > start),
+    };
+    if found.messages == 0 {
+        return Ok(noted.map_or(0, |noted| noted.messages));
+    }
+    let messages = match noted {
+        Some(noted) if noted.end <= found.from => noted.messages + found.messages,
+        Some(noted) => noted.messages.max(found.messages),
+        None => found.messages,
+    };
+    let known = KnownDamage { end: found.end.max(noted.map_or(0, |noted| noted.end)), messages };
+    if noted != Some(known) {
+        match write_checked(files, &path, &known) {
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, "which damage was found could not be noted");
+            }
+            written => written?,
+        }
+    }
+    Ok(messages)
+}
+
 /// Notes where the log of a shard ended, when it was stopped cleanly: a start that finds less knows that the
 /// rest was durable.
 pub(super) fn mark_clean_end(files: &impl FileSystem, directory: &Path, end: CleanEnd) {
@@ -771,6 +823,24 @@ mod tests {
             transaction_timeout_ms: 6_000,
             seal: SealLimits::default(),
         }
+    }
+
+    #[test]
+    fn damage_is_known_until_its_segments_are_gone() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let note = |start, from: u64, messages| {
+            let found = Nameless { from, end: from + messages * 128, messages };
+            note_damage(&SystemFiles, folder.path(), start, found).unwrap()
+        };
+        assert_eq!(note(0, 0, 0), 0);
+        assert!(!folder.path().join(DAMAGE).exists());
+        assert_eq!(note(0, 1 << 20, 3), 3);
+        assert_eq!(note(0, 0, 0), 3, "a run holds it now");
+        assert_eq!(note(0, 1 << 20, 3), 3, "the same once more");
+        assert_eq!(note(0, 2 << 20, 5), 8, "and more behind it");
+        assert_eq!(note((2 << 20) + 5 * 128, 0, 0), 0, "it is gone with its segments");
+        std::fs::write(folder.path().join(DAMAGE), b"{").unwrap();
+        assert_eq!(note(0, 1 << 20, 2), 2, "what cannot be read is made again");
     }
 
     #[test]

@@ -33,6 +33,24 @@ pub enum Upkeep {
     RemoveBelow(Vec<u64>, u64),
 }
 
+impl Upkeep {
+    /// Whether a stop waits for it: only memory has what it writes, the next start would have to read the log for it.
+    pub fn is_due_at_stop(&self) -> bool {
+        matches!(
+            self,
+            Upkeep::WriteRun(_) | Upkeep::WriteEncoded(_) | Upkeep::KeepIndex(IndexWork::Write(_))
+        )
+    }
+}
+
+/// Notes where the log of a shard ended that was stopped; what is left to do then. With runs of what was in none the
+/// next start has nothing to replay, and numbers of messages are known that are damaged until then.
+pub fn close(files: &impl FileSystem, place: &ShardPlace, ended: ShardEnd) -> Vec<Upkeep> {
+    store::mark_clean_end(files, &place.directory, ended.end);
+    let runs = ended.slices.into_iter().map(Upkeep::WriteRun);
+    runs.chain(ended.keys.into_iter().map(Upkeep::KeepIndex)).collect()
+}
+
 /// What became of it.
 #[derive(Debug)]
 pub struct Done<F> {
@@ -116,17 +134,4 @@ pub fn perform<F: FileSystem>(
             Err(error) => Done::with(ToCore::RunDelayed { shard, reason: error.to_string() }),
         },
     }
-}
-
-/// Notes how a shard was stopped. With a run of what was in none the next start has nothing to replay, and
-/// numbers of messages are known that are damaged until then.
-pub fn close(files: &impl FileSystem, place: &ShardPlace, ended: ShardEnd) {
-    let slice = ended.slice.map(Upkeep::WriteRun);
-    for rest in slice.into_iter().chain(ended.keys.map(Upkeep::KeepIndex)) {
-        if let Some((_, reason)) = perform(files, place, ended.shard, rest).again {
-            let directory = place.directory.display();
-            tracing::warn!(%directory, reason, "the next start reads the log for it");
-        }
-    }
-    store::mark_clean_end(files, &place.directory, ended.end);
 }

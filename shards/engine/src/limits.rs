@@ -46,6 +46,9 @@ pub const SEAL_ENTRIES: usize = 1 << 17;
 /// Bytes of the log's own records (offsets, catalog) after which a run is made.
 pub const SEAL_NOTE_BYTES: usize = 4 << 20;
 
+/// Entries of messages that are gone and that a start leaves in queues because groups are behind them.
+pub const GAP_ENTRIES_MAX: u64 = 1 << 16;
+
 /// Queue entries that no run holds, at the most: appends wait (384 MiB of memory, in case that the disk
 /// takes no runs).
 pub const UNSEALED_ENTRIES_MAX: usize = 1 << 24;

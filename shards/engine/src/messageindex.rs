@@ -191,6 +191,12 @@ impl MessageIndex {
         Some(work)
     }
 
+    /// What memory has and nobody is writing.
+    pub fn last_work(&self) -> Vec<IndexWork> {
+        let others = self.unwritten.iter().filter(|it| self.in_work.as_ref() != Some(&it.range));
+        others.filter_map(|sealed| sealed.draft.clone()).map(IndexWork::Write).collect()
+    }
+
     /// What memory has first, because that is given back; then what makes questions cheaper; then what
     /// is missing, the newest first, because it is asked for most.
     fn choose(&self) -> Option<IndexWork> {

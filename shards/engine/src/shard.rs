@@ -36,7 +36,7 @@ pub use check::DueCheck;
 pub use facts::{Snapshot, SnapshotError};
 pub use find::{Finding, Found, FoundMessage, KeyQuery};
 pub use fire::{DueTimer, DueTimers, Recalled};
-pub use open::{OpenError, Opening, OpeningSettings};
+pub use open::{Nameless, OpenError, Opening, OpeningSettings};
 use proto::ids::{ShardIndex, UniqueKey};
 pub use read::{
     Answer, ColdRange, EntriesRead, Lookup, Piece, PullRequest, PullStatus, Pulled, Replies,
@@ -125,6 +125,9 @@ pub struct Shard {
     damaged_run: Option<std::ops::Range<u64>>,
     is_remake_delayed: bool,
     is_damage_told: bool,
+    /// The log that was replayed is damaged, and may come back with a copy of its segment: the next start is to
+    /// look again.
+    may_be_restored: bool,
     damages: Damages,
     line: VecDeque<InLine>,
     /// Payloads of the group that is being confirmed.

@@ -120,9 +120,9 @@ impl<R: Ring> Core<R> {
         let whole = self.broker.shards.iter_mut().filter(|shard| shard.log().poisoned().is_none());
         let ends = whole.map(|shard| {
             let end = CleanEnd { epoch: shard.log().epoch(), end: shard.log().durable() };
-            let slice = shard.last_slice();
+            let slices = shard.last_slices();
             let keys = shard.last_index_work();
-            ShardEnd { shard: usize::from(shard.index().0), end, slice, keys }
+            ShardEnd { shard: usize::from(shard.index().0), end, slices, keys }
         });
         ends.collect()
     }

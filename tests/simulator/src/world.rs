@@ -295,6 +295,11 @@ impl World {
             self.step(life, false)?;
             if life.cores.iter().all(Core::is_stopped) {
                 self.control(life); // notes where the logs ended
+                for (shard, upkeep) in std::mem::take(&mut life.upkeeps) {
+                    if upkeep.is_due_at_stop() {
+                        perform(&self.disk, &life.places[shard], shard, upkeep);
+                    }
+                }
                 return Ok(());
             }
         }
@@ -642,7 +647,9 @@ impl World {
                 }
                 ToControl::Stopped(ends) => {
                     for end in ends {
-                        close(&self.disk, &life.places[end.shard], end);
+                        let shard = end.shard;
+                        let rest = close(&self.disk, &life.places[shard], end);
+                        life.upkeeps.extend(rest.into_iter().map(|upkeep| (shard, upkeep)));
                     }
                 }
                 ToControl::RegisterTopics { .. } | ToControl::Figures(_) => {}

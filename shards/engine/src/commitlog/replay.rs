@@ -100,6 +100,8 @@ pub struct Replay {
     epochs: Epochs,
     /// Below there is no torn tail.
     durable: u64,
+    /// Nor below this, of what lies before a record that says so.
+    seen_durable: u64,
     phase: Phase,
     at: u64,
     group_start: Option<u64>,
@@ -115,6 +117,7 @@ impl Replay {
         Replay {
             shape,
             durable: epochs.durable(),
+            seen_durable: epochs.durable(),
             epochs,
             phase: Phase::Records,
             at: start,
@@ -153,7 +156,7 @@ impl Replay {
                     Look::Nothing => self.nothing_here(),
                     Look::Bodiless(prefix) => {
                         let offset = self.at;
-                        if offset + prefix.record_bytes() > self.durable {
+                        if offset + prefix.record_bytes() > self.seen_durable {
                             self.nothing_here();
                             continue;
                         }
@@ -326,11 +329,11 @@ impl Replay {
             }
             match self.examine(self.at) {
                 Look::Valid(prefix) if prefix.durable.max(self.durable) > from => {
-                    self.durable = self.durable.max(prefix.durable);
+                    self.seen_durable = self.seen_durable.max(prefix.durable);
                     // What is whole goes on behind the damage; records of the same write as what is
                     // damaged do not know yet that it is durable.
                     let whole = search.first_valid.unwrap_or(self.at);
-                    let is_known = |end: &u64| *end <= self.durable;
+                    let is_known = |end: &u64| *end <= self.seen_durable;
                     let bodiless = search.first_bodiless.filter(|(_, end)| is_known(end));
                     let next = bodiless.map_or(whole, |(at, _)| at);
                     if next == from {
@@ -341,7 +344,7 @@ impl Replay {
                 }
                 Look::Bodiless(prefix) => {
                     let end = self.at + prefix.record_bytes();
-                    if end <= self.durable {
+                    if end <= self.seen_durable {
                         return Some(self.damage(from..self.at));
                     }
                     if search.first_valid.is_none() {

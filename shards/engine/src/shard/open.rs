@@ -20,7 +20,7 @@ use super::fire::TimersLooked;
 use super::forget::Forgetting;
 use super::seal::{SealLimits, Slice, Unsealed, timer_run};
 use super::{AnsweredKey, Shard};
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, FIRST_INCARNATION};
 use crate::coldread::ColdReads;
 use crate::commitlog::{
     CommitLog, FLAG_CONTINUES, FLAG_MORE, Kind, PREFIX_BYTES, Prefix, record_bytes,
@@ -30,7 +30,7 @@ use crate::consumequeue::{
 };
 use crate::delay::{Delays, Head};
 use crate::hold::HeldPulls;
-use crate::limits::{DELAY_LEVELS_MAX, INDEX_CACHE_BLOCKS, INDEX_READ_BYTES};
+use crate::limits::{DELAY_LEVELS_MAX, GAP_ENTRIES_MAX, INDEX_CACHE_BLOCKS, INDEX_READ_BYTES};
 use crate::messageindex::{IndexDraft, IndexHead, IndexWork, MessageIndex, keys_of};
 use crate::timer::{TIMER_TOPIC_INCARNATION, Timer, TimerKey, Timers};
 use crate::transaction::Transactions;
@@ -89,6 +89,25 @@ pub struct OpeningSettings {
     pub read_cache_bytes: u64,
 }
 
+/// Damage of which nobody knows which messages it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Nameless {
+    /// Log offset where it begins.
+    pub from: u64,
+    /// Log offset behind all of it.
+    pub end: u64,
+    /// So many messages, at the most.
+    pub messages: u64,
+}
+
+impl Nameless {
+    fn and(self, range: &Range<u64>) -> Nameless {
+        let messages = (range.end - range.start).div_ceil(record_bytes(RECORD_BYTES_MIN));
+        let from = if self.messages == 0 { range.start } else { self.from };
+        Nameless { from, end: range.end, messages: self.messages + messages }
+    }
+}
+
 /// What was found so far; becomes a [`Shard`].
 #[derive(Debug)]
 pub struct Opening {
@@ -103,8 +122,10 @@ pub struct Opening {
     /// What own records below say is in the snapshot.
     facts_from: u64,
     group: Vec<(u64, Prefix, Vec<u8>)>,
-    /// So many messages may be damaged of which nobody knows where they belong.
-    nameless_max: u64,
+    /// What nobody knows of this damage.
+    nameless: Nameless,
+    /// So many messages earlier starts lacked that nobody knows.
+    nameless_before: u64,
 }
 
 impl Opening {
@@ -122,7 +143,8 @@ impl Opening {
             messages: 0,
             facts_from,
             group: Vec::new(),
-            nameless_max: 0,
+            nameless: Nameless::default(),
+            nameless_before: 0,
         }
     }
 
@@ -142,6 +164,17 @@ impl Opening {
             IndexWork::Write(draft) => Some(draft),
             _ => None,
         }
+    }
+
+    /// Damage so far of which nobody knows which messages it was.
+    pub fn nameless(&self) -> Nameless {
+        self.nameless
+    }
+
+    /// Runs hold damage of which nobody knows which messages it was: so many at the most, what was found now
+    /// included.
+    pub fn lacked(&mut self, messages: u64) {
+        self.nameless_before = messages;
     }
 
     /// Messages replayed so far.
@@ -229,12 +262,11 @@ impl Opening {
     ) -> Result<(), OpenError> {
         self.close_group()?;
         let Some((prefix, payload)) = bodiless else {
-            let most = (range.end - range.start).div_ceil(record_bytes(RECORD_BYTES_MIN));
-            self.nameless_max += most;
+            self.nameless = self.nameless.and(range);
             return Ok(());
         };
         match self.message(range.start, prefix, payload) {
-            // Given again by a life that could not read it at all.
+            // Its number was given again. This one is gone anyway.
             Err(OpenError::NumberTwice { .. }) => Ok(()),
             result => result,
         }
@@ -320,11 +352,13 @@ impl Opening {
 
     /// A group is behind a message of which nothing else is left to tell: another one with its number would be
     /// behind that group, too, and never be seen by it. Further behind than messages are damaged it is of itself.
-    fn leave_gaps(&mut self) {
+    fn leave_gaps(&mut self, shard: ShardIndex) {
+        let nameless_max = self.nameless_before.max(self.nameless.messages);
         let max = |queue| self.queues.find(queue).map_or(0, ConsumeQueue::max);
         let lacking = |(queue, committed): &(QueueKey, u64)| {
             let missing = committed.saturating_sub(max(*queue));
-            (1..=self.nameless_max).contains(&missing)
+            // Of what shards write to by themselves other records tell.
+            queue.topic >= FIRST_INCARNATION && (1..=nameless_max).contains(&missing)
         };
         // Queues in their own order: that of the offsets depends on chance.
         let mut gaps = BTreeMap::new();
@@ -332,7 +366,21 @@ impl Opening {
             let below = gaps.entry(queue).or_insert(committed);
             *below = committed.max(*below);
         }
+        let mut left = GAP_ENTRIES_MAX;
         for (queue, below) in gaps {
+            let missing = below - self.queues.find(queue).map_or(0, ConsumeQueue::max);
+            let Some(still_left) = left.checked_sub(missing) else {
+                tracing::error!(
+                    shard = shard.0,
+                    topic_incarnation = queue.topic,
+                    queue = queue.queue,
+                    committed = below,
+                    missing,
+                    "a group committed far behind the end of a queue whose messages may be damaged; if it had read them it does not see as many of the next ones: reset its offset (mqadmin resetOffsetByTime)"
+                );
+                continue;
+            };
+            left = still_left;
             self.queues.leave_gap(queue, below, self.unsealed.from(), self.stored_ms);
         }
     }
@@ -344,7 +392,7 @@ impl Opening {
         log: CommitLog,
         settings: &OpeningSettings,
     ) -> (Shard, Catalog) {
-        self.leave_gaps();
+        self.leave_gaps(index);
         let mut shard = Shard {
             index,
             log,
@@ -374,6 +422,7 @@ impl Opening {
             damaged_run: None,
             is_remake_delayed: false,
             is_damage_told: false,
+            may_be_restored: self.nameless.messages > 0,
             damages: Damages::default(),
             line: VecDeque::with_capacity(4096),
             group: Vec::new(),
@@ -467,7 +516,7 @@ mod tests {
     use crate::page::FileIdentity;
     use crate::transaction::{Outcome, write_ended};
 
-    const QUEUE: QueueKey = QueueKey { topic: 7, queue: 0 };
+    const QUEUE: QueueKey = QueueKey { topic: 70, queue: 0 };
     const IDENTITY: FileIdentity = FileIdentity { store_id: 1, shard: 0, seed: 5 };
 
     fn prefix(kind: Kind, flags: u8, len: usize) -> Prefix {
@@ -603,7 +652,7 @@ mod tests {
         let prefix = prefix(Kind::Message, 0, again.len());
         opening.record(0, prefix, &again).expect("well formed");
         let error = opening.record(4096, prefix, &again).expect_err("it is there").to_string();
-        let expect = "the message at log offset 4096 has queue offset 0 of queue 0 of the topic with incarnation 7, which";
+        let expect = "the message at log offset 4096 has queue offset 0 of queue 0 of the topic with incarnation 70, which";
         assert!(error.starts_with(expect), "{error}");
     }
 

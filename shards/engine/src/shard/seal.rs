@@ -162,19 +162,26 @@ impl Shard {
         self.unsealed.next_slice(durable, &mut self.queues, &mut self.timers, &mut self.keys)
     }
 
-    /// What no run holds, for one: the log has come to its end. `None`: nothing of it is in a queue, or the slice
-    /// before is still on its way.
-    pub fn last_slice(&mut self) -> Option<Slice> {
-        let (from, durable) = (self.unsealed.from(), self.log.durable_records());
-        let to = durable.min((from + 1).next_multiple_of(self.log.shape().segment_bytes));
-        let is_any = self.queues.unsealed_entries() > 0 && from < to;
-        (is_any && !self.unsealed.is_in_flight)
-            .then(|| self.unsealed.cut(to, &mut self.queues, &mut self.timers, &mut self.keys))
+    /// What no run holds, for some: the log has come to its end. None, if nothing of it is in a queue, or if it is
+    /// damaged and may be restored.
+    pub fn last_slices(&mut self) -> Vec<Slice> {
+        let mut slices = Vec::new();
+        let durable = self.log.durable_records();
+        while !self.may_be_restored && self.queues.unsealed_entries() > 0 {
+            let from = self.unsealed.from();
+            let to = durable.min((from + 1).next_multiple_of(self.log.shape().segment_bytes));
+            if from >= to {
+                break;
+            }
+            let Shard { unsealed, queues, timers, keys, .. } = self;
+            slices.push(unsealed.cut(to, queues, timers, keys));
+        }
+        slices
     }
 
-    /// The keys of the slice that was cut last, for an index file; larger work is left to the next start.
-    pub fn last_index_work(&mut self) -> Option<IndexWork> {
-        self.keys.next_work().filter(|work| matches!(work, IndexWork::Write(_)))
+    /// Keys in memory that nobody is writing, for index files: the log has come to its end.
+    pub fn last_index_work(&self) -> Vec<IndexWork> {
+        self.keys.last_work()
     }
 
     /// A run is durable. The address at which the driver finds its bytes for reads; `None`: it was made again while its
